@@ -1,0 +1,65 @@
+"""Read what `python -m celery_fleet verify` found: a table for people, faults for the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+def verify_table(result: Mapping[str, Any]) -> str:
+    """Lay out one line per queue.
+
+    :param result: the JSON object that `celery_fleet verify` prints
+    :returns: a table with queue, exchange, pool, node and milliseconds; silent queues last
+    """
+    rows = [("queue", "exchange", "pool", "executed by", "ms")]
+    rows += [
+        (a["queue"], a["exchange"], a["pool"] or "?", a["node"], f"{a['milliseconds']:.0f}")
+        for a in sorted(result["answers"], key=lambda a: (a["exchange"], a["queue"]))
+    ]
+    rows += [(queue, "", "", "NO ANSWER", "") for queue in result["missing"]]
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def verify_faults(result: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Compare the answers with the plan.
+
+    :param result: the JSON object that `celery_fleet verify` prints
+    :param plans: the plan of each worker host, as `host_plan` gives it
+    :returns: one sentence per canary that was lost or executed in the wrong place
+    """
+    nodes: dict[str, set[str]] = {}
+    queues: set[str] = set()
+    for plan in plans:
+        for name, pool in plan["pools"].items():
+            nodes.setdefault(name, set()).add(pool["node"])
+            queues |= set(pool["queues"])
+    faults = [
+        f"{queue}: no answer; see the queue's depth and consumers, then the journal of its pool's units"
+        for queue in result["missing"]
+    ]
+    faults += [
+        f"{queue}: planned, but no canary was sent; the fleet file on this host is older than the model"
+        for queue in sorted(queues - {a["queue"] for a in result["answers"]} - set(result["missing"]))
+    ]
+    for answer in result["answers"]:
+        if answer["fault"]:
+            faults.append(f"{answer['queue']}: {answer['fault']}")
+        elif answer["node"] not in nodes.get(answer["expected_pool"], set()):
+            faults.append(
+                f"{answer['queue']}: executed by {answer['node']}, which the plan does not know as a node "
+                f"of pool {answer['expected_pool']}"
+            )
+    return faults
+
+
+class FilterModule:
+    """Filters of the verify playbook."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name the filters as playbooks call them."""
+        return {"verify_table": verify_table, "verify_faults": verify_faults}
