@@ -1,0 +1,264 @@
+"""Releases of the user's application: what is in one, and the name that its content gives it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+import stat
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+__all__ = [
+    "Entry",
+    "ReleaseError",
+    "archive",
+    "from_directory",
+    "from_git",
+    "locked_version",
+    "release_id",
+    "require_hashes",
+    "wheel_platforms",
+]
+
+# What tools leave in a source tree; none of it is part of the application.
+_LEFT_OUT = frozenset(
+    [".git", ".hg", ".venv", ".tox", ".mypy_cache", ".ruff_cache", ".pytest_cache", "__pycache__"]
+)
+_ID_LENGTH = 12
+
+
+class ReleaseError(Exception):
+    """The application can't be made a release; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a release.
+
+    Parameters:
+        path: where it is in the release, with forward slashes.
+        data: its content; of a symbolic link, empty.
+        executable: whether it may be executed.
+        link: target of a symbolic link, or None.
+    """
+
+    path: str
+    data: bytes
+    executable: bool = False
+    link: str | None = None
+
+
+def _inside(path: str, link: str) -> bool:
+    """Tell whether the relative link at `path` stays below the first directory of `path`."""
+    depth = len(PurePosixPath(path).parent.parts) - 1
+    for part in PurePosixPath(link).parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0 or part == "/":
+            return False
+    return True
+
+
+def _checked(entry: Entry) -> Entry:
+    if entry.link is not None and not _inside(entry.path, entry.link):
+        raise ReleaseError(
+            f"{entry.path} is a link to {entry.link}, outside of the source: put the file itself there"
+        )
+    return entry
+
+
+def from_directory(root: Path, prefix: str) -> list[Entry]:
+    """Read a tree of files.
+
+    Parameters:
+        root: the tree's directory.
+        prefix: directory of the release that it goes to.
+
+    Raises:
+        ReleaseError: there is no such directory, or a link leads out of it.
+    """
+    if not root.is_dir():
+        raise ReleaseError(f"{root} is no directory: set fleet_app.source.path to the source tree")
+    entries: list[Entry] = []
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if _LEFT_OUT.intersection(relative.parts) or path.suffix == ".pyc":
+            continue
+        name = f"{prefix}/{relative.as_posix()}"
+        if path.is_symlink():
+            entries.append(_checked(Entry(name, b"", link=str(path.readlink()))))
+        elif path.is_file():
+            entries.append(Entry(name, path.read_bytes(), bool(path.stat().st_mode & stat.S_IXUSR)))
+    return entries
+
+
+def _git(*arguments: str, mirror: Path | None = None) -> bytes:
+    place = [] if mirror is None else [f"--git-dir={mirror}"]
+    try:
+        done = subprocess.run(["git", *place, *arguments], check=False, capture_output=True)  # noqa: S603, S607 - no shell
+    except FileNotFoundError as error:
+        raise ReleaseError("fleet_app.source is a git repository, but the controller has no git") from error
+    if done.returncode != 0:
+        raise ReleaseError(f"git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
+
+
+def from_git(url: str, version: str, mirror: Path, prefix: str) -> tuple[list[Entry], str]:
+    """Read one revision of a git repository, through a mirror that is kept for the next time.
+
+    Parameters:
+        url: what `git clone` is given.
+        version: a tag, a branch or a commit.
+        mirror: directory of the mirror; made if need be.
+        prefix: directory of the release that the files go to.
+
+    Returns:
+        The files, and the commit.
+
+    Raises:
+        ReleaseError: the repository can't be read, or has no such revision.
+    """
+    if not mirror.is_dir():
+        mirror.parent.mkdir(parents=True, exist_ok=True)
+        _git("clone", "--quiet", "--mirror", "--", url, str(mirror))
+    elif not re.fullmatch(r"[0-9a-f]{40}", version):
+        _git("fetch", "--quiet", "--prune", mirror=mirror)
+    resolve = ["rev-parse", "--verify", "--end-of-options", f"{version}^{{commit}}"]
+    try:
+        commit = _git(*resolve, mirror=mirror).decode().strip()
+    except ReleaseError:
+        _git("fetch", "--quiet", "--prune", mirror=mirror)
+        commit = _git(*resolve, mirror=mirror).decode().strip()
+    entries: list[Entry] = []
+    packed = io.BytesIO(_git("archive", "--format=tar", commit, mirror=mirror))
+    with tarfile.open(fileobj=packed) as tree:
+        for member in tree:
+            name, executable = f"{prefix}/{member.name}", bool(member.mode & stat.S_IXUSR)
+            content = tree.extractfile(member) if member.isfile() else None
+            if member.issym():
+                entries.append(_checked(Entry(name, b"", link=member.linkname)))
+            elif content is not None:
+                entries.append(Entry(name, content.read(), executable))
+    return sorted(entries, key=lambda entry: entry.path), commit
+
+
+def release_id(label: str, entries: Iterable[Entry], python: str) -> str:
+    """Name a release after its content, the same on every machine and at any time.
+
+    Parameters:
+        label: what a person knows it by: the application's name, a version, a tag.
+        entries: all its files.
+        python: the interpreter that its virtual environment is made with.
+
+    Returns:
+        `<label>-<12 hexadecimal digits>`, fit for a directory and for the instance of a systemd unit.
+    """
+    digest = hashlib.sha256(python.encode())
+    for entry in sorted(entries, key=lambda item: item.path):
+        for part in (
+            entry.path.encode(),
+            b"x" if entry.executable else b"-",
+            (entry.link or "").encode(),
+            entry.data,
+        ):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    short = re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-.")[:24].rstrip("-.")
+    return f"{short}-{digest.hexdigest()[:_ID_LENGTH]}"
+
+
+def archive(entries: Iterable[Entry], target: Path) -> None:
+    """Write the files as a compressed tar archive, byte for byte the same for the same files.
+
+    Parameters:
+        entries: what goes in.
+        target: the archive; appears there at once, complete.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}")
+    with (
+        temporary.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for entry in sorted(entries, key=lambda item: item.path):
+            member = tarfile.TarInfo(entry.path)
+            member.mode = 0o755 if entry.executable else 0o644
+            if entry.link is None:
+                member.size = len(entry.data)
+                tar.addfile(member, io.BytesIO(entry.data))
+            else:
+                member.type, member.linkname = tarfile.SYMTYPE, entry.link
+                tar.addfile(member)
+    temporary.replace(target)
+
+
+def _requirements(lock: str) -> list[str]:
+    """Give the requirements of a lock, one logical line each, without comments and options of the file."""
+    lines = re.sub(r"\\\n", " ", re.sub(r"(^|\s)#.*", "", lock, flags=re.MULTILINE)).splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("-")]
+
+
+def require_hashes(lock: str, where: str) -> list[str]:
+    """Check that a lock pins every requirement with a hash.
+
+    Parameters:
+        lock: the text of the requirements file.
+        where: what to call it in a message.
+
+    Returns:
+        Its requirements, one logical line each.
+
+    Raises:
+        ReleaseError: it is empty, or requirements have no hash; names the first of them.
+    """
+    requirements = _requirements(lock)
+    bare = [line for line in requirements if "--hash=" not in line or "==" not in line]
+    if bare or not requirements:
+        found = f"{bare[0]!r} has no version with a hash" if bare else "it has no requirements"
+        raise ReleaseError(f"{where}: {found}: make it with `uv pip compile --generate-hashes`")
+    return requirements
+
+
+def locked_version(requirement: str, requirements: list[str], where: str) -> str:
+    """Find the version at which a lock pins a package.
+
+    Parameters:
+        requirement: a package's name, with or without a version, e.g. `shop==1.4.2`.
+        requirements: those of the lock.
+        where: what to call the lock in a message.
+
+    Raises:
+        ReleaseError: the lock doesn't pin this package at this version.
+    """
+
+    def split(line: str) -> tuple[str, str]:
+        match = re.match(r"([A-Za-z0-9._-]+)\s*(?:\[[^]]*\])?\s*(?:==\s*([^\s;]+))?", line)
+        if match is None:
+            raise ReleaseError(f"{line!r} is no requirement that can be pinned: write name==version")
+        return re.sub(r"[-_.]+", "-", match[1]).lower(), match[2] or ""
+
+    name, version = split(requirement)
+    pinned = dict(split(line) for line in requirements)
+    if name not in pinned or version not in ("", pinned[name]):
+        raise ReleaseError(f"{where} does not pin {requirement}: add it to the lock, with its hashes")
+    return pinned[name]
+
+
+def wheel_platforms(machine: str, glibc: str) -> list[str]:
+    """List the wheel platforms that a host takes, newest first.
+
+    Parameters:
+        machine: the host's architecture, e.g. `x86_64`.
+        glibc: version of its C library, e.g. `2.36`.
+    """
+    newest = int(glibc.split(".")[1])
+    legacy = ["manylinux2014"] + (["manylinux2010", "manylinux1"] if machine in ("x86_64", "i686") else [])
+    return [
+        *(f"manylinux_2_{minor}_{machine}" for minor in range(newest, 4, -1)),
+        *(f"{name}_{machine}" for name in legacy),
+        f"linux_{machine}",
+    ]

@@ -1,0 +1,160 @@
+"""What a release is named after, and what may go into one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from fleet.release import (
+    Entry,
+    ReleaseError,
+    archive,
+    from_directory,
+    from_git,
+    locked_version,
+    release_id,
+    require_hashes,
+    wheel_platforms,
+)
+
+LOCK = """\
+# made by a tool
+celery==5.7.0 \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+    # via shop
+My.Shop[redis]==1.4.2 --hash=sha256:cc
+colorama==0.4.6 ; sys_platform == 'win32' \\
+    --hash=sha256:dd
+"""
+
+
+def tree(root: Path) -> Path:
+    (root / "shop").mkdir(parents=True)
+    (root / "shop" / "app.py").write_text("app = 1\n")
+    (root / "run").write_text("#!/bin/sh\n")
+    (root / "run").chmod(0o755)
+    (root / "latest").symlink_to("shop/app.py")
+    return root
+
+
+def test_the_name_depends_on_the_content_and_on_nothing_else(tmp_path: Path) -> None:
+    first, second = tree(tmp_path / "a"), tree(tmp_path / "b")
+    (second / "__pycache__").mkdir()
+    (second / "__pycache__" / "app.pyc").write_bytes(b"x")
+    (second / ".git").mkdir()
+    (second / ".git" / "HEAD").write_text("x")
+    os.utime(second / "run", (1, 1))
+    one, two = from_directory(first, "src"), from_directory(second, "src")
+    assert release_id("shop", one, "python3") == release_id("shop", reversed(two), "python3")
+    archive(one, tmp_path / "one.tar.gz")
+    archive(two, tmp_path / "two.tar.gz")
+    assert (tmp_path / "one.tar.gz").read_bytes() == (tmp_path / "two.tar.gz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        [Entry("src/a", b"2")],
+        [Entry("src/b", b"1")],
+        [Entry("src/a", b"1", executable=True)],
+        [Entry("src/a", b"", link="1")],
+        [Entry("src/a", b"1"), Entry("src/b", b"")],
+    ],
+)
+def test_every_change_gives_another_name(changed: list[Entry]) -> None:
+    assert release_id("shop", changed, "python3") != release_id("shop", [Entry("src/a", b"1")], "python3")
+
+
+def test_another_interpreter_gives_another_name() -> None:
+    assert release_id("shop", [], "python3") != release_id("shop", [], "python3.13")
+
+
+@pytest.mark.parametrize("label", ["1.4.2+local.1", "feature/odd name", "v1", "--x--", "a" * 80])
+def test_the_name_fits_a_unit_instance(label: str) -> None:
+    name = release_id(label, [], "python3")
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")
+    assert not name.startswith("-")
+    assert len(name) <= 24 + 13
+
+
+def test_the_archive_keeps_modes_and_links(tmp_path: Path) -> None:
+    archive(from_directory(tree(tmp_path / "a"), "src"), tmp_path / "x.tar.gz")
+    with tarfile.open(tmp_path / "x.tar.gz") as tar:
+        members = {member.name: member for member in tar}
+    assert members["src/run"].mode == 0o755
+    assert members["src/shop/app.py"].mode == 0o644
+    assert members["src/latest"].linkname == "shop/app.py"
+    assert {member.mtime for member in members.values()} == {0}
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "shop/../../outside"])
+def test_a_link_out_of_the_source_is_refused(tmp_path: Path, target: str) -> None:
+    (tree(tmp_path / "a") / "bad").symlink_to(target)
+    with pytest.raises(ReleaseError, match="outside of the source"):
+        from_directory(tmp_path / "a", "src")
+
+
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"fleet_app\.source\.path"):
+        from_directory(tmp_path / "nothing", "src")
+
+
+def git(root: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_git_revision_gives_the_files_of_that_revision(tmp_path: Path) -> None:
+    source, mirror = tree(tmp_path / "a"), tmp_path / "mirror"
+    git(source, "init", "-q", "-b", "main")
+    git(source, "add", ".")
+    git(source, "commit", "-qm", "one")
+    git(source, "tag", "v1")
+    first, commit = from_git(str(source), "v1", mirror, "src")
+    assert commit == git(source, "rev-parse", "HEAD")
+    assert first == from_directory(source, "src")
+
+    (source / "shop" / "app.py").write_text("app = 2\n")
+    git(source, "commit", "-qam", "two")
+    second, _ = from_git(str(source), "main", mirror, "src")
+    assert second != first
+    assert from_git(str(source), commit, mirror, "src")[0] == first
+    with pytest.raises(ReleaseError, match="rev-parse"):
+        from_git(str(source), "v9", mirror, "src")
+
+
+def test_a_lock_is_read_as_logical_lines() -> None:
+    lines = require_hashes(LOCK, "lock")
+    assert [line.split()[0] for line in lines] == [
+        "celery==5.7.0",
+        "My.Shop[redis]==1.4.2",
+        "colorama==0.4.6",
+    ]
+    assert locked_version("my-shop", lines, "lock") == "1.4.2"
+    assert locked_version("my_shop==1.4.2", lines, "lock") == "1.4.2"
+
+
+@pytest.mark.parametrize("lock", ["", "# nothing\n", "celery==5.7.0\n", "celery>=5 --hash=sha256:aa\n"])
+def test_a_lock_without_hashes_is_refused(lock: str) -> None:
+    with pytest.raises(ReleaseError, match="--generate-hashes"):
+        require_hashes(lock, "requirements.lock")
+
+
+@pytest.mark.parametrize("requirement", ["shop==1.0", "my-shop==2"])
+def test_a_package_that_the_lock_lacks_is_refused(requirement: str) -> None:
+    with pytest.raises(ReleaseError, match="does not pin"):
+        locked_version(requirement, require_hashes(LOCK, "lock"), "lock")
+
+
+def test_wheels_of_an_older_c_library_fit_a_newer_host() -> None:
+    platforms = wheel_platforms("x86_64", "2.36")
+    assert platforms[0] == "manylinux_2_36_x86_64"
+    assert {"manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64"} < set(platforms)
+    assert "manylinux1_aarch64" not in wheel_platforms("aarch64", "2.36")
