@@ -1,0 +1,114 @@
+"""Filters that derive everything from the fleet's model; see the module utilities for what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ParamSpec, TypeVar
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet import (
+    contract,
+    plan,
+    preflight,
+    topology,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model import (
+    Finding,
+    ModelError,
+    plain,
+    report,
+)
+
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
+
+
+def _told(function: Callable[Options, Result]) -> Callable[Options, Result]:
+    """Turn a refusal into an error that Ansible shows as text."""
+
+    def told(*args: Options.args, **kwargs: Options.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except ModelError as refusal:
+            raise AnsibleFilterError(f"The fleet's model is refused. {refusal}") from refusal
+        except ValueError as error:
+            raise AnsibleFilterError(str(error)) from error
+
+    return told
+
+
+def host_plan(
+    model: object, host: str, groups: Iterable[object], host_pools: object, hardware: object, nodename: object
+) -> dict[str, Any]:
+    """Give the plan of one host."""
+    planned: dict[str, Any] = plan.host_plan(
+        model, plain(host), groups, host_pools, hardware, plain(nodename)
+    )
+    return planned
+
+
+def host_plans(model: object, hosts: Mapping[str, Mapping[str, object]]) -> list[dict[str, Any]]:
+    """Give the plan of every host whose hardware is known."""
+    return [
+        plan.host_plan(
+            model,
+            host,
+            given["groups"],
+            given["host_pools"],
+            given["hardware"],
+            given.get("nodename") or host,
+        )
+        for host, given in plain(hosts).items()
+        if given["hardware"]
+    ]
+
+
+def host_overrides(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Pick from the variables of hosts what the model needs; what is not known is none."""
+    return {plain(host): _host(hostvars[host]) for host in hostnames}
+
+
+def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
+    facts = variables.get("ansible_facts") or {}
+    cores, memory = facts.get("processor_vcpus"), facts.get("memtotal_mb")
+    return {
+        "groups": plain(variables.get("group_names") or []),
+        "host_pools": plain(variables.get("fleet_host_pools") or {}),
+        "hardware": None
+        if cores is None or memory is None
+        else {"cores": plain(cores), "memory_mib": plain(memory)},
+        "nodename": plain(facts.get("nodename")),
+        "distribution": plain(facts.get("distribution")),
+        "distribution_version": plain(facts.get("distribution_version")),
+    }
+
+
+def findings(model: object, hosts: object, groups: object) -> list[dict[str, str]]:
+    """Give everything that is wrong with a model and an inventory."""
+    return [asdict(finding) for finding in preflight.find(model, hosts, groups)]
+
+
+def findings_report(found: Iterable[Mapping[str, str]]) -> str:
+    """Write findings as text for a person."""
+    text: str = report(Finding(**finding) for finding in plain(found))
+    return text
+
+
+class FilterModule:
+    """The filters of the fleet's model."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Give the filters by name."""
+        found: dict[str, Callable[..., Any]] = {
+            "host_plan": host_plan,
+            "host_plans": host_plans,
+            "plan_table": lambda plans: plan.plan_table(plain(plans)),
+            "topology": topology.topology,
+            "for_broker_version": topology.for_broker_version,
+            "fleet_file": contract.fleet_file,
+            "host_overrides": host_overrides,
+            "findings": findings,
+            "report": findings_report,
+        }
+        return {name: _told(function) for name, function in found.items()}

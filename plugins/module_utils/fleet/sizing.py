@@ -1,0 +1,100 @@
+"""How many tasks of each pool a host runs at once.
+
+The largest n such that n running tasks fit the share of the host that the pool has::
+
+    n = min over r in {cores, memory} of floor(share * (1 - reserve_r) * capacity_r / demand_r)
+
+then clamped to the pool's range. All arithmetic is exact: figures are taken by their decimal digits, so
+that three cores at 0.06 a task hold 50 of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from .model import Pool, Reserve
+
+RESOURCES: Final = ("cores", "memory")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a host has: cores (virtual processors) and memory in MiB."""
+
+    cores: Fraction
+    memory_mib: Fraction
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a pool gets on one host, and why.
+
+    Attributes:
+        share: The pool's part of what may be planned with, 0 to 1; the pools of a host sum to 1.
+        budget: That part per resource (cores, MiB).
+        fits: Tasks that fit per resource; none where a task needs nothing of it.
+        derived: What the rule gives, within the pool's ``max_concurrency``.
+        concurrency: Tasks that run at once: the derived figure, or what the model says instead.
+        bound_by: ``cores`` or ``memory``, ``max`` for ``max_concurrency``, or ``override`` for a figure
+            of the model.
+        left: What remains of the budget per resource when all of them run (cores, MiB).
+        short: Resources of which there is too little for ``min_concurrency`` tasks.
+        over: Whether a figure of the model is more than fits.
+    """
+
+    share: Fraction
+    budget: Mapping[str, Fraction]
+    fits: Mapping[str, int | None]
+    derived: int
+    concurrency: int
+    bound_by: str
+    left: Mapping[str, Fraction]
+    short: tuple[str, ...]
+    over: bool
+
+
+def size(pools: Mapping[str, Pool], hardware: Hardware, reserve: Reserve) -> dict[str, Size]:
+    """Size the pools of one host.
+
+    Args:
+        pools: The host's pools with their effective fields.
+        hardware: What the host has.
+        reserve: The shares of it that no pool plans with.
+
+    Returns:
+        A size for each pool. One with ``short`` or ``over`` must not be built.
+    """
+    plannable = {
+        "cores": (1 - reserve.cores) * hardware.cores,
+        "memory": (1 - reserve.memory) * hardware.memory_mib,
+    }
+    weights = sum((pool.weight for pool in pools.values()), Fraction(0))
+    return {name: _size(pool, pool.weight / weights, plannable) for name, pool in pools.items()}
+
+
+def _size(pool: Pool, share: Fraction, plannable: Mapping[str, Fraction]) -> Size:
+    demand = {"cores": pool.demand.cores, "memory": pool.demand.memory_mib}
+    budget = {resource: share * plannable[resource] for resource in RESOURCES}
+    fits = {r: math.floor(budget[r] / demand[r]) if demand[r] else None for r in RESOURCES}
+    bounds = {r: n for r, n in fits.items() if n is not None}
+    if pool.max_concurrency is not None:
+        bounds["max"] = pool.max_concurrency
+    bound_by = min(bounds, key=lambda bound: bounds[bound])
+    derived = bounds[bound_by]
+    stated = pool.autoscale.max if pool.autoscale.enabled else pool.concurrency
+    concurrency = derived if stated is None else stated
+    return Size(
+        share=share,
+        budget=budget,
+        fits=fits,
+        derived=derived,
+        concurrency=concurrency,
+        bound_by=bound_by if stated is None else "override",
+        left={r: budget[r] - concurrency * demand[r] for r in RESOURCES},
+        short=tuple(r for r in RESOURCES if (n := fits[r]) is not None and n < pool.min_concurrency),
+        over=any(n is not None and concurrency > n for n in fits.values()),
+    )

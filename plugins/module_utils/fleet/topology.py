@@ -1,0 +1,299 @@
+"""The broker's topology: everything that must exist in it, derived from the model.
+
+Queues carry their type as an argument and nothing else, because arguments can never be changed; every
+limit is a policy, one for each queue, which can.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from .model import DEAD, DELAYED, VERIFY, Findings, Model, Pool, Queue, effective_pools, plain, read_model
+from .plan import consumer_timeout_s
+
+DELIVERY: Final = f"{DELAYED}delivery"
+DELAY_LEVELS: Final = 28
+VERIFY_KEY: Final = "answer"
+VERIFY_TTL_MS: Final = 60_000
+VERIFY_LENGTH: Final = 1000
+
+# What a worker's remote control and events need: pidboxes, replies and the event exchange.
+CONTROL: Final = (
+    r"celeryev(\..+)?|celery\.pidbox|reply\.celery\.pidbox|.+\.celery\.pidbox|.+\.reply\.celery\.pidbox"
+)
+
+
+def topology(raw_model: object, hosts: object) -> dict[str, Any]:
+    """Give everything that the broker must hold.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        hosts: For each worker host its ``groups`` and ``host_pools``; a limit that one of them raises
+            counts for the queues that it drains.
+
+    Returns:
+        The vhost, exchanges, queues, bindings, policies, users, permissions and the longest consumer
+        timeout (ms), in plain types.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    timeouts = _timeouts(model, hosts, findings)
+    findings.refuse()
+    pools = list(model.pools.values())
+    delayed = has_delays(pools)
+    exchanges = {pool.exchange: _exchange(pool.exchange, pool.exchange_type) for pool in pools}
+    exchanges |= {_dead(pool): _exchange(_dead(pool), "fanout") for pool in pools}
+    queues = [_queue(queue.name, pool.queue_type) for pool in pools for queue in pool.queues.values()]
+    dead = list({_dead(pool): pool for pool in pools})
+    return {
+        "vhost": model.broker.vhost,
+        "exchanges": [
+            *exchanges.values(),
+            _exchange(VERIFY, "direct"),
+            *(_delay_exchanges() if delayed else ()),
+        ],
+        "queues": [
+            *queues,
+            *(_queue(name, "quorum") for name in dead),
+            _queue(VERIFY, "classic"),
+            *(_delay_queues() if delayed else ()),
+        ],
+        "bindings": [
+            *_unique(binding for pool in pools for binding in _bindings(pool, delayed)),
+            *(_binding(name, name, "") for name in dead),
+            _binding(VERIFY, VERIFY, VERIFY_KEY),
+            *(_delay_bindings() if delayed else ()),
+        ],
+        "policies": [
+            *(
+                _policy(queue.name, _limits(pool, queue, timeouts[pool.name]))
+                for pool in pools
+                for queue in pool.queues.values()
+            ),
+            *(_policy(name, _dead_limits(pools, name)) for name in dead),
+            _policy(
+                VERIFY, {"message-ttl": VERIFY_TTL_MS, "max-length": VERIFY_LENGTH, "overflow": "drop-head"}
+            ),
+        ],
+        "users": [
+            {"name": "kit", "tags": ["administrator"]},
+            {"name": "worker", "tags": []},
+            {"name": "client", "tags": []},
+            {"name": "monitor", "tags": ["monitoring"]},
+            {"name": "verify", "tags": []},
+        ],
+        "permissions": _permissions(pools, delayed),
+        "consumer_timeout_ms": max(timeouts.values(), default=0) * 1000,
+    }
+
+
+def for_broker_version(wanted: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """Leave out what a broker of this version does not know.
+
+    RabbitMQ takes the policy key ``consumer-timeout`` from 3.12 on (before that, the broker's own
+    setting must cover every queue), and "no delivery limit" needs no key before 4.0.
+
+    Args:
+        wanted: What ``topology`` gave.
+        version: The broker's version, such as ``3.10.8``.
+
+    Returns:
+        The topology for this broker.
+
+    Raises:
+        ValueError: If the version does not begin with two numbers.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if not numbers:
+        raise ValueError(f"{version!r} is not a version of RabbitMQ, such as 4.0.5")
+    release = (int(numbers[1]), int(numbers[2]))
+    topology_data: dict[str, Any] = plain(wanted)
+
+    def known(key: str, value: object) -> bool:
+        if key == "consumer-timeout":
+            return release >= (3, 12)
+        return not (key == "delivery-limit" and value == -1 and release < (4, 0))
+
+    policies = [
+        {
+            **policy,
+            "definition": {key: value for key, value in policy["definition"].items() if known(key, value)},
+        }
+        for policy in topology_data["policies"]
+    ]
+    return {**topology_data, "policies": policies}
+
+
+def has_delays(pools: Iterable[Pool]) -> bool:
+    """Say whether Celery sends delayed tasks through the broker's delay exchanges.
+
+    It does so for every topic exchange as soon as any queue is a quorum queue.
+
+    Args:
+        pools: All pools of the fleet.
+
+    Returns:
+        Whether the delay exchanges are needed.
+    """
+    known = list(pools)
+    return any(p.queue_type == "quorum" for p in known) and any(p.exchange_type == "topic" for p in known)
+
+
+def _timeouts(model: Model, hosts: object, findings: Findings) -> dict[str, int]:
+    """Give each pool's consumer timeout (seconds), the longest that any host asks for."""
+    timeouts = {name: consumer_timeout_s(pool) for name, pool in model.pools.items()}
+    data = plain(hosts)
+    for host, facts in data.items() if isinstance(data, dict) else ():
+        given = facts if isinstance(facts, dict) else {}
+        pools = effective_pools(model, host, given.get("groups") or [], given.get("host_pools"), findings)
+        for name, pool in pools.items():
+            timeouts[name] = max(timeouts.get(name, 0), consumer_timeout_s(pool))
+    return timeouts
+
+
+def _dead(pool: Pool) -> str:
+    return f"{pool.exchange}{DEAD}"
+
+
+def _exchange(name: str, kind: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": kind,
+        "durable": True,
+        "auto_delete": False,
+        "internal": False,
+        "arguments": {},
+    }
+
+
+def _queue(name: str, kind: str, **arguments: object) -> dict[str, Any]:
+    return {
+        "name": name,
+        "durable": True,
+        "auto_delete": False,
+        "arguments": {"x-queue-type": kind, **arguments},
+    }
+
+
+def _binding(source: str, destination: str, key: str, kind: str = "queue") -> dict[str, Any]:
+    return {
+        "source": source,
+        "destination": destination,
+        "destination_type": kind,
+        "routing_key": key,
+        "arguments": {},
+    }
+
+
+def _bindings(pool: Pool, delayed: bool) -> Iterable[dict[str, Any]]:
+    for queue in pool.queues.values():
+        yield _binding(pool.exchange, queue.name, queue.routing_key)
+        if delayed and pool.exchange_type == "topic":
+            # What kombu binds for a delayed task, whose key comes back with its delay in front.
+            yield _binding(pool.exchange, queue.name, f"#.{queue.routing_key}")
+            yield _binding(DELIVERY, pool.exchange, f"#.{queue.routing_key}", "exchange")
+
+
+def _unique(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found
+
+
+def _policy(queue: str, definition: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": queue,
+        "pattern": f"^{re.escape(queue)}$",
+        "apply_to": "queues",
+        "priority": 0,
+        "definition": definition,
+    }
+
+
+def _limits(pool: Pool, queue: Queue, timeout_s: int) -> dict[str, Any]:
+    definition: dict[str, Any] = {
+        "overflow": queue.overflow,
+        "dead-letter-exchange": _dead(pool),
+        "consumer-timeout": timeout_s * 1000,
+    }
+    if queue.max_length is not None:
+        definition["max-length"] = queue.max_length
+    if pool.queue_type == "quorum":
+        definition["delivery-limit"] = pool.delivery_limit
+        if queue.overflow == "reject-publish":
+            # At-least-once dead-lettering works with reject-publish only.
+            definition["dead-letter-strategy"] = "at-least-once"
+    return definition
+
+
+def _dead_limits(pools: Iterable[Pool], name: str) -> dict[str, Any]:
+    """As many as all queues that feed it may hold, and no limit to how often they are looked at."""
+    lengths = [queue.max_length for pool in pools if _dead(pool) == name for queue in pool.queues.values()]
+    limits: dict[str, Any] = {"overflow": "reject-publish", "delivery-limit": -1}
+    known = [length for length in lengths if length is not None]
+    return {**limits, "max-length": sum(known) or 10_000}
+
+
+def _permissions(pools: Iterable[Pool], delayed: bool) -> list[dict[str, Any]]:
+    known = list(pools)
+    entry = [f"{DELAYED}{DELAY_LEVELS - 1}"] if delayed else []
+    exchanges = [*dict.fromkeys(pool.exchange for pool in known), *entry]
+    queues = [queue for pool in known for queue in pool.queues]
+    return [
+        _permission("kit", ".*", ".*", ".*"),
+        _permission(
+            "worker", _rights([], CONTROL), _rights([*exchanges, VERIFY], CONTROL), _rights(queues, CONTROL)
+        ),
+        _permission("client", "^$", _rights(exchanges), "^$"),
+        _permission("monitor", "^$", "^$", "^$"),
+        _permission("verify", "^$", _rights(exchanges), _rights([VERIFY])),
+    ]
+
+
+def _permission(user: str, configure: str, write: str, read: str) -> dict[str, Any]:
+    return {"user": user, "configure": configure, "write": write, "read": read}
+
+
+def _rights(names: Iterable[str], *patterns: str) -> str:
+    return "^(" + "|".join([*patterns, *map(re.escape, names)]) + ")$"
+
+
+# kombu's delay exchanges: a chain of topic exchanges and queues, one for each bit of the delay in
+# seconds; see kombu/transport/native_delayed_delivery.py, whose declarations these must equal.
+
+
+def _delay_exchanges() -> list[dict[str, Any]]:
+    return [_exchange(name, "topic") for name in (*(f"{DELAYED}{n}" for n in range(DELAY_LEVELS)), DELIVERY)]
+
+
+def _delay_queues() -> list[dict[str, Any]]:
+    return [
+        _queue(
+            f"{DELAYED}{level}",
+            "quorum",
+            **{
+                "x-overflow": "reject-publish",
+                "x-message-ttl": 2**level * 1000,
+                "x-dead-letter-exchange": f"{DELAYED}{level - 1}" if level else DELIVERY,
+                "x-dead-letter-strategy": "at-least-once",
+            },
+        )
+        for level in range(DELAY_LEVELS)
+    ]
+
+
+def _delay_bindings() -> list[dict[str, Any]]:
+    bindings = []
+    for level in range(DELAY_LEVELS):
+        name = f"{DELAYED}{level}"
+        below = f"{DELAYED}{level - 1}" if level else DELIVERY
+        skipped = "*." * (DELAY_LEVELS - 1 - level)
+        bindings.append(_binding(name, name, f"{skipped}1.#"))
+        bindings.append(_binding(name, below, f"{skipped}0.#", "exchange"))
+    return bindings
