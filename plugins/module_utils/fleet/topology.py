@@ -18,6 +18,8 @@ DELAY_LEVELS: Final = 28
 VERIFY_KEY: Final = "answer"
 VERIFY_TTL_MS: Final = 60_000
 VERIFY_LENGTH: Final = 1000
+# By this a policy is known as the model's own, and removed when the model has it no more.
+POLICY_PREFIX: Final = "celery_fleet."
 
 # What a worker's remote control and events need: pidboxes, replies and the event exchange.
 CONTROL: Final = (
@@ -208,7 +210,7 @@ def _unique(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _policy(queue: str, definition: dict[str, Any]) -> dict[str, Any]:
     return {
-        "name": queue,
+        "name": f"{POLICY_PREFIX}{queue}",
         "pattern": f"^{re.escape(queue)}$",
         "apply_to": "queues",
         "priority": 0,
