@@ -84,9 +84,11 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def findings(model: object, hosts: object, groups: object) -> list[dict[str, str]]:
-    """Give everything that is wrong with a model and an inventory."""
-    return [asdict(finding) for finding in preflight.find(model, hosts, groups)]
+def findings(
+    model: object, hosts: object, groups: object, allow_untested_os: bool = False
+) -> list[dict[str, str]]:
+    """Give everything that is wrong with a model, an inventory and its hosts."""
+    return [asdict(finding) for finding in preflight.find(model, hosts, groups, allow_untested_os)]
 
 
 def findings_report(found: Iterable[Mapping[str, str]]) -> str:

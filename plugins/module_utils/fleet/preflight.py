@@ -12,22 +12,36 @@ BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
 
 
-def find(raw_model: object, hosts: object, groups: object) -> Findings:
+# Distributions by whether the kit's own tests run on them; a version stands for its point releases too.
+SYSTEMS: Final = {
+    ("Debian", "12"): True,
+    ("Debian", "13"): True,
+    ("Ubuntu", "22.04"): False,
+    ("Ubuntu", "24.04"): False,
+}
+
+
+def find(raw_model: object, hosts: object, groups: object, allow_untested_os: bool = False) -> Findings:
     """Look at a model and an inventory together.
 
     Args:
         raw_model: The mapping ``fleet_model``.
-        hosts: For each worker host its ``groups``, its ``host_pools``, its ``hardware`` (none if its facts
-            are not known, which skips sizing) and, if known, its ``nodename``.
+        hosts: For each host its ``groups``, its ``host_pools``, its ``hardware`` (none if its facts are not
+            known, which skips sizing) and, if known, its ``nodename``, ``distribution`` and
+            ``distribution_version``.
         groups: The inventory's groups with their hosts.
+        allow_untested_os: Whether to go on with a distribution that the kit does not know.
 
     Returns:
         Everything that was found.
     """
     model, findings = read_model(raw_model)
     members = {name: list(_hosts(names)) for name, names in _mapping(plain(groups)).items()}
-    facts = {name: _mapping(host) for name, host in _mapping(plain(hosts)).items()}
+    every = {name: _mapping(host) for name, host in _mapping(plain(hosts)).items()}
+    facts = {name: host for name, host in every.items() if name in members.get(WORKERS, every)}
     _check_groups(model, members, findings)
+    for host, given in every.items():
+        _check_system(host, given, allow_untested_os, findings)
     running: set[str] = set()
     for host, given in facts.items():
         pools = effective_pools(model, host, _hosts(given.get("groups")), given.get("host_pools"), findings)
@@ -131,3 +145,35 @@ def _check_nodes(hosts: Mapping[str, Mapping[str, Any]], findings: Findings) -> 
                 "give each host its own name (hostnamectl set-hostname)",
                 where=host,
             )
+
+
+def _check_system(host: str, given: Mapping[str, Any], allowed: bool, findings: Findings) -> None:
+    name, version = given.get("distribution"), given.get("distribution_version")
+    if not isinstance(name, str) or not isinstance(version, str):
+        return
+    tested = [
+        state
+        for (system, number), state in SYSTEMS.items()
+        if name == system and f"{version}.".startswith(f"{number}.")
+    ]
+    known = ", ".join(" ".join(system) for system in SYSTEMS)
+    if tested and not tested[0]:
+        findings.add(
+            "os/untested",
+            "ansible_facts.distribution",
+            f"{name} {version}",
+            "the same steps should work there, but no test of the kit runs on it",
+            "try the fleet on one such host first",
+            where=host,
+            severity="warning",
+        )
+    elif not tested:
+        findings.add(
+            "os/unsupported",
+            "ansible_facts.distribution",
+            f"{name} {version}",
+            f"the kit knows only {known}",
+            "use one of these, or set preflight_allow_untested_os: true to go on at your own risk",
+            where=host,
+            severity="warning" if allowed else "error",
+        )
