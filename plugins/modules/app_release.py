@@ -1,0 +1,240 @@
+"""Build a release of the application on a host."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: app_release
+short_description: Build a release of the application on a host
+description:
+  - Unpacks the archive, makes the virtual environment from the lock, and imports the application as the user
+    that will run it. Only then the release is marked complete.
+  - A release that is complete is left alone; one that is not is built anew.
+options:
+  root:
+    description: Directory of the application, such as C(/opt/demo).
+    type: path
+    required: true
+  release:
+    description: Name of the release.
+    type: str
+    required: true
+  archive:
+    description: Archive of the release on the host; removed after use.
+    type: path
+    required: true
+  wheels:
+    description: Archive of the lock's wheels on the host, removed after use; without it an index is asked.
+    type: path
+  wheel:
+    description: Path in the release of the application's own wheel.
+    type: str
+  python:
+    description: Interpreter of the virtual environment.
+    type: str
+    default: python3
+  celery_app:
+    description: What C(celery --app) is given.
+    type: str
+    required: true
+  user:
+    description: User that imports the application.
+    type: str
+    required: true
+  environment:
+    description: Environment of the import.
+    type: dict
+    default: {}
+  timeout:
+    description: Seconds that the import may take.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author:
+  - celery-fleet (@celery-fleet)
+"""
+
+EXAMPLES = r"""
+- name: Build the release
+  celery_fleet.kit.app_release:
+    root: /opt/demo
+    release: demo-0123456789ab
+    archive: /opt/demo/incoming/demo-0123456789ab.tar.gz
+    celery_app: demo.app:app
+    user: celery-fleet
+"""
+
+RETURN = r"""
+tasks:
+  description: Names of the application's tasks that the import found.
+  type: list
+  elements: str
+  returned: when built
+seconds:
+  description: How long the build took.
+  type: float
+  returned: when built
+"""
+
+
+IMPORT = """
+import json, sys
+from celery.app.utils import find_app
+app = find_app(sys.argv[1])
+app.loader.import_default_modules()
+app.finalize()
+json.dump(sorted(name for name in app.tasks if not name.startswith("celery.")), sys.stdout)
+"""
+
+
+class BuildError(Exception):
+    """A step of the build failed."""
+
+
+def run(step: str, *command: str, remedy: str = "") -> None:
+    """Run a command as root.
+
+    Raises:
+        BuildError: it failed; says what it wrote.
+    """
+    environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PIP_NO_INPUT": "1"}
+    done = subprocess.run(  # noqa: S603 - an argument list, no shell
+        command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+    )
+    if done.returncode != 0:
+        raise BuildError(f"{step} failed{remedy}:\n{done.stdout.strip()}")
+
+
+def import_app(python: Path, params: dict[str, Any]) -> list[str]:
+    """Import the application as its user, and give the names of its tasks.
+
+    Raises:
+        BuildError: the import failed or took too long; gives the end of the traceback.
+    """
+    user = pwd.getpwnam(params["user"])
+    environment = {"PATH": os.defpath, "HOME": user.pw_dir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.update({key: str(value) for key, value in params["environment"].items()})
+    try:
+        done = subprocess.run(  # noqa: S603 - an argument list, no shell
+            [str(python), "-c", IMPORT, params["celery_app"]],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=user.pw_dir,
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[entry.gr_gid for entry in grp.getgrall() if user.pw_name in entry.gr_mem],
+            timeout=params["timeout"],
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(
+            f"the import of {params['celery_app']} took more than {params['timeout']} s"
+        ) from error
+    if done.returncode != 0:
+        end = "\n".join(done.stderr.strip().splitlines()[-20:])
+        raise BuildError(f"{params['celery_app']} can't be imported as {params['user']}:\n{end}")
+    names: list[str] = json.loads(done.stdout.strip().splitlines()[-1])
+    return names
+
+
+def build(place: Path, params: dict[str, Any]) -> list[str]:
+    """Build the release in its directory, and give the names of its tasks.
+
+    Raises:
+        BuildError: a step failed.
+    """
+    if place.exists():
+        shutil.rmtree(place)
+    place.mkdir(parents=True)
+    run("Unpacking", "tar", "-xzf", params["archive"], "-C", str(place), "--no-same-owner")
+    remedy = f"; is the package with the venv module of {params['python']} installed (app_packages)?"
+    run("Making the virtual environment", params["python"], "-m", "venv", str(place / "venv"), remedy=remedy)
+
+    python = place / "venv" / "bin" / "python"
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    offline: list[str] = []
+    if params["wheels"]:
+        (place / "wheels").mkdir()
+        run(
+            "Unpacking the wheels",
+            "tar",
+            "-xf",
+            params["wheels"],
+            "-C",
+            str(place / "wheels"),
+            "--no-same-owner",
+        )
+        offline = ["--no-index", f"--find-links={place / 'wheels'}"]
+    lock = str(place / "requirements.lock")
+    run("Installing the requirements", *pip, "--require-hashes", *offline, f"--requirement={lock}")
+    if params["wheel"]:
+        run("Installing the application", *pip, "--no-deps", "--no-index", str(place / params["wheel"]))
+    if params["wheels"]:
+        shutil.rmtree(place / "wheels")
+
+    parts = [place / name for name in ("src", "kit") if (place / name).is_dir()]
+    (packages,) = (place / "venv" / "lib").glob("python*/site-packages")
+    (packages / "celery_fleet_release.pth").write_text("".join(f"{part}\n" for part in parts))
+    # The user that runs the application may not write here, so nothing would keep the compiled files.
+    # A source tree may hold templates that aren't valid Python; the import below tells what matters.
+    subprocess.run([str(python), "-m", "compileall", "-qq", *map(str, parts)], check=False)  # noqa: S603 - no shell
+    return import_app(python, params)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "required": True},
+            "release": {"type": "str", "required": True},
+            "archive": {"type": "path", "required": True},
+            "wheels": {"type": "path"},
+            "wheel": {"type": "str"},
+            "python": {"type": "str", "default": "python3"},
+            "celery_app": {"type": "str", "required": True},
+            "user": {"type": "str", "required": True},
+            "environment": {"type": "dict", "default": {}},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    place = Path(params["root"]) / "releases" / params["release"]
+    complete = place / ".complete"
+    if complete.exists():
+        module.exit_json(changed=False)
+    state = "partly built" if place.exists() else "absent"
+    diff = {"before": f"{place}: {state}\n", "after": f"{place}: complete\n"}
+    if module.check_mode:
+        module.exit_json(changed=True, diff=diff)
+
+    os.umask(0o022)
+    begun = time.monotonic()
+    try:
+        tasks = build(place, params)
+    except BuildError as error:
+        module.fail_json(msg=f"Release {params['release']}: {error}")
+    complete.touch()
+    for used in filter(None, (params["archive"], params["wheels"])):
+        Path(used).unlink()
+    module.exit_json(changed=True, diff=diff, tasks=tasks, seconds=round(time.monotonic() - begun, 1))
+
+
+if __name__ == "__main__":
+    main()

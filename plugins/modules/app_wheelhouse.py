@@ -1,0 +1,171 @@
+"""Download the wheels of a lock for hosts without a package index."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.release import (
+    ReleaseError,
+    require_hashes,
+    wheel_platforms,
+)
+from packaging.markers import Marker
+
+DOCUMENTATION = r"""
+module: app_wheelhouse
+short_description: Download the wheels of a lock for hosts without a package index
+description:
+  - Runs on the controller, once for each kind of host, and keeps what it downloaded by the lock's content.
+  - Writes nothing but the cache, so it works in check mode too and never reports a change.
+options:
+  lock:
+    description: Lock with hashes on the controller, in a file named after its content.
+    type: path
+    required: true
+  targets:
+    description: Kinds of hosts, each as C(<python> <machine> <glibc>), such as C(3.13 x86_64 2.41).
+    type: list
+    elements: str
+    required: true
+  cache:
+    description: Directory on the controller.
+    type: path
+    required: true
+attributes:
+  check_mode:
+    support: full
+author:
+  - celery-fleet (@celery-fleet)
+"""
+
+EXAMPLES = r"""
+- name: Download the wheels for the hosts
+  celery_fleet.kit.app_wheelhouse:
+    lock: /srv/celery-fleet/.cache/locks/0123456789ab.lock
+    targets: [3.11 x86_64 2.36, 3.13 x86_64 2.41]
+    cache: /srv/celery-fleet/.cache
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+wheelhouses:
+  description: One uncompressed tar archive of wheels for each kind of host.
+  type: dict
+  returned: always
+  sample: {3.13 x86_64 2.41: /srv/celery-fleet/.cache/wheels/0123456789ab-3.13-x86_64-2.41.tar}
+"""
+
+
+def for_target(requirements: list[str], python: str, machine: str) -> str:
+    """Leave out what a kind of host doesn't need.
+
+    pip evaluates markers for the interpreter that runs it, which is the controller's.
+    """
+    environment = {
+        "implementation_name": "cpython",
+        "os_name": "posix",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": f"{python}.0",
+        "python_version": python,
+        "sys_platform": "linux",
+        "extra": "",
+    }
+    kept: list[str] = []
+    for requirement in requirements:
+        head, _, hashes = requirement.partition(" --hash=")
+        name, _, marker = head.partition(";")
+        if not marker.strip() or Marker(marker.strip()).evaluate(environment):
+            kept.append(f"{name.strip()} --hash={hashes}")
+    return "\n".join(kept) + "\n"
+
+
+def pip(cache: Path) -> list[str]:
+    """Give the command that runs pip; the controller's own environment need not have one.
+
+    Raises:
+        ReleaseError: the controller's Python can't make a virtual environment with pip.
+    """
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    python = cache / "pip" / "bin" / "python"
+    command = [sys.executable, "-m", "venv", "--clear", str(cache / "pip")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
+    if done.returncode != 0:
+        raise ReleaseError(f"no pip on the controller, and none could be made:\n{done.stdout}{done.stderr}")
+    return [str(python), "-m", "pip"]
+
+
+def download(lock: Path, target: str, wheels: Path, command: list[str]) -> None:
+    """Fill an archive with the wheels of one kind of host.
+
+    Raises:
+        ReleaseError: pip failed, most often because a dependency has no wheel for these hosts.
+    """
+    python, machine, glibc = target.split()
+    with tempfile.TemporaryDirectory(dir=wheels.parent) as place:
+        wanted, directory = Path(place) / "lock.txt", Path(place) / "wheels"
+        wanted.write_text(for_target(require_hashes(lock.read_text(), str(lock)), python, machine))
+        platforms = [f"--platform={platform}" for platform in wheel_platforms(machine, glibc)]
+        done = subprocess.run(  # noqa: S603 - an argument list, no shell
+            [
+                *command, "download", "--quiet", "--disable-pip-version-check", "--no-input",
+                "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation=cp",
+                f"--python-version={python}", *platforms, f"--dest={directory}", f"--requirement={wanted}",
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+        )  # fmt: skip
+        if done.returncode != 0:
+            missing = re.search(r"No matching distribution found for (\S+)", done.stderr)
+            raise ReleaseError(
+                f"{missing[1]} has no wheel for Python {python} on {machine} with glibc {glibc}: pin a "
+                "version that has one, or set fleet_app.wheelhouse to false for hosts that reach an index"
+                if missing
+                else f"pip could not download the wheels of {lock}: {done.stderr.strip()}"
+            )
+        temporary = Path(place) / "wheels.tar"
+        with tarfile.open(temporary, "w") as tar:
+            for wheel in sorted(directory.iterdir()):
+                tar.add(wheel, wheel.name)
+        shutil.move(temporary, wheels)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "lock": {"type": "path", "required": True},
+            "targets": {"type": "list", "elements": "str", "required": True},
+            "cache": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    lock, cache = Path(module.params["lock"]), Path(module.params["cache"])
+    (cache / "wheels").mkdir(parents=True, exist_ok=True)
+    wheelhouses = {
+        target: cache / "wheels" / f"{lock.stem}-{target.replace(' ', '-')}.tar"
+        for target in sorted(set(module.params["targets"]))
+    }
+    missing = {target: wheels for target, wheels in wheelhouses.items() if not wheels.is_file()}
+    try:
+        command = pip(cache) if missing else []
+        for target, wheels in missing.items():
+            download(lock, target, wheels, command)
+    except ReleaseError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, wheelhouses={key: str(wheels) for key, wheels in wheelhouses.items()})
+
+
+if __name__ == "__main__":
+    main()
