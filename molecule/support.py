@@ -1,0 +1,127 @@
+"""What the tests of all scenarios share: the scenario's hosts, and what the model says about them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any  # testinfra has no types
+
+import testinfra
+
+MOLECULE = Path(__file__).parent
+LAB = MOLECULE.parent / ".lab" / "molecule"
+
+
+@functools.cache
+def _control_directory() -> str:
+    """Return a directory for SSH's control sockets, whose paths must be short."""
+    return tempfile.mkdtemp(prefix="fleet-ssh-")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The hosts of one scenario.
+
+    Parameters
+    ----------
+    scenario
+        Name of the scenario, which is also that of its inventory.
+    """
+
+    scenario: str
+    groups: dict[str, list[str]] = field(init=False, repr=False)
+    hostvars: dict[str, dict[str, Any]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Read the inventory."""
+        inventory = json.loads(self._ansible("ansible-inventory", "--list"))
+        object.__setattr__(self, "hostvars", inventory.pop("_meta")["hostvars"])
+        object.__setattr__(self, "groups", {name: _members(inventory, name) for name in inventory})
+
+    @property
+    def inventory(self) -> Path:
+        """Directory of the scenario's inventory."""
+        return MOLECULE / "inventory" / self.scenario
+
+    @property
+    def hosts(self) -> list[str]:
+        """Names of all hosts of the scenario."""
+        return sorted(self.hostvars)
+
+    def address(self, host: str) -> str:
+        """Return the address of `host`."""
+        return str(self.hostvars[host]["ansible_host"])
+
+    def password(self, user: str) -> str:
+        """Return the broker's password of `user`."""
+        return (self.inventory / "secrets" / user).read_text().strip()
+
+    def connect(self, host: str) -> Any:
+        """Return the testinfra host of `host`, reached by SSH, with root's rights."""
+        control = f"-o ControlMaster=auto -o ControlPersist=60s -o ControlPath={_control_directory()}/%C"
+        return testinfra.get_host(
+            f"ssh://{host}", ssh_config=str(LAB / "ssh_config"), ssh_extra_args=control, sudo=True
+        )
+
+    def variables(self, *names: str) -> dict[str, dict[str, Any]]:
+        """Return the values of variables as Ansible sees them, facts gathered.
+
+        Parameters
+        ----------
+        names
+            Names of variables that every host of the scenario has, e.g. ``fleet_plan``.
+
+        Returns
+        -------
+        dict
+            For each host a dictionary of its variables.
+        """
+        with tempfile.TemporaryDirectory() as directory:
+            extra = json.dumps({"variables": names, "directory": directory})
+            self._ansible("ansible-playbook", str(MOLECULE / "variables.yml"), "--extra-vars", extra)
+            return {path.stem: json.loads(path.read_text()) for path in Path(directory).glob("*.json")}
+
+    def _ansible(self, *command: str) -> str:
+        """Run one of Ansible's commands on this scenario's inventory and return what it prints."""
+        result = subprocess.run(
+            [*command, "--inventory", str(self.inventory)],
+            cwd=MOLECULE.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            raise AssertionError(f"{shlex.join(command)} failed:\n{result.stdout}\n{result.stderr}")
+        return result.stdout
+
+
+def journal(host: Any, unit: str, lines: int = 200) -> str:
+    """Return the last lines of the journal of a unit on a host."""
+    command = f"journalctl --no-pager --output=short-precise --lines={lines} --unit={shlex.quote(unit)}"
+    return str(host.check_output(command))
+
+
+def failures(site: Site) -> str:
+    """Return what an operator would look at first: the failed units of all hosts, and their journals."""
+    report = []
+    for name in site.hosts:
+        host = site.connect(name)
+        failed = host.run(
+            "systemctl list-units --all --plain --no-legend --state=failed,activating,auto-restart"
+        )
+        for line in failed.stdout.splitlines():
+            unit = line.split()[0]
+            report.append(f"== {name}: {line}\n{journal(host, unit, lines=40)}")
+    return "\n".join(report) or "No unit of any host has failed."
+
+
+def _members(inventory: dict[str, Any], group: str) -> list[str]:
+    """Return the hosts of a group and of its children."""
+    entry = inventory.get(group, {})
+    nested = [host for child in entry.get("children", []) for host in _members(inventory, child)]
+    return sorted({*entry.get("hosts", []), *nested})
