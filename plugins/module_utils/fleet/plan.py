@@ -252,36 +252,23 @@ def plan_table(plans: Sequence[Mapping[str, Any]]) -> str:
         plans: What ``host_plan`` gave for each host.
 
     Returns:
-        Lines of aligned columns: what runs where, and why that many.
+        Lines of aligned columns: what runs where, and why that many. ``fits`` and ``left`` are by cores
+        and by memory (cores, MiB), limits are in seconds, MiB is what the pool may use in all.
     """
-    head = (
-        "host",
-        "pool",
-        "tasks",
-        "bound by",
-        "fits cores/memory",
-        "left",
-        "prefetch",
-        "hard/soft s",
-        "memory MiB",
-    )
+    head = ("host", "pool", "tasks", "bound by", "fits", "left", "prefetch", "hard/soft", "MiB")
     rows: list[Sequence[str]] = [head]
     for plan in plans:
         for name, pool in plan["pools"].items():
-            fits = "/".join(
-                "-" if n is None else str(n) for n in (pool["fits"]["cores"], pool["fits"]["memory"])
-            )
-            stated = pool["bound_by"] == "override"
+            scales = f"{pool['autoscale']['min']}-" if pool["autoscale"]["enabled"] else ""
+            stated = f" (not {pool['derived']})" if pool["bound_by"] == "override" else ""
             rows.append(
                 (
                     plan["host"],
                     name,
-                    f"{pool['autoscale']['min']}-{pool['concurrency']}"
-                    if pool["autoscale"]["enabled"]
-                    else str(pool["concurrency"]),
-                    f"override of {pool['derived']}" if stated else pool["bound_by"],
-                    fits,
-                    f"{pool['left']['cores']:g} cores, {pool['left']['memory_mib']:.0f} MiB",
+                    f"{scales}{pool['concurrency']}",
+                    f"{pool['bound_by']}{stated}",
+                    "/".join("-" if n is None else str(n) for n in pool["fits"].values()),
+                    f"{pool['left']['cores']:g}/{pool['left']['memory_mib']:.0f}",
                     str(pool["prefetch_count"]),
                     f"{pool['time_limit']}/{pool['soft_time_limit']}",
                     str(pool["memory_max_mib"]),
