@@ -1,0 +1,38 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint unit molecule lab-up lab-down plan verify
+
+# Each target is one plain command that works without make too.
+bin := .venv/bin
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:  ## Install system packages and the locked Python environment (.venv)
+	scripts/setup
+
+demo:  ## From nothing to a fleet at work on this machine: five hosts, site.yml, verify, demo tasks
+	scripts/demo
+
+test:  ## All tests: lint, unit on each ansible-core, every molecule scenario
+	scripts/test
+
+lint:  ## Style and types of Python, YAML and playbooks
+	scripts/test lint
+
+unit:  ## Unit and template tests on each ansible-core that the machine can run
+	scripts/test unit
+
+molecule:  ## Scenarios broker, app, worker, fleet on real systemd hosts
+	scripts/test molecule
+
+lab-up: setup  ## Create the lab, or bring it up to date
+	$(bin)/ansible-playbook playbooks/lab_create.yml -i lab
+
+lab-down: setup  ## Remove the lab's hosts
+	$(bin)/ansible-playbook playbooks/lab_destroy.yml -i lab
+
+plan: setup  ## Show what would run where on the lab, and why
+	$(bin)/ansible-playbook playbooks/plan.yml -i lab
+
+verify: setup  ## Send a canary through every queue of the lab
+	$(bin)/ansible-playbook playbooks/verify.yml -i lab
