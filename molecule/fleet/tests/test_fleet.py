@@ -1,0 +1,154 @@
+"""The whole fleet on the three profiles: what runs where, and that every task finds its way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support import MOLECULE, Site
+
+CURRENT = "/opt/demo/current/venv/bin"
+
+# The figures that sizing must find from facts alone.
+CONCURRENCY = {
+    "fleet-cpu": {"cpu": 12},
+    "fleet-memory": {"memory": 4},
+    "fleet-balanced": {"io": 50, "general": 10},
+}
+
+EXECUTED_BY = {
+    "demo.tasks.cpu.train_model": "cpu_worker@fleet-cpu",
+    "demo.tasks.cpu.process_video": "cpu_worker@fleet-cpu",
+    "demo.tasks.cpu.analyze_dataset": "cpu_worker@fleet-cpu",
+    "demo.tasks.io.call_external_api": "io_worker@fleet-balanced",
+    "demo.tasks.io.upload_file": "io_worker@fleet-balanced",
+    "demo.tasks.io.send_email": "io_worker@fleet-balanced",
+    "demo.tasks.memory.aggregate_user_data": "memory_worker@fleet-memory",
+    "demo.tasks.memory.import_large_csv": "memory_worker@fleet-memory",
+}
+
+Host = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def plans(site: Site) -> dict[str, dict[str, Any]]:
+    return {host: values["fleet_plan"] for host, values in site.variables("fleet_plan").items()}
+
+
+def verify(host: Host, timeout: int) -> tuple[int, dict[str, Any]]:
+    run = host("fleet-client").run(f"{CURRENT}/python -m celery_fleet verify --timeout {timeout}")
+    assert run.rc in (0, 1), run.stderr
+    return run.rc, json.loads(run.stdout)
+
+
+def playbook(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["ansible-playbook", "--inventory", str(site.inventory), *arguments],
+        cwd=MOLECULE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", CONCURRENCY)
+def test_facts_alone_size_the_pools(plans: dict[str, dict[str, Any]], name: str) -> None:
+    planned = {pool: figures["concurrency"] for pool, figures in plans[name]["pools"].items()}
+    assert planned == CONCURRENCY[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "pool"), [(name, pool) for name, pools in CONCURRENCY.items() for pool in pools]
+)
+def test_running_node_has_the_plan_s_figures(
+    host: Host, plans: dict[str, dict[str, Any]], name: str, pool: str
+) -> None:
+    plan = plans[name]["pools"][pool]
+    assert plan["node"] == f"{pool}_worker@{name}"
+    command = (
+        f"runuser -u celery-fleet -- env CELERY_FLEET_POOL={pool} HOME=/tmp "
+        f"{CURRENT}/celery --app demo.app:app inspect --json --timeout 10 --destination {plan['node']}"
+    )
+    stats = json.loads(host(name).check_output(f"{command} stats"))[plan["node"]]
+    assert stats["pool"]["max-concurrency"] == CONCURRENCY[name][pool]
+    assert len(stats["pool"]["processes"]) == CONCURRENCY[name][pool]
+    assert stats["prefetch_count"] == plan["prefetch_count"]
+    assert stats["pool"]["max-tasks-per-child"] == plan["max_tasks_per_child"]
+    assert stats["pool"]["timeouts"] == [plan["soft_time_limit"], plan["time_limit"]]
+
+    consumed = json.loads(host(name).check_output(f"{command} active_queues"))[plan["node"]]
+    assert {queue["name"] for queue in consumed} == set(plan["queues"])
+
+
+def test_every_queue_is_consumed_by_its_own_pool(host: Host, plans: dict[str, dict[str, Any]]) -> None:
+    code, result = verify(host, timeout=60)
+    assert code == 0, result
+    pools = {
+        queue: figures["node"]
+        for plan in plans.values()
+        for figures in plan["pools"].values()
+        for queue in figures["queues"]
+    }
+    assert len(pools) == 10
+    assert {answer["queue"]: answer["node"] for answer in result["answers"]} == pools
+
+
+def test_every_task_runs_where_it_belongs_however_it_is_published(site: Site, host: Host) -> None:
+    run = playbook(site, "playbooks/demo.yml", "--extra-vars", "demo_each=1")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+    sink = site.hostvars["fleet-client"]["ansible_host"]
+    command = f"{CURRENT}/python -m demo.client --sink http://{sink}:8025 --each 2 --wait 60 --json"
+    report = json.loads(host("fleet-client").check_output(f"runuser -u celery-fleet -- {command}"))
+    assert report["missing"] == []
+    assert report["misplaced"] == []
+    ran = {(row["task"], row["way"], row["node"]): row["count"] for row in report["rows"]}
+    assert ran == {
+        (task, way, node): 2 for task, node in EXECUTED_BY.items() for way in ("queue", "name", "hint")
+    }
+
+
+def test_verify_fails_when_a_pool_is_silent(site: Site, host: Host) -> None:
+    balanced = host("fleet-balanced")
+    unit = balanced.check_output(
+        "systemctl list-units --plain --no-legend 'celery-fleet-general@*.service'"
+    ).split()[0]
+    try:
+        balanced.check_output(f"systemctl stop {unit}")
+        run = playbook(site, "playbooks/verify.yml", "--extra-vars", "verify_timeout=5")
+    finally:
+        balanced.check_output(f"systemctl start {unit}")
+    assert run.returncode != 0
+    for queue in ("general_background", "general_scheduled"):
+        assert f"{queue}: no answer" in run.stdout
+
+    # The canaries wait in their queues, and later runs are not confused by their late answers.
+    code, result = verify(host, timeout=60)
+    assert code == 0, result
+
+
+def test_check_mode_on_a_running_fleet_finds_nothing_to_change(site: Site) -> None:
+    run = playbook(site, "site.yml", "--check", "--diff")
+    assert run.returncode == 0, run.stdout + run.stderr
+    recap = run.stdout.split("PLAY RECAP")[1]
+    assert "changed=0" in recap
+    assert all("changed=0" in line for line in recap.splitlines() if " : ok=" in line), run.stdout
+
+
+def test_broken_model_changes_no_host(site: Site, host: Host) -> None:
+    before = host("fleet-cpu").check_output(
+        "find /etc/systemd/system /etc/celery-fleet /opt -newermt @0 -printf '%p %T@\\n'"
+    )
+    broken = json.dumps({"fleet_environment_pools": {"cpu": {"concurrency": 50, "soft_time_limit": 9999}}})
+    run = playbook(site, "site.yml", "--extra-vars", broken)
+    assert run.returncode != 0
+    # All at once, with variable and value.
+    for words in ("soft_time_limit", "9999", "concurrency", "50", "remedy"):
+        assert words in run.stdout
+    after = host("fleet-cpu").check_output(
+        "find /etc/systemd/system /etc/celery-fleet /opt -newermt @0 -printf '%p %T@\\n'"
+    )
+    assert after == before
