@@ -1,0 +1,237 @@
+"""What the worker role writes, rendered as Ansible does and read as systemd does."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections import defaultdict
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROLE = Path(__file__).parents[2] / "roles" / "worker"
+UNKNOWN_TO_OLD_SYSTEMD = ("Unknown key name", "Unknown lvalue", "Failed to parse")
+
+
+def pool(**changes: Any) -> dict[str, Any]:
+    """Give the plan of a pool, as the filter host_plan does, with changes."""
+    return {
+        "name": "cpu",
+        "kind": "cpu",
+        "node": "cpu_worker@cpu1",
+        "slice": "celery-fleet-cpu.slice",
+        "unit": "celery-fleet-cpu@.service",
+        "queues": {"cpu_video": {"routing_key": "cpu.video"}, "cpu_ml": {"routing_key": "cpu.ml"}},
+        "execution": "prefork",
+        "concurrency": 12,
+        "autoscale": {"enabled": False, "min": 2, "max": 8},
+        "prefetch_multiplier": 1,
+        "max_tasks_per_child": 100,
+        "time_limit": 3600,
+        "soft_time_limit": 3000,
+        "stop_timeout": 3660,
+        "memory_max_mib": 28892,
+        "memory_high_mib": 26003,
+        "cpu_weight": 100,
+        "tasks_max": 512,
+        "environment": {},
+    } | changes
+
+
+FLEET_FILE: dict[str, Any] = {
+    "schema": 1,
+    "app": {"name": "shop", "celery_app": "shop.app:app"},
+    "broker": {"nodes": [{"host": "10.0.0.1", "port": 5672}], "vhost": "fleet", "user": "worker"},
+    "pools": {
+        name: {
+            "exchange": f"{name}_tasks",
+            "exchange_type": "topic",
+            "queue_type": "quorum",
+            "queues": {f"{name}_one": {"routing_key": f"{name}.one"}},
+            "time_limit": 3600,
+        }
+        for name in ("cpu", "io")
+    },
+    "routing": {"default_queue": "io_one"},
+}
+
+
+def render(template: str, plan: dict[str, Any], **changes: Any) -> str:
+    """Render a template of the role."""
+    variables: dict[str, Any] = {
+        **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
+        **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
+        "ansible_managed": "Managed",
+        "__worker_pool": plan,
+        "worker_app": {"name": "shop", "celery_app": "shop.app:app", "environment": {}},
+        "worker_fleet_file": FLEET_FILE,
+    } | changes
+    text = trust_as_template((ROLE / "templates" / template).read_text())
+    return str(Templar(loader=DataLoader(), variables=variables).template(text))
+
+
+def parse(text: str) -> dict[str, dict[str, list[str]]]:
+    """Read a unit file: sections, their keys, and each key's values in order."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.startswith("["):
+            section = sections.setdefault(line.strip("[]"), defaultdict(list))
+        elif line and not line.startswith("#"):
+            key, separator, value = line.partition("=")
+            assert separator, f"neither a section, a key nor a comment: {line!r}"
+            section[key].append(" ".join(value.split()))
+    return sections
+
+
+def service(plan: dict[str, Any] | None = None, **changes: Any) -> dict[str, list[str]]:
+    return parse(render("worker.service.j2", plan or pool(), **changes))["Service"]
+
+
+def command(plan: dict[str, Any]) -> dict[str, str]:
+    """Give the options of the worker's command line."""
+    (line,) = service(plan)["ExecStart"]
+    words = line.split()
+    assert words[0] == "/opt/shop/releases/%i/venv/bin/celery"
+    assert words[1:4] == ["--app", "shop.app:app", "worker"]
+    return dict(zip(words[4::2], words[5::2], strict=True))
+
+
+def digest(plan: dict[str, Any] | None = None, **changes: Any) -> str:
+    values = service(plan, **changes)["Environment"]
+    (found,) = [value for value in values if value.startswith("CELERY_FLEET_DIGEST=")]
+    assert len(found.partition("=")[2]) == 64
+    return found
+
+
+def test_a_prefork_worker_gets_every_figure_of_the_plan() -> None:
+    assert command(pool()) == {
+        "--hostname": "cpu_worker@cpu1",
+        "--queues": "cpu_ml,cpu_video",
+        "--pool": "prefork",
+        "--concurrency": "12",
+        "--prefetch-multiplier": "1",
+        "--max-tasks-per-child": "100",
+        "--time-limit": "3600",
+        "--soft-time-limit": "3000",
+        "--loglevel": "INFO",
+    }
+
+
+def test_limits_that_an_execution_pool_ignores_are_left_out() -> None:
+    limits = {"--time-limit", "--soft-time-limit", "--max-tasks-per-child"}
+    assert limits & command(pool(execution="threads")).keys() == set()
+    assert limits & command(pool(execution="gevent")).keys() == {"--time-limit"}
+
+
+def test_autoscaling_replaces_the_concurrency() -> None:
+    options = command(pool(autoscale={"enabled": True, "min": 2, "max": 8}))
+    assert options["--autoscale"] == "8,2"
+    assert "--concurrency" not in options
+
+
+def test_the_worker_is_stopped_and_watched_as_planned() -> None:
+    values = service(pool(stop_timeout=7260), worker_watchdog=45, worker_start_timeout=120)
+    expected = {
+        "Type": "notify",
+        "NotifyAccess": "main",
+        "Slice": "celery-fleet-cpu.slice",
+        "User": "celery-fleet",
+        "KillMode": "mixed",
+        "KillSignal": "SIGTERM",
+        "TimeoutStopSec": "7260",
+        "TimeoutStartSec": "120",
+        "WatchdogSec": "45",
+        "Restart": "always",
+        "OOMPolicy": "continue",
+    }
+    assert {key: values[key] for key in expected} == {key: [value] for key, value in expected.items()}
+    assert parse(render("worker.service.j2", pool()))["Unit"]["StartLimitIntervalSec"] == ["0"]
+    assert parse(render("worker.service.j2", pool()))["Install"]["WantedBy"] == ["multi-user.target"]
+
+
+def test_the_environment_of_the_pool_overrides_that_of_the_application_and_is_quoted() -> None:
+    application = {
+        "name": "shop",
+        "celery_app": "shop.app:app",
+        "environment": {"A": "app", "B": 'x "y" 5% \\'},
+    }
+    values = service(pool(environment={"A": "pool", "OMP_NUM_THREADS": 1}), worker_app=application)[
+        "Environment"
+    ]
+    assert values[-3:] == ['"A=pool"', '"B=x \\"y\\" 5%% \\\\"', '"OMP_NUM_THREADS=1"']
+    assert "CELERY_FLEET_POOL=cpu" in values
+    assert "CELERY_FLEET_FILE=/etc/celery-fleet/fleet.json" in values
+
+
+def test_tasks_may_write_where_the_site_says() -> None:
+    assert "ReadWritePaths" not in service()
+    assert service(worker_writable_paths=["/srv/a", "/srv/b"])["ReadWritePaths"] == ["/srv/a", "/srv/b"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("broker", "nodes"), [{"host": "10.0.0.2", "port": 5672}]),
+        (("routing", "default_queue"), "cpu_one"),
+        (("pools", "cpu", "time_limit"), 60),
+        (("pools", "io", "queues"), {"io_two": {"routing_key": "io.two"}}),
+    ],
+)
+def test_a_worker_is_started_again_when_what_it_reads_changes(place: tuple[str, ...], value: object) -> None:
+    changed = deepcopy(FLEET_FILE)
+    section = changed
+    for key in place[:-1]:
+        section = section[key]
+    section[place[-1]] = value
+    assert digest(worker_fleet_file=changed) != digest()
+
+
+def test_a_worker_is_started_again_when_its_unit_changes() -> None:
+    assert digest(pool(concurrency=11)) != digest()
+    assert digest(pool(environment={"A": "1"})) != digest()
+
+
+def test_a_worker_runs_on_when_only_other_pools_or_its_budget_change() -> None:
+    changed = deepcopy(FLEET_FILE)
+    changed["pools"]["io"]["time_limit"] = 60
+    assert digest(worker_fleet_file=changed) == digest()
+    assert digest(pool(memory_max_mib=1024, cpu_weight=1)) == digest()
+
+
+def test_the_slice_holds_the_budget() -> None:
+    assert parse(render("worker.slice.j2", pool()))["Slice"] == {
+        "CPUWeight": ["100"],
+        "MemoryHigh": ["26003M"],
+        "MemoryMax": ["28892M"],
+        "TasksMax": ["512"],
+    }
+
+
+@pytest.mark.parametrize("execution", ["prefork", "threads"])
+def test_systemd_takes_every_key_and_finds_the_unit_confined(tmp_path: Path, execution: str) -> None:
+    analyze = shutil.which("systemd-analyze")
+    assert analyze, "these tests need systemd-analyze (package systemd)"
+    unit = tmp_path / "celery-fleet-cpu@x.service"
+    unit.write_text(
+        render("worker.service.j2", pool(execution=execution)).replace("/opt/shop/releases/%i/venv", "")
+    )
+    (tmp_path / "celery-fleet-cpu.slice").write_text(render("worker.slice.j2", pool()))
+    for file in (unit, tmp_path / "celery-fleet-cpu.slice"):
+        verify = subprocess.run(
+            [analyze, "verify", "--man=no", file], capture_output=True, text=True, check=False
+        )
+        assert not [
+            line for line in verify.stderr.splitlines() if any(w in line for w in UNKNOWN_TO_OLD_SYSTEMD)
+        ]
+    rated = subprocess.run(
+        [analyze, "security", "--offline=true", "--threshold=20", "--no-pager", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert rated.returncode == 0, rated.stdout + rated.stderr
