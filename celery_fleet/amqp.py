@@ -1,0 +1,149 @@
+"""Celery's publishing side with the fleet's routes and without silent loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from celery import Celery, Task
+from celery.app.amqp import AMQP, Queues, task_message
+from celery.app.routes import Router as CeleryRouter
+from celery.utils.collections import lpmerge
+from kombu import Exchange, Producer, Queue
+from kombu.pools import ProducerPool
+from kombu.transport.native_delayed_delivery import (
+    CELERY_DELAYED_DELIVERY_EXCHANGE,
+    MAX_NUMBER_OF_BITS_TO_USE,
+)
+
+from celery_fleet.fleet_file import Fleet
+from celery_fleet.publish import PATIENCE, FleetProducer
+from celery_fleet.router import HINT_HEADER, Router
+
+# Celery's own mark on what beat publishes.
+PERIODIC_HEADER = "celery_beat_task"
+
+# Seconds. A broker that stopped taking messages (memory or disk alarm, no majority) confirms
+# nothing; without an end the publisher would hang with it.
+CONFIRM_TIMEOUT = 30.0
+
+
+class TaskRouter(CeleryRouter):
+    """Turns what a publisher says about a task into a queue, its exchange and its routing key.
+
+    The exchange and the key are always named: Celery would send a task that names only its queue
+    around a direct exchange to the default one, where clients may not write.
+    """
+
+    def __init__(self, *args: object, rules: Router, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.rules = rules
+        self._by_address = {(q.exchange.name, q.routing_key): q for q in self.queues.values()}
+
+    def route(
+        self,
+        options: Mapping[str, Any],
+        name: str,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+        task_type: Task | None = None,
+    ) -> dict[str, Any]:
+        """Route a task: as its publisher says, by hint, by the application's own routes, by the rules."""
+        chosen = dict(options)
+        if not self._is_addressed(chosen):
+            headers = chosen.get("headers") or {}
+            hint = headers.get(HINT_HEADER) or _text(getattr(task_type, "resource", None))
+            if hint:
+                chosen["queue"] = self.rules.by_hint(hint).queue
+            elif own := self.lookup_route(name, args, kwargs or {}, chosen, task_type):
+                chosen = lpmerge({"queue": own} if isinstance(own, str) else dict(own), chosen)
+            if not self._is_addressed(chosen):
+                chosen["queue"] = self.rules.explain(name, periodic=bool(headers.get(PERIODIC_HEADER))).queue
+        return self._with_address(chosen)
+
+    def _is_addressed(self, options: Mapping[str, Any]) -> bool:
+        return bool(options.get("queue") or (options.get("exchange") and options.get("routing_key")))
+
+    def _with_address(self, options: dict[str, Any]) -> dict[str, Any]:
+        exchange, key = _name(options.get("exchange")), options.get("routing_key")
+        if exchange and key:
+            # A retry names the exchange and key of its delivery. The queue of the task's
+            # definition may be another one, and Celery would prefer that for a delayed retry.
+            queue = self._find(exchange, key)
+            if queue is None:
+                # Not ours: no native delay, whose last step would drop the task silently.
+                return {**options, "queue": None, "exchange_type": "direct"}
+            exchange = key = None
+        else:
+            queue = self.expand_destination({"queue": options.get("queue")})["queue"]
+        return {
+            **options,
+            "queue": queue,
+            "exchange": exchange or queue.exchange.name,
+            "exchange_type": queue.exchange.type,
+            "routing_key": key or queue.routing_key,
+        }
+
+    def _find(self, exchange: str, key: str) -> Queue | None:
+        if exchange != CELERY_DELAYED_DELIVERY_EXCHANGE:
+            return self._by_address.get((exchange, key))
+        # Delivered after a delay: the key still has the delay before it, one bit a word.
+        key = key.split(".", MAX_NUMBER_OF_BITS_TO_USE)[-1]
+        return next((queue for (_, own), queue in self._by_address.items() if own == key), None)
+
+
+class FleetAMQP(AMQP):
+    """What `app.amqp` is in an application of the fleet.
+
+    Parameters
+    ----------
+    app:
+        The application.
+    fleet:
+        The fleet that it belongs to.
+    patience:
+        Seconds that a publisher waits for room in a full queue.
+    """
+
+    def __init__(self, app: Celery, fleet: Fleet, patience: float = PATIENCE) -> None:
+        super().__init__(app)
+        self._rules = Router(fleet.routing)
+        self.Producer = partial(FleetProducer, patience=patience)
+
+    def Router(self, queues: Queues | None = None, create_missing: bool | None = None) -> TaskRouter:  # noqa: N802 - Celery's name
+        """Return the current task router."""
+        return TaskRouter(self.routes, queues or self.queues, False, app=self.app, rules=self._rules)
+
+    @property
+    def producer_pool(self) -> ProducerPool:
+        """The pool of producers that tasks are published with."""
+        pool = super().producer_pool
+        pool.Producer = self.Producer
+        return pool
+
+    publisher_pool = producer_pool
+
+    def _create_task_sender(self) -> Callable[..., object]:
+        send = super()._create_task_sender()
+
+        def send_task_message(
+            producer: Producer, name: str, message: task_message, **options: object
+        ) -> object:
+            # Celery passes every task's `mandatory` on, None where it has none.
+            if options.get("mandatory") is None:
+                options["mandatory"] = True
+            if options.get("confirm_timeout") is None:
+                options["confirm_timeout"] = CONFIRM_TIMEOUT
+            return send(producer, name, message, **options)
+
+        return send_task_message
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _name(exchange: Exchange | str | None) -> str | None:
+    name: str | None = getattr(exchange, "name", exchange)
+    return name or None

@@ -1,0 +1,94 @@
+"""The worker's consumer: what systemd is told of it, and nothing declared at the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from celery.worker import state
+from celery.worker.consumer import Consumer
+from kombu import Connection
+
+from celery_fleet.notify import Notifier
+
+# Seconds between status texts, and so at most between two signs of life.
+REPORT_INTERVAL = 10.0
+
+# Microseconds. How much more time a start gets with each sign that it still waits for the broker.
+START_EXTENSION = 60_000_000
+
+
+class FleetConsumer(Consumer):
+    """Celery's consumer, which reports to systemd from its own loop.
+
+    Ready means that the broker has confirmed the consumption of the queues. The watchdog is fed by
+    the loop that also handles messages, and while it waits for a broker by the loop that does that;
+    so a process that is stuck falls silent, and one without a broker does not. While stopping,
+    which may take as long as the longest task, systemd does not watch.
+    """
+
+    class Blueprint(Consumer.Blueprint):
+        """The start order without the step that would declare the delayed delivery's exchanges.
+
+        Workers may not declare; the broker role has done it. Publishing with a delay is not affected.
+        """
+
+        default_steps = tuple(
+            step for step in Consumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")
+        )
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self.systemd = Notifier.from_environment()
+        self._ready = False
+        self._stopping = False
+        super().__init__(*args, **kwargs)
+
+    def ensure_connected(self, conn: Connection) -> Connection:
+        """Connect, waiting for a broker as long as it takes, with signs of life meanwhile."""
+        ensure = conn.ensure_connection
+
+        def reporting(
+            errback: Callable[..., None], max_retries: int | None, callback: Callable[[], None]
+        ) -> Connection:
+            def waiting() -> None:
+                self._report_waiting()
+                callback()
+
+            return ensure(errback, max_retries, callback=waiting)
+
+        conn.ensure_connection = reporting
+        return super().ensure_connected(conn)
+
+    def on_ready(self) -> None:
+        """Report readiness from the first round of the loop, after Celery's own last checks."""
+        super().on_ready()
+        self.call_soon(self._report_ready)
+
+    def stop(self) -> None:
+        """Stop consuming, and let systemd know that what follows is the wait for running tasks."""
+        self._stopping = True
+        self.systemd.send("STOPPING=1", f"STATUS={self._status()}")
+        super().stop()
+
+    def _report_ready(self) -> None:
+        self.systemd.send("READY=1", "WATCHDOG=1", f"STATUS={self._status()}")
+        if not self._ready:
+            self._ready = True
+            interval = min(REPORT_INTERVAL, (self.systemd.watchdog or REPORT_INTERVAL) / 3)
+            # The timer of gevent workers runs beside the loop: it only asks the loop to report.
+            self.timer.call_repeatedly(interval, self.call_soon, (self._report,))
+
+    def _report(self) -> None:
+        self.systemd.send("WATCHDOG=1", f"STATUS={self._status()}")
+
+    def _report_waiting(self) -> None:
+        states = ["WATCHDOG=1", "STATUS=Waiting for the broker"]
+        if not self._ready:
+            states.append(f"EXTEND_TIMEOUT_USEC={START_EXTENSION}")
+        self.systemd.send(*states)
+
+    def _status(self) -> str:
+        active = len(state.active_requests)
+        if self._stopping:
+            return f"Stopping: {active} active"
+        waiting = len(state.reserved_requests) - active
+        return f"Consuming: {active} active, {waiting} reserved"

@@ -1,0 +1,48 @@
+"""What can go wrong, each with what to do about it."""
+
+from __future__ import annotations
+
+from kombu.exceptions import OperationalError
+
+
+class FleetError(Exception):
+    """Base of the errors of this package that are not about publishing."""
+
+
+class FleetFileError(FleetError):
+    """The fleet file, or a password file that it names, cannot be used.
+
+    Parameters
+    ----------
+    path:
+        The file.
+    problem:
+        What is wrong with it.
+    remedy:
+        What a person can do about it.
+    """
+
+    def __init__(self, path: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{path}: {problem}. {remedy}.")
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy
+
+
+class VerifyError(FleetError):
+    """The fleet could not be verified at all, e.g. because another verification is running."""
+
+
+class PublishError(OperationalError):
+    """The broker did not store a message, so nobody will run the task.
+
+    Celery promises OperationalError when a task cannot be published, so that is what callers catch.
+    """
+
+
+class QueueFullError(PublishError):
+    """The queue is at its limit and stayed so for as long as the publisher was willing to wait."""
+
+
+class UnroutableError(PublishError):
+    """The exchange has no queue for the routing key."""

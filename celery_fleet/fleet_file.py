@@ -1,0 +1,359 @@
+"""The fleet as the configuration management describes it to this host: `fleet.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from celery_fleet.errors import FleetFileError
+
+DEFAULT_PATH = "/etc/celery-fleet/fleet.json"
+PATH_VARIABLE = "CELERY_FLEET_FILE"
+SCHEMA = 1
+
+DEPLOY = "Run the deploy play for this host, which writes it; do not edit it by hand"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A broker node as this host reaches it."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Broker:
+    """The broker, and the user that this host is at it."""
+
+    nodes: tuple[Node, ...]
+    vhost: str
+    user: str
+    password_file: str
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A task queue and the key that leads to it."""
+
+    name: str
+    routing_key: str
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A worker pool: its exchange and queues, and how its workers run tasks. Limits are in seconds."""
+
+    name: str
+    exchange: str
+    exchange_type: str
+    queue_type: str
+    queues: tuple[Queue, ...]
+    execution: str
+    acknowledgement: str
+    prefetch_multiplier: int
+    max_tasks_per_child: int | None
+    time_limit: int
+    soft_time_limit: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The queue of a rule for names that hold one of these words, too."""
+
+    words: tuple[str, ...]
+    queue: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A routing rule; it matches a pattern of whole task names, one of some words, or both."""
+
+    name: str
+    queue: str
+    words: tuple[str, ...] = ()
+    task: str | None = None
+    match: str = "name"
+    branches: tuple[Branch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Where tasks go whose publisher names no queue."""
+
+    default_queue: str
+    periodic_queue: str
+    hints: Mapping[str, str]
+    site_rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Where canaries answer, and the user that listens there."""
+
+    exchange: str
+    queue: str
+    routing_key: str
+    user: str
+    password_file: str
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Everything that this host knows of the fleet."""
+
+    path: str
+    app_name: str
+    celery_app: str
+    broker: Broker
+    pools: Mapping[str, Pool]
+    routing: Routing
+    verify: Verify
+
+    def addresses(self) -> dict[str, tuple[Pool, Queue]]:
+        """Map each queue's name to its pool and itself."""
+        return {queue.name: (pool, queue) for pool in self.pools.values() for queue in pool.queues}
+
+
+class _Section:
+    """A JSON object that names its place in the file when one of its fields is wrong."""
+
+    def __init__(self, path: str, where: str, value: object) -> None:
+        self.path = path
+        self.where = where
+        if not isinstance(value, dict):
+            raise self.wrong(where or "the whole file", "an object", value)
+        self.fields: dict[str, object] = value
+
+    def wrong(self, where: str, wanted: str, value: object) -> FleetFileError:
+        return FleetFileError(self.path, f"`{where}` must be {wanted}, not {value!r}", DEPLOY)
+
+    def place(self, key: str) -> str:
+        return f"{self.where}.{key}" if self.where else key
+
+    def get(self, key: str, kind: type[T], wanted: str) -> T:
+        if key not in self.fields:
+            raise FleetFileError(self.path, f"`{self.place(key)}` is missing", DEPLOY)
+        value = self.fields[key]
+        # JSON's true is an int to Python.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.wrong(self.place(key), wanted, value)
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.get(key, str, "a string")
+        if not value:
+            raise self.wrong(self.place(key), "a string that is not empty", value)
+        return value
+
+    def one_of(self, key: str, *choices: str) -> str:
+        value = self.text(key)
+        if value not in choices:
+            raise self.wrong(self.place(key), f"one of {', '.join(choices)}", value)
+        return value
+
+    def number(self, key: str, least: int = 1) -> int:
+        value = self.get(key, int, "a whole number")
+        if value < least:
+            raise self.wrong(self.place(key), f"{least} or more", value)
+        return value
+
+    def optional_number(self, key: str) -> int | None:
+        return None if self.fields.get(key) is None else self.number(key)
+
+    def section(self, key: str) -> _Section:
+        return _Section(self.path, self.place(key), self.get(key, dict, "an object"))
+
+    def sections(self, key: str) -> list[_Section]:
+        values: list[object] = self.get(key, list, "a list")
+        return [_Section(self.path, f"{self.place(key)}[{n}]", value) for n, value in enumerate(values)]
+
+    def optional_sections(self, key: str) -> list[_Section]:
+        return self.sections(key) if key in self.fields else []
+
+    def words(self, key: str) -> tuple[str, ...]:
+        values: list[object] = self.get(key, list, "a list of words")
+        words = tuple(value.lower() for value in values if isinstance(value, str) and value)
+        if len(words) != len(values):
+            raise self.wrong(self.place(key), "a list of words", values)
+        return words
+
+
+def load(path: str | None = None) -> Fleet:
+    """Read and check the fleet file.
+
+    Parameters
+    ----------
+    path:
+        The file; by default what CELERY_FLEET_FILE names, else `/etc/celery-fleet/fleet.json`.
+
+    Returns
+    -------
+    Fleet
+        Its contents.
+
+    Raises
+    ------
+    FleetFileError
+        The file is missing or unreadable, is not JSON, has another schema, lacks a field, or a
+        field has an unusable value. The message names the file, the field and the remedy.
+    """
+    path = path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH
+    text = _read(path, f"{DEPLOY}; elsewhere let {PATH_VARIABLE} name a copy")
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise FleetFileError(path, f"not JSON: {error}", DEPLOY) from error
+    top = _Section(path, "", content)
+    schema = top.get("schema", int, "a whole number")
+    if schema != SCHEMA:
+        raise FleetFileError(
+            path,
+            f"schema {schema}, but this release understands schema {SCHEMA}",
+            "Deploy the application again, so that release and file come from the same version",
+        )
+    return _fleet(path, top)
+
+
+def read_password(path: str) -> str:
+    """Read a broker user's password.
+
+    Parameters
+    ----------
+    path:
+        A file that holds the password and at most a line's end.
+
+    Returns
+    -------
+    str
+        The password.
+
+    Raises
+    ------
+    FleetFileError
+        The file is missing, unreadable or empty.
+    """
+    password = _read(path, DEPLOY).rstrip("\r\n")
+    if not password:
+        raise FleetFileError(path, "empty, but must hold a password", DEPLOY)
+    return password
+
+
+def _read(path: str, remedy: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise FleetFileError(path, "no such file", remedy) from error
+    except PermissionError as error:
+        raise FleetFileError(
+            path, "permission denied", "Run as a user who may read it (group celery-fleet, or root)"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise FleetFileError(path, f"cannot be read: {error}", remedy) from error
+
+
+def _fleet(path: str, top: _Section) -> Fleet:
+    app, verify = top.section("app"), top.section("verify")
+    pools = top.section("pools")
+    fleet = Fleet(
+        path=path,
+        app_name=app.text("name"),
+        celery_app=app.text("celery_app"),
+        broker=_broker(top.section("broker")),
+        pools={name: _pool(name, pools.section(name)) for name in pools.fields},
+        routing=_routing(top.section("routing")),
+        verify=Verify(
+            exchange=verify.text("exchange"),
+            queue=verify.text("queue"),
+            routing_key=verify.text("routing_key"),
+            user=verify.text("user"),
+            password_file=verify.text("password_file"),
+        ),
+    )
+    _check_queues(fleet)
+    return fleet
+
+
+def _broker(section: _Section) -> Broker:
+    nodes = tuple(Node(node.text("host"), node.number("port")) for node in section.sections("nodes"))
+    if not nodes:
+        raise section.wrong(section.place("nodes"), "a list of at least one node", [])
+    return Broker(nodes, section.text("vhost"), section.text("user"), section.text("password_file"))
+
+
+def _pool(name: str, section: _Section) -> Pool:
+    queues = section.section("queues")
+    return Pool(
+        name=name,
+        exchange=section.text("exchange"),
+        exchange_type=section.one_of("exchange_type", "topic", "direct"),
+        queue_type=section.one_of("queue_type", "quorum", "classic"),
+        queues=tuple(Queue(queue, queues.section(queue).text("routing_key")) for queue in queues.fields),
+        execution=section.one_of("execution", "prefork", "threads", "gevent"),
+        acknowledgement=section.one_of("acknowledgement", "late", "early"),
+        prefetch_multiplier=section.number("prefetch_multiplier"),
+        max_tasks_per_child=section.optional_number("max_tasks_per_child"),
+        time_limit=section.number("time_limit"),
+        soft_time_limit=section.number("soft_time_limit"),
+    )
+
+
+def _routing(section: _Section) -> Routing:
+    hints = section.section("hints")
+    return Routing(
+        default_queue=section.text("default_queue"),
+        periodic_queue=section.text("periodic_queue"),
+        hints={hint: hints.text(hint) for hint in hints.fields},
+        site_rules=tuple(_rule(rule) for rule in section.optional_sections("site_rules")),
+        rules=tuple(_rule(rule) for rule in section.optional_sections("rules")),
+    )
+
+
+def _rule(section: _Section) -> Rule:
+    if not {"task", "words"} & section.fields.keys():
+        raise FleetFileError(section.path, f"`{section.where}` has neither `task` nor `words`", DEPLOY)
+    return Rule(
+        name=section.text("name"),
+        queue=section.text("queue"),
+        words=section.words("words") if "words" in section.fields else (),
+        task=section.text("task") if "task" in section.fields else None,
+        match=section.one_of("match", "name", "path") if "match" in section.fields else "name",
+        branches=tuple(
+            Branch(branch.words("words"), branch.text("queue"))
+            for branch in section.optional_sections("branches")
+        ),
+    )
+
+
+def _check_queues(fleet: Fleet) -> None:
+    owners: dict[str, str] = {}
+    for pool in fleet.pools.values():
+        for queue in pool.queues:
+            if queue.name in owners:
+                raise FleetFileError(
+                    fleet.path,
+                    f"queue `{queue.name}` belongs to pool `{owners[queue.name]}` and to `{pool.name}`",
+                    DEPLOY,
+                )
+            owners[queue.name] = pool.name
+    routing = fleet.routing
+    wanted = {
+        "routing.default_queue": routing.default_queue,
+        "routing.periodic_queue": routing.periodic_queue,
+        **{f"routing.hints.{hint}": queue for hint, queue in routing.hints.items()},
+    }
+    for kind, rules in (("site_rules", routing.site_rules), ("rules", routing.rules)):
+        for rule in rules:
+            wanted[f"routing.{kind} `{rule.name}`"] = rule.queue
+            for number, branch in enumerate(rule.branches):
+                wanted[f"routing.{kind} `{rule.name}` branch {number}"] = branch.queue
+    for where, name in wanted.items():
+        if name not in owners:
+            raise FleetFileError(fleet.path, f"{where} leads to `{name}`, a queue of no pool", DEPLOY)

@@ -1,0 +1,80 @@
+"""The one line that makes an application a member of the fleet."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+
+from celery import Celery
+
+from celery_fleet import canary, fleet_file, settings
+from celery_fleet.amqp import FleetAMQP
+from celery_fleet.errors import FleetFileError
+from celery_fleet.publish import PATIENCE
+
+logger = logging.getLogger(__name__)
+
+
+def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
+    """Give a Celery application the fleet's broker, queues, routes, limits and readiness.
+
+    The fleet file and the password are read at once, so that a process without them ends here with
+    a clear error; the network is not touched. It may be called before or after
+    `app.config_from_object`.
+
+    The fleet wins over the application's own settings for the broker, `task_queues` and the default
+    queue, late acknowledgement, and in a worker for prefetching and limits; those that it replaces
+    are logged by name. Everything else, `result_backend`, `task_annotations`, beat's schedule and
+    what a task's own definition says among it, stays as the application has it.
+
+    The application's own `task_routes` stay, too. Of all that may name a queue, the first counts:
+    what the publisher or the task's definition says (`queue`, or `exchange` and `routing_key`), a
+    resource hint (`celery_fleet.hint`, then the task's `resource`), the application's
+    `task_routes`, the fleet's rules.
+
+    Publishing is confirmed and mandatory. A task that no queue takes raises
+    `celery_fleet.UnroutableError`; a full queue is tried again with growing pauses and then raises
+    `celery_fleet.QueueFullError`. Both are `kombu.exceptions.OperationalError`.
+
+    Parameters
+    ----------
+    app:
+        The Celery application.
+    publish_patience:
+        Seconds that a publisher waits for room in a full queue; 0 raises at once.
+
+    Raises
+    ------
+    FleetFileError
+        The fleet file or the password file cannot be used, or CELERY_FLEET_POOL names a pool that
+        the fleet file does not have.
+    """
+    fleet = fleet_file.load()
+    password = fleet_file.read_password(fleet.broker.password_file)
+    pool_name = os.environ.get(settings.POOL_VARIABLE) or None
+    if pool_name is not None and pool_name not in fleet.pools:
+        raise FleetFileError(
+            fleet.path,
+            f"has no pool `{pool_name}`, which {settings.POOL_VARIABLE} names, but {', '.join(fleet.pools)}",
+            fleet_file.DEPLOY,
+        )
+
+    def apply(**_: object) -> None:
+        conf = app.conf
+        ours = settings.owned(fleet, pool_name, password, conf)
+        replaced = [key for key in ours if conf.value_set_for(key) and conf[key] != ours[key]]
+        if replaced:
+            logger.warning("The fleet replaces these settings of the application: %s", ", ".join(replaced))
+        preferred = settings.defaults(fleet, pool_name)
+        for key, value in {**preferred, **ours}.items():
+            if key in ours or not conf.value_set_for(key):
+                conf[key] = value
+
+    app.amqp_cls = partial(FleetAMQP, fleet=fleet, patience=publish_patience)
+    app.__dict__.pop("amqp", None)  # Celery makes it once, on first use
+    # Celery sends this whenever it (re)reads the application's settings.
+    app.on_after_configure.connect(apply, weak=False)
+    if app.configured:
+        apply()
+    canary.register(app, fleet)

@@ -1,0 +1,139 @@
+"""Celery's settings as they follow from the fleet file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from kombu import Exchange, Queue
+
+from celery_fleet.fleet_file import Broker, Fleet, Pool
+
+POOL_VARIABLE = "CELERY_FLEET_POOL"
+
+CONSUMER = "celery_fleet.consumer:FleetConsumer"
+
+
+def broker_urls(broker: Broker, user: str, password: str) -> list[str]:
+    """Give the URL of each broker node, in the order in which they are tried.
+
+    Parameters
+    ----------
+    broker:
+        The nodes and the virtual host.
+    user:
+        Who connects.
+    password:
+        The user's password. It is in the result: never log that.
+
+    Returns
+    -------
+    list of str
+        One URL a node.
+    """
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    vhost = quote(broker.vhost, safe="")
+    return [f"amqp://{login}@{_host(node.host)}:{node.port}/{vhost}" for node in broker.nodes]
+
+
+def task_queues(fleet: Fleet) -> list[Queue]:
+    """Give the queues of all pools as Celery wants them. Nothing is declared from here.
+
+    The queue type is told nevertheless: Celery turns on native delays and the right kind of
+    prefetching by what it finds in its own settings.
+    """
+    return [
+        Queue(
+            queue.name,
+            Exchange(pool.exchange, type=pool.exchange_type, no_declare=True),
+            routing_key=queue.routing_key,
+            queue_arguments={"x-queue-type": pool.queue_type},
+            no_declare=True,
+        )
+        for pool, queue in fleet.addresses().values()
+    ]
+
+
+def owned(fleet: Fleet, pool_name: str | None, password: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings that the fleet decides, whatever the application says.
+
+    Parameters
+    ----------
+    fleet:
+        The fleet.
+    pool_name:
+        The pool whose worker this process is; None in clients.
+    password:
+        The password of the broker user.
+    own:
+        The application's own settings, for those that are extended instead of replaced.
+
+    Returns
+    -------
+    dict
+        Settings by name.
+    """
+    pool = None if pool_name is None else fleet.pools[pool_name]
+    addresses = fleet.addresses()
+    default_pool, default_queue = addresses[fleet.routing.default_queue]
+    late = pool is None or pool.acknowledgement == "late"
+    settings: dict[str, Any] = {
+        "broker_url": broker_urls(fleet.broker, fleet.broker.user, password),
+        # Celery prefers these two to the one above.
+        "broker_read_url": None,
+        "broker_write_url": None,
+        # The broker's absence is an operator's matter; a worker that gives up is one more.
+        "broker_connection_retry": True,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {**(own.get("broker_transport_options") or {}), "confirm_publish": True},
+        "task_queues": task_queues(fleet),
+        "task_create_missing_queues": False,
+        "task_default_queue": default_queue.name,
+        "task_default_exchange": default_pool.exchange,
+        "task_default_exchange_type": default_pool.exchange_type,
+        "task_default_routing_key": default_queue.routing_key,
+        "task_acks_late": late,
+        # Without it a task whose process is killed (out of memory, say) is acknowledged and lost.
+        "task_reject_on_worker_lost": late,
+        "worker_detect_quorum_queues": True,
+        # Would be a queue of its own for each worker, which nobody declares.
+        "worker_direct": False,
+        "worker_consumer": CONSUMER,
+    }
+    if pool is not None:
+        settings |= _limits(pool)
+    return settings
+
+
+def defaults(fleet: Fleet, pool_name: str | None) -> dict[str, Any]:
+    """Give the settings that the fleet prefers where the application is silent."""
+    green = pool_name is not None and fleet.pools[pool_name].execution == "gevent"
+    return {
+        # Seconds. With heartbeats Celery's loop for gevent waits a tenth of a second in every round,
+        # which leaves ten tasks a second; TCP's own keepalive has to do there.
+        "broker_heartbeat": 0 if green else 30,
+        # When the connection breaks, the broker delivers unacknowledged tasks again while they
+        # still run. Cancelling them would throw away up to two hours of work for a network blip,
+        # and cannot be done to threads at all. Running twice is what tasks have to stand anyway.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # A task that raises or exceeds its limit has failed, which is a result: delivered again it
+        # would do the same again.
+        "task_acks_on_failure_or_timeout": True,
+        # `inspect` and `control`, which the operator's verbs use.
+        "worker_enable_remote_control": True,
+    }
+
+
+def _limits(pool: Pool) -> dict[str, Any]:
+    return {
+        "worker_prefetch_multiplier": pool.prefetch_multiplier,
+        "worker_max_tasks_per_child": pool.max_tasks_per_child,
+        "task_time_limit": pool.time_limit,
+        "task_soft_time_limit": pool.soft_time_limit,
+    }
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

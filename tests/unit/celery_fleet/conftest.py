@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from support.fleet_document import document
+
+import celery_fleet
+from celery_fleet import fleet_file
+
+PASSWORD = "s3cret/with:odd@signs"
+
+
+@pytest.fixture(autouse=True)
+def no_fleet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CELERY_FLEET_FILE", "CELERY_FLEET_POOL", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def contents(tmp_path: Path) -> dict[str, Any]:
+    """The fleet file's contents; a test may change them before it writes them."""
+    password = tmp_path / "password"
+    password.write_text(PASSWORD + "\n", encoding="utf-8")
+    nodes = (("10.0.0.1", 5672), ("10.0.0.2", 5673))
+    return document(password_file=str(password), verify_password_file=str(password), nodes=nodes)
+
+
+@pytest.fixture
+def write(
+    tmp_path: Path, contents: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], fleet_file.Fleet]:
+    """Writes the contents as the process's fleet file, and reads them."""
+
+    def write_and_load() -> fleet_file.Fleet:
+        path = tmp_path / "fleet.json"
+        path.write_text(json.dumps(contents), encoding="utf-8")
+        monkeypatch.setenv("CELERY_FLEET_FILE", str(path))
+        return fleet_file.load()
+
+    return write_and_load
+
+
+@pytest.fixture
+def fleet(write: Callable[[], fleet_file.Fleet]) -> fleet_file.Fleet:
+    return write()
+
+
+@pytest.fixture
+def make_app(fleet: fleet_file.Fleet, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Celery]:
+    """Makes an application that is a member of the fleet."""
+
+    def make(pool: str | None = None, **settings: object) -> Celery:
+        if pool is not None:
+            monkeypatch.setenv("CELERY_FLEET_POOL", pool)
+        app = Celery("test", set_as_current=False)
+        app.conf.update(settings)
+        celery_fleet.configure(app)
+        return app
+
+    return make

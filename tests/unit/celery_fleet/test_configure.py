@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import timeit
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from celery import Celery
+from celery.exceptions import QueueNotFound
+from celery.utils.quorum_queues import detect_quorum_queues
+from conftest import PASSWORD
+from kombu import Connection
+
+import celery_fleet
+from celery_fleet import fleet_file
+
+App = Callable[..., Celery]
+
+
+def test_it_touches_no_network(make_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    app = make_app("io")
+    assert app.conf.task_queues
+
+
+def test_all_nodes_are_in_the_broker_url(make_app: App) -> None:
+    urls = [urlsplit(url) for url in make_app().conf.broker_url]
+    assert [(url.hostname, url.port) for url in urls] == [("10.0.0.1", 5672), ("10.0.0.2", 5673)]
+    assert {unquote(url.password or "") for url in urls} == {PASSWORD}
+    assert {url.path for url in urls} == {"/celery_fleet"}
+
+
+def test_kombu_understands_the_url(make_app: App) -> None:
+    connection: Any = make_app().connection()
+    assert (connection.userid, connection.password, connection.virtual_host) == (
+        "worker",
+        PASSWORD,
+        "celery_fleet",
+    )
+    assert len(connection.alt) == 2
+    assert connection.transport_options["confirm_publish"] is True
+
+
+def test_the_password_shows_up_nowhere(make_app: App, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        app = make_app("io", task_queues=[])
+    shown = [
+        app.conf.humanize(),
+        repr(app.conf.table(with_defaults=True)),
+        repr(app.connection()),
+        app.connection().as_uri(),
+        caplog.text,
+        repr(app.amqp),
+    ]
+    for text in shown:
+        assert PASSWORD not in unquote(text)
+
+
+def test_an_ipv6_node_is_bracketed(
+    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+) -> None:
+    contents["broker"]["nodes"] = [{"host": "fd00::1", "port": 5672}]
+    write()
+    connection: Any = Connection(make_app().conf.broker_url)
+    assert connection.hostname == "fd00::1"
+
+
+def test_queues_are_told_but_never_declared(make_app: App, fleet: fleet_file.Fleet) -> None:
+    app = make_app()
+    queues: Any = app.amqp.queues
+    assert set(queues) == set(fleet.addresses())
+    for pool, queue in fleet.addresses().values():
+        told = queues[queue.name]
+        assert told.no_declare
+        assert told.exchange.no_declare
+        assert (told.exchange.name, told.exchange.type) == (pool.exchange, pool.exchange_type)
+        assert told.routing_key == queue.routing_key
+    assert detect_quorum_queues(app, "amqp")[0]
+    assert app.conf.task_create_missing_queues is False
+    assert app.amqp.default_queue.name == fleet.routing.default_queue
+
+
+def test_a_classic_fleet_is_not_taken_for_quorum(
+    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+) -> None:
+    for pool in contents["pools"].values():
+        pool["queue_type"] = "classic"
+    write()
+    assert not detect_quorum_queues(make_app(), "amqp")[0]
+
+
+def test_a_worker_has_the_limits_of_its_pool(make_app: App, fleet: fleet_file.Fleet) -> None:
+    conf = make_app("memory").conf
+    pool = fleet.pools["memory"]
+    assert conf.worker_prefetch_multiplier == pool.prefetch_multiplier
+    assert conf.worker_max_tasks_per_child == pool.max_tasks_per_child
+    assert conf.task_time_limit == pool.time_limit
+    assert conf.task_soft_time_limit == pool.soft_time_limit
+    assert conf.task_acks_late
+    assert conf.task_reject_on_worker_lost
+    assert conf.task_acks_on_failure_or_timeout
+
+
+def test_early_acknowledgement_is_the_pools_choice(
+    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+) -> None:
+    contents["pools"]["io"]["acknowledgement"] = "early"
+    write()
+    conf = make_app("io").conf
+    assert not conf.task_acks_late
+    assert not conf.task_reject_on_worker_lost
+
+
+def test_a_gevent_pool_has_no_heartbeats(
+    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+) -> None:
+    contents["pools"]["io"]["execution"] = "gevent"
+    write()
+    assert make_app("io").conf.broker_heartbeat == 0
+
+
+def test_an_unknown_pool_is_refused(make_app: App) -> None:
+    with pytest.raises(celery_fleet.FleetFileError, match="no pool `gpu`, which CELERY_FLEET_POOL names"):
+        make_app("gpu")
+
+
+def test_without_the_file_the_application_ends_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_FLEET_FILE", "/nowhere/fleet.json")
+    with pytest.raises(celery_fleet.FleetFileError, match="deploy"):
+        celery_fleet.configure(Celery("test", set_as_current=False))
+
+
+def test_without_the_password_too(make_app: App, tmp_path: Path) -> None:
+    (tmp_path / "password").unlink()
+    with pytest.raises(celery_fleet.FleetFileError, match="password: no such file"):
+        make_app()
+
+
+OWN = {
+    "result_backend": "redis://localhost/7",
+    "task_annotations": {"*": {"rate_limit": "10/s"}},
+    "beat_schedule": {"tidy": {"task": "tidy", "schedule": 60.0}},
+    "task_serializer": "json",
+    "timezone": "Europe/Berlin",
+    "broker_heartbeat": 77,
+    "broker_transport_options": {"client_properties": {"connection_name": "shop"}},
+}
+
+
+def test_other_settings_stay(make_app: App) -> None:
+    conf = make_app("cpu", **OWN).conf
+    for name, value in OWN.items():
+        if name != "broker_transport_options":
+            assert conf[name] == value
+    assert conf.broker_transport_options == {
+        "client_properties": {"connection_name": "shop"},
+        "confirm_publish": True,
+    }
+
+
+def test_settings_of_the_fleet_win_and_are_named(make_app: App, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(broker_url="amqp://elsewhere//", broker_read_url="amqp://x//", task_acks_late=False)
+    assert len(app.conf.broker_url) == 2
+    assert app.conf.broker_read_url == app.conf.broker_url
+    assert app.conf.task_acks_late
+    assert "broker_url, broker_read_url, task_acks_late" in caplog.text
+    assert "elsewhere" not in caplog.text
+
+
+class _Configuration:
+    result_backend = "redis://localhost/7"
+    task_default_queue = "mine"
+    broker_heartbeat = 77
+
+
+class _PrefixedConfiguration:
+    CELERY_RESULT_BACKEND = "redis://localhost/7"
+    CELERY_TASK_DEFAULT_QUEUE = "mine"
+    CELERY_BROKER_HEARTBEAT = 77
+
+
+@pytest.mark.parametrize("source", [_Configuration, _PrefixedConfiguration])
+@pytest.mark.parametrize("when", ["before", "after", "after use"])
+def test_the_order_of_configuration_does_not_matter(fleet: fleet_file.Fleet, source: type, when: str) -> None:
+    namespace = "CELERY" if source is _PrefixedConfiguration else None
+    app = Celery("test", set_as_current=False)
+    if when == "before":
+        app.config_from_object(source, namespace=namespace)
+    celery_fleet.configure(app)
+    if when == "after use":
+        assert app.conf.task_default_queue == fleet.routing.default_queue
+    if when != "before":
+        app.config_from_object(source, namespace=namespace)
+    assert app.conf.task_default_queue == fleet.routing.default_queue
+    assert app.conf.result_backend == "redis://localhost/7"
+    assert app.conf.broker_heartbeat == 77
+    assert len(app.conf.broker_url) == 2
+
+
+def test_an_application_that_was_used_already_is_converted(fleet: fleet_file.Fleet) -> None:
+    app = Celery("test", set_as_current=False)
+    assert app.amqp.queues
+    celery_fleet.configure(app)
+    assert set(app.amqp.queues) == set(fleet.addresses())
+
+
+def test_the_canary_is_registered_once_per_application(make_app: App) -> None:
+    app = make_app()
+    assert app.tasks["celery_fleet.canary"].ignore_result
+    assert "celery_fleet.canary" not in Celery("other", set_as_current=False).tasks
+
+
+def _route(app: Celery, name: str, task: Any = None, **options: object) -> tuple[str, str, str, str]:
+    routed: Any = app.amqp.router.route(options, name, task_type=task)
+    return routed["queue"].name, routed["exchange"], routed["routing_key"], routed["exchange_type"]
+
+
+ML = ("cpu_ml_training", "cpu_tasks", "cpu.ml", "topic")
+EMAIL = ("io_email_sending", "io_tasks", "io.email", "topic")
+API = ("io_api_calls", "io_tasks", "io.api", "topic")
+
+
+def test_a_route_names_queue_exchange_and_key(make_app: App) -> None:
+    app = make_app()
+    assert _route(app, "train_model") == ML
+    # Celery passes the attributes that a task does not have as None.
+    assert _route(app, "train_model", queue=None, exchange=None, routing_key=None) == ML
+    assert _route(app, "train_model", queue="io_email_sending") == EMAIL
+    assert _route(app, "train_model", routing_key=None, queue=app.amqp.queues["io_email_sending"]) == EMAIL
+
+
+def test_a_direct_exchange_is_addressed_by_name(
+    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+) -> None:
+    contents["pools"]["cpu"]["exchange_type"] = "direct"
+    write()
+    expected = ("cpu_ml_training", "cpu_tasks", "cpu.ml", "direct")
+    assert _route(make_app(), "train_model") == expected
+    assert _route(make_app(), "anything", queue="cpu_ml_training") == expected
+
+
+def test_an_unknown_queue_is_refused(make_app: App) -> None:
+    with pytest.raises(QueueNotFound):
+        _route(make_app(), "train_model", queue="gone")
+
+
+def test_hints_come_from_headers_then_from_the_task(make_app: App) -> None:
+    app = make_app()
+
+    @app.task(resource="io")
+    def train_model() -> None: ...
+
+    assert _route(app, "train_model", train_model) == API
+    assert _route(app, "train_model", train_model, headers=celery_fleet.hint("memory"))[0] == (
+        "memory_aggregations"
+    )
+    assert _route(app, "train_model", headers=celery_fleet.hint("gpu"))[0] == "general_background"
+    assert _route(app, "x", train_model, headers=celery_fleet.hint("io"), queue="cpu_ml_training") == ML
+
+
+def test_a_tasks_resource_of_another_kind_is_no_hint(make_app: App) -> None:
+    app = make_app()
+
+    @app.task(resource=object())
+    def train_model() -> None: ...
+
+    assert _route(app, "train_model", train_model) == ML
+
+
+def test_beat_marks_periodic_tasks(make_app: App) -> None:
+    headers = {"celery_beat_task": True}
+    assert _route(make_app(), "tidy", headers=headers)[0] == "general_scheduled"
+    assert _route(make_app(), "train_model", headers=headers) == ML
+
+
+def test_own_routes_come_before_the_rules_and_after_hints(make_app: App) -> None:
+    app = make_app(
+        task_routes=[
+            {"train_model": {"queue": "io_email_sending", "priority": 3}},
+            lambda name, *_, **__: "cpu_ml_training" if name == "odd" else None,
+        ]
+    )
+    assert _route(app, "train_model") == EMAIL
+    assert app.amqp.router.route({}, "train_model")["priority"] == 3
+    assert _route(app, "odd") == ML
+    assert _route(app, "upload_file")[0] == "io_file_operations"
+    assert _route(app, "train_model", headers=celery_fleet.hint("io")) == API
+    assert _route(app, "train_model", queue="cpu_ml_training") == ML
+
+
+def test_own_routes_may_only_add_options(make_app: App) -> None:
+    app = make_app(task_routes={"train_model": {"priority": 3}})
+    assert _route(app, "train_model") == ML
+    assert app.amqp.router.route({}, "train_model")["priority"] == 3
+
+
+def test_a_retry_stays_where_its_task_was_sent(make_app: App) -> None:
+    options = {"queue": "cpu_ml_training", "exchange": "io_tasks", "routing_key": "io.email"}
+    assert _route(make_app(), "train_model", **options) == EMAIL
+
+
+def test_a_retry_after_a_delay_goes_to_the_real_exchange(make_app: App) -> None:
+    key = ".".join("0" * 26 + "11") + ".io.email"
+    options = {"exchange": "celery_delayed_delivery", "routing_key": key}
+    assert _route(make_app(), "train_model", **options) == EMAIL
+
+
+def test_an_exchange_of_the_application_is_left_alone(make_app: App) -> None:
+    options = {"exchange": "events", "routing_key": "user.created"}
+    routed = make_app().amqp.router.route(options, "train_model")
+    assert (routed["exchange"], routed["routing_key"], routed["queue"]) == ("events", "user.created", None)
+
+
+def test_routing_is_cheap(make_app: App) -> None:
+    rules = make_app().amqp.router.rules
+    seconds = min(timeit.repeat(lambda: rules.explain("shop.tasks.train_model"), number=2000, repeat=5))
+    assert seconds / 2000 < 50e-6
+
+
+def test_environment_is_only_read(make_app: App) -> None:
+    before = dict(os.environ)
+    make_app()
+    assert dict(os.environ) == before

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fleet_document import document
+
+from celery_fleet import fleet_file
+from celery_fleet.fleet_file import Branch, Fleet, Routing, Rule
+from celery_fleet.router import Router, words
+
+# The figures of the guide that the routing implements.
+ML, VIDEO, ANALYSIS = "cpu_ml_training", "cpu_video_processing", "cpu_data_analysis"
+API, FILES, EMAIL = "io_api_calls", "io_file_operations", "io_email_sending"
+AGGREGATE, IMPORT = "memory_aggregations", "memory_large_imports"
+DEFAULT, PERIODIC = "general_background", "general_scheduled"
+
+ROUTES = {
+    # the eight examples of the guide, with and without a module path
+    "train_model": ML,
+    "process_video": VIDEO,
+    "analyze_dataset": ANALYSIS,
+    "call_external_api": API,
+    "upload_file": FILES,
+    "send_email": EMAIL,
+    "aggregate_user_data": AGGREGATE,
+    "import_large_csv": IMPORT,
+    "demo.tasks.cpu.train_model": ML,
+    "demo.tasks.io.send_email": EMAIL,
+    "demo.tasks.memory.import_large_csv": IMPORT,
+    # every word of every rule
+    "train": ANALYSIS,
+    "model": ML,
+    "process": ANALYSIS,
+    "analyze": ANALYSIS,
+    "compute": ANALYSIS,
+    "encode": ANALYSIS,
+    "api": API,
+    "fetch": API,
+    "download": FILES,
+    "upload": FILES,
+    "request": API,
+    "email": EMAIL,
+    "scrape": API,
+    "aggregate": AGGREGATE,
+    "join": IMPORT,
+    "merge": IMPORT,
+    "import": IMPORT,
+    "bulk": IMPORT,
+    # every branch
+    "compute_ml_features": ML,
+    "encode_video": VIDEO,
+    "process_image": VIDEO,
+    "train_video_model": ML,
+    "download_report": FILES,
+    "scrape_site": API,
+    "request_quote": API,
+    "request_file": FILES,
+    "fetch_email": API,
+    "merge_aggregate": AGGREGATE,
+    # the first rule wins
+    "process_email": ANALYSIS,
+    "import_email": EMAIL,
+    "fetch_and_aggregate": API,
+    # words inside of words do not count
+    "render_html": DEFAULT,
+    "important_notice": DEFAULT,
+    "rapid_reply": DEFAULT,
+    "therapist_booking": DEFAULT,
+    "constrain_budget": DEFAULT,
+    "training_done": DEFAULT,
+    "remodel_kitchen": DEFAULT,
+    "profile_user": DEFAULT,
+    "videos": DEFAULT,
+    "xml_report": DEFAULT,
+    "rejoin": DEFAULT,
+    # neither does the module path
+    "app.processors.cleanup": DEFAULT,
+    "app.process.cleanup": DEFAULT,
+    "api.tasks.notify": DEFAULT,
+    "email.api.notify": DEFAULT,
+    "models.import_.notify": DEFAULT,
+    # ways of writing names
+    "trainModel": ML,
+    "TrainModel": ML,
+    "shop.tasks.ProcessVideo": VIDEO,
+    "HTTPRequestJob": API,
+    "callExternalAPI": API,
+    "MLCompute": ML,
+    "process-video": VIDEO,
+    "TRAIN_MODEL": ML,
+    "encode2video": VIDEO,
+    "mp4_encode": ANALYSIS,
+    "s3upload": FILES,
+    "s3_upload": FILES,
+    "v2api": API,
+    "__train__model__": ML,
+    "download file": FILES,
+    "обработать_video": DEFAULT,
+    "process_ölvideo": ANALYSIS,
+    # nothing to go by
+    "": DEFAULT,
+    ".": DEFAULT,
+    "train.": DEFAULT,
+    "...": DEFAULT,
+    "42": DEFAULT,
+    "do_it": DEFAULT,
+    # Celery's own
+    "celery.chord_unlock": DEFAULT,
+    "celery.group": DEFAULT,
+    "celery.backend_cleanup": DEFAULT,
+    "celery.chunks": DEFAULT,
+    "celery_fleet.canary": DEFAULT,
+    # but not what only begins like it
+    "celerytasks.train_model": ML,
+}
+
+
+@pytest.fixture(scope="module")
+def router() -> Router:
+    return Router(_repository().routing)
+
+
+def _repository() -> Fleet:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "fleet.json")
+        path.write_text(json.dumps(document()), encoding="utf-8")
+        return fleet_file.load(str(path))
+
+
+@pytest.mark.parametrize(("name", "queue"), ROUTES.items())
+def test_a_name_leads_to_its_queue(router: Router, name: str, queue: str) -> None:
+    assert router.explain(name).queue == queue
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    {
+        "HTMLParser2.fetchAPI_data": ["html", "parser", "2", "fetch", "api", "data"],
+        "HTTPServer": ["http", "server"],
+        "process-video.v2": ["process", "video", "v", "2"],
+        "": [],
+    }.items(),
+)
+def test_names_are_split_into_words(name: str, expected: list[str]) -> None:
+    assert words(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("hint", "queue"),
+    {"cpu": ANALYSIS, "io": API, "memory": AGGREGATE, "general": DEFAULT, "gpu": DEFAULT}.items(),
+)
+def test_a_hint_wins_over_the_name(router: Router, hint: str, queue: str) -> None:
+    assert router.explain("send_email", hint=hint).queue == queue
+
+
+def test_an_explicit_queue_wins_over_everything(router: Router) -> None:
+    decision = router.explain("train_model", queue=EMAIL, hint="memory", periodic=True)
+    assert decision.queue == EMAIL
+    assert decision.rule == "explicit queue"
+
+
+def test_a_periodic_task_follows_a_rule_first(router: Router) -> None:
+    assert router.explain("aggregate_sales", periodic=True).queue == AGGREGATE
+    assert router.explain("tidy_up", periodic=True).queue == PERIODIC
+    assert router.explain("tidy_up", hint="nonsense", periodic=True).queue == DEFAULT
+    assert router.explain("celery.backend_cleanup", periodic=True).queue == DEFAULT
+
+
+def test_a_decision_says_why(router: Router) -> None:
+    assert router.explain("train_model").rule == "rule cpu, word model"
+    assert router.explain("merge_tables").rule == "rule memory"
+    assert router.explain("tidy_up").rule == "default"
+    assert router.explain("tidy_up", hint="gpu").rule == "unknown hint gpu"
+
+
+def test_rules_of_the_site_come_first_and_may_look_at_the_path() -> None:
+    routing = Routing(
+        default_queue="default",
+        periodic_queue="periodic",
+        hints={},
+        site_rules=(
+            Rule(name="billing", task="billing.*", queue="money"),
+            Rule(name="reports", words=("report",), match="path", queue="reports"),
+            Rule(name="both", task="shop.*", words=("pack",), queue="packing"),
+            Rule(name="own", task="celery.backend_*", queue="backend"),
+        ),
+        rules=(Rule(name="cpu", words=("train",), branches=(Branch(("ml",), "ml"),), queue="cpu"),),
+    )
+    router = Router(routing)
+    expected = {
+        "billing.train": "money",
+        "billing": "default",
+        "app.report.run": "reports",
+        "app.reporting.run": "default",
+        "shop.pack_box": "packing",
+        "shop.sell": "default",
+        "other.pack_box": "default",
+        "train_ml": "ml",
+        "train": "cpu",
+        "celery.backend_cleanup": "backend",
+        "celery.train": "default",
+    }
+    assert {name: router.explain(name).queue for name in expected} == expected
+
+
+_ROUTER = Router(_repository().routing)
+_QUEUES = set(_repository().addresses())
+
+
+@given(st.text() | st.from_regex(r"[a-zA-Z_.]{0,30}"), st.none() | st.text(), st.booleans())
+def test_every_name_leads_to_a_queue_that_exists(name: str, hint: str | None, periodic: bool) -> None:
+    first = _ROUTER.explain(name, hint=hint, periodic=periodic)
+    assert first.queue in _QUEUES
+    assert first == _ROUTER.explain(name, hint=hint, periodic=periodic)
