@@ -546,9 +546,13 @@ def _overlay(
             origins[here] = variable
 
 
-def _variable(origins: Origins, default: str, path: Sequence[str]) -> str:
+def _origin(origins: Origins, path: Sequence[str]) -> str | None:
     layers = (origins.get(tuple(path[:length])) for length in range(len(path), 0, -1))
-    return ".".join((next((layer for layer in layers if layer), default), *path))
+    return next((layer for layer in layers if layer), None)
+
+
+def _variable(origins: Origins, default: str, path: Sequence[str]) -> str:
+    return ".".join((_origin(origins, path) or default, *path))
 
 
 # Reading -----------------------------------------------------------------------------------------
@@ -605,7 +609,10 @@ def _sayer(findings: Findings, root: str) -> _Say:
 
 @dataclass(frozen=True)
 class _Rule:
-    """A relation between the fields of one pool that must not hold."""
+    """A relation between the fields of one pool that must not hold.
+
+    Of the fields in ``at`` the one is named that the highest layer set, the first of them in doubt.
+    """
 
     id: str
     at: tuple[str, ...]
@@ -619,7 +626,7 @@ class _Rule:
 _POOL_RULES: Final = (
     _Rule(
         "limits/soft-not-below-hard",
-        ("soft_time_limit",),
+        ("soft_time_limit", "time_limit"),
         lambda p: p["soft_time_limit"] >= p["time_limit"],
         "the soft limit must come before the hard one, or the task gets no chance to clean up",
         "make it smaller than time_limit",
@@ -641,42 +648,42 @@ _POOL_RULES: Final = (
     ),
     _Rule(
         "autoscale/not-prefork",
-        ("autoscale", "enabled"),
+        ("autoscale.enabled", "execution"),
         lambda p: p["autoscale"]["enabled"] and p["execution"] != "prefork",
         "only prefork can change its number of processes; a worker with threads crashes on it",
         "set execution to prefork, or autoscale.enabled to false",
     ),
     _Rule(
         "autoscale/no-range",
-        ("autoscale",),
+        ("autoscale.enabled", "autoscale.min", "autoscale.max"),
         lambda p: p["autoscale"]["enabled"] and None in (p["autoscale"]["min"], p["autoscale"]["max"]),
         "a pool that scales needs both ends of its range",
         "give autoscale.min and autoscale.max",
     ),
     _Rule(
         "autoscale/empty-range",
-        ("autoscale", "min"),
+        ("autoscale.min", "autoscale.max"),
         lambda p: (p["autoscale"]["min"] or 1) > (p["autoscale"]["max"] or LARGEST),
         "the lower end is above the upper one",
         "make autoscale.min at most autoscale.max",
     ),
     _Rule(
         "autoscale/with-concurrency",
-        ("concurrency",),
+        ("concurrency", "autoscale.enabled"),
         lambda p: p["autoscale"]["enabled"] and p["concurrency"] is not None,
         "Celery ignores a concurrency beside autoscale",
         "set one of them: concurrency to null, or autoscale.enabled to false",
     ),
     _Rule(
         "sizing/empty-range",
-        ("min_concurrency",),
+        ("min_concurrency", "max_concurrency"),
         lambda p: p["min_concurrency"] > (p["max_concurrency"] or LARGEST),
         "the least concurrency is above the greatest",
         "make min_concurrency at most max_concurrency",
     ),
     _Rule(
         "sizing/outside-range",
-        ("concurrency",),
+        ("concurrency", "min_concurrency", "max_concurrency"),
         lambda p: (
             p["concurrency"] is not None
             and not p["min_concurrency"] <= p["concurrency"] <= (p["max_concurrency"] or LARGEST)
@@ -719,17 +726,23 @@ def _read_pool(
         findings.add(id, variable, value, reason, remedy, where=where, severity=severity)
 
     values = _clean_fields(merged, _POOL, (), say)
+    order = [variable for variable, _ in layers]
     for rule in _POOL_RULES:
         try:
-            broken = rule.broken(values)
-            value: Any = values
-            for key in rule.at:
-                value = value[key]
+            if not rule.broken(values):
+                continue
+            held = {at: _at(values, at.split(".")) for at in rule.at}
         except KeyError:
             continue
-        if broken:
-            say(rule.id, rule.at, value, rule.reason, rule.remedy, rule.severity)
+        named = max(held, key=lambda at: order.index(_origin(origins, at.split(".")) or order[0]))
+        say(rule.id, tuple(named.split(".")), held[named], rule.reason, rule.remedy, rule.severity)
     return None if faults else _build(name, values, origins)
+
+
+def _at(values: Plain, path: Iterable[str]) -> Plain:
+    for key in path:
+        values = values[key]
+    return values
 
 
 def _build(name: str, values: Mapping[str, Any], origins: Origins) -> Pool:

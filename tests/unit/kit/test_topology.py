@@ -1,0 +1,236 @@
+"""The broker's topology against the figures of the guide and against kombu's own declarations."""
+
+import re
+
+import pytest
+from fleet.contract import fleet_file
+from fleet.topology import POLICY_PREFIX, for_broker_version, topology
+from kombu.transport import native_delayed_delivery as kombu_delays
+
+GUIDE = {
+    ("cpu_tasks", "cpu_ml_training", "cpu.ml", 100),
+    ("cpu_tasks", "cpu_video_processing", "cpu.video", 50),
+    ("cpu_tasks", "cpu_data_analysis", "cpu.analysis", 200),
+    ("io_tasks", "io_api_calls", "io.api", 10000),
+    ("io_tasks", "io_file_operations", "io.file", 5000),
+    ("io_tasks", "io_email_sending", "io.email", 10000),
+    ("memory_tasks", "memory_aggregations", "memory.aggregate", 100),
+    ("memory_tasks", "memory_large_imports", "memory.import", 50),
+    ("general_tasks", "general_background", "general.background", 10000),
+    ("general_tasks", "general_scheduled", "general.scheduled", 10000),
+}
+
+
+def policies(found):
+    return {p["name"].removeprefix(POLICY_PREFIX): p["definition"] for p in found["policies"]}
+
+
+def bindings(found):
+    return {
+        (b["source"], b["destination"], b["destination_type"], b["routing_key"]) for b in found["bindings"]
+    }
+
+
+def may(found, user, right, name):
+    rights = next(p for p in found["permissions"] if p["user"] == user)
+    return re.search(rights[right], name) is not None
+
+
+def test_exchanges_queues_keys_and_lengths_of_the_guide(model):
+    found = topology(model, {})
+    exchanges = {e["name"]: e for e in found["exchanges"]}
+    queues = {q["name"]: q for q in found["queues"]}
+    for exchange, queue, key, length in GUIDE:
+        assert exchanges[exchange]["type"] == "topic"
+        assert exchanges[exchange]["durable"]
+        assert queues[queue]["arguments"] == {"x-queue-type": "quorum"}
+        assert (exchange, queue, "queue", key) in bindings(found)
+        assert policies(found)[queue]["max-length"] == length
+
+
+def test_full_queues_refuse_and_dead_letters_are_kept(model):
+    limits = policies(topology(model, {}))["cpu_ml_training"]
+    assert limits == {
+        "max-length": 100,
+        "overflow": "reject-publish",
+        "dead-letter-exchange": "cpu_tasks_dead",
+        "dead-letter-strategy": "at-least-once",
+        "delivery-limit": 20,
+        "consumer-timeout": 3_900_000,
+    }
+
+
+def test_each_pool_has_one_bounded_dead_letter_queue(model):
+    found = topology(model, {})
+    assert ("io_tasks_dead", "io_tasks_dead", "queue", "") in bindings(found)
+    assert policies(found)["io_tasks_dead"]["max-length"] == 25000
+    assert policies(found)["io_tasks_dead"]["overflow"] == "reject-publish"
+
+
+def test_classic_queues_carry_no_quorum_policies(model):
+    model["pools"]["io"]["queue_type"] = "classic"
+    limits = policies(topology(model, {}))["io_api_calls"]
+    assert not {"delivery-limit", "dead-letter-strategy"} & limits.keys()
+
+
+def test_drop_head_gets_no_strategy_that_needs_reject_publish(model):
+    model["pools"]["io"]["overflow"] = "drop-head"
+    assert "dead-letter-strategy" not in policies(topology(model, {}))["io_api_calls"]
+
+
+def test_every_policy_matches_exactly_its_queue(model):
+    found = topology(model, {})
+    names = [queue["name"] for queue in found["queues"]]
+    for policy in found["policies"]:
+        matched = [POLICY_PREFIX + name for name in names if re.search(policy["pattern"], name)]
+        assert matched == [policy["name"]]
+
+
+class Recorder:
+    """Stands where kombu expects a channel and keeps what is declared on it."""
+
+    def __init__(self):
+        self.exchanges, self.queues, self.bindings = {}, {}, set()
+        self.connection = self
+        self.client = self
+
+    def exchange(self, name, type):
+        recorder = self
+
+        class Exchange:
+            def __init__(self):
+                self.name, self.type = name, type
+
+            def bind(self, _channel):
+                return self
+
+            def declare(self):
+                recorder.exchanges[name] = type
+
+            def bind_to(self, source, routing_key):
+                recorder.bindings.add((getattr(source, "name", source), name, "exchange", routing_key))
+
+        return Exchange()
+
+    def queue(self, name, queue_arguments):
+        recorder = self
+
+        class Queue:
+            def bind(self, _channel):
+                return self
+
+            def declare(self):
+                recorder.queues[name] = queue_arguments
+
+            def bind_to(self, source, routing_key):
+                recorder.bindings.add((source, name, "queue", routing_key))
+
+        return Queue()
+
+    def channel(self):
+        return self
+
+
+def test_delays_are_exactly_what_kombu_would_declare(model, monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr(kombu_delays, "Exchange", recorder.exchange)
+    monkeypatch.setattr(kombu_delays, "Queue", recorder.queue)
+    kombu_delays.declare_native_delayed_delivery_exchanges_and_queues(recorder, "quorum")
+    found = topology(model, {})
+    delays = {q["name"]: q["arguments"] for q in found["queues"] if q["name"].startswith("celery_delayed_")}
+    assert delays == recorder.queues
+    types = {e["name"]: e["type"] for e in found["exchanges"]}
+    assert recorder.exchanges.items() <= types.items()
+    assert recorder.bindings <= bindings(found)
+
+
+def test_delayed_tasks_find_their_queue(model):
+    found = bindings(topology(model, {}))
+    for exchange, queue, key, _ in GUIDE:
+        assert ("celery_delayed_delivery", exchange, "exchange", f"#.{key}") in found
+        assert (exchange, queue, "queue", f"#.{key}") in found
+
+
+def test_no_delays_without_topic_exchanges(model):
+    model["pool_defaults"]["exchange_type"] = "direct"
+    found = topology(model, {})
+    assert not [q for q in found["queues"] if "celery" in q["name"]]
+    assert not may(found, "client", "write", "celery_delayed_27")
+
+
+def test_least_privilege(model):
+    found = topology(model, {})
+    for exchange, queue, _, _ in GUIDE:
+        assert may(found, "worker", "read", queue)
+        assert not may(found, "client", "read", queue)
+        assert not may(found, "verify", "read", queue)
+        for user in ("worker", "client", "verify"):
+            assert may(found, user, "write", exchange)
+            assert not may(found, user, "configure", exchange)
+            assert not may(found, user, "configure", queue)
+            assert not may(found, user, "write", f"{exchange}_dead")
+            assert not may(found, user, "write", f"x{exchange}")
+        for right in ("configure", "write", "read"):
+            assert not may(found, "monitor", right, exchange)
+    assert may(found, "worker", "configure", "cpu_worker@h.celery.pidbox")
+    assert may(found, "worker", "write", "fleet_verify")
+    assert not may(found, "worker", "read", "fleet_verify")
+    assert not may(found, "client", "write", "fleet_verify")
+    assert may(found, "verify", "read", "fleet_verify")
+    assert may(found, "client", "write", "celery_delayed_27")
+    assert not may(found, "client", "write", "amq.default")
+
+
+def test_names_are_escaped_in_rights_and_patterns(model):
+    model["pools"]["io"]["exchange"] = "io.tasks"
+    found = topology(model, {})
+    assert may(found, "client", "write", "io.tasks")
+    assert not may(found, "client", "write", "ioxtasks")
+
+
+def test_a_host_that_prefetches_more_raises_the_consumer_timeout(model):
+    hosts = {"b1": {"groups": ["balanced_servers"], "host_pools": {"io": {"prefetch_multiplier": 40}}}}
+    found = topology(model, hosts)
+    assert policies(found)["io_api_calls"]["consumer-timeout"] == (40 * 300 + 300) * 1000
+    assert found["consumer_timeout_ms"] == (40 * 300 + 300) * 1000
+
+
+def test_a_consumer_timeout_is_never_shorter_than_the_brokers_own(model):
+    model["pools"]["io"] |= {"time_limit": 10, "soft_time_limit": 5}
+    assert policies(topology(model, {}))["io_api_calls"]["consumer-timeout"] == 1_800_000
+
+
+@pytest.mark.parametrize(
+    ("version", "timeout", "unlimited"),
+    [("3.10.8", False, False), ("3.12.1", True, False), ("4.0.5", True, True), ("4.3.2", True, True)],
+)
+def test_keys_by_broker_version(model, version, timeout, unlimited):
+    found = policies(for_broker_version(topology(model, {}), version))
+    assert ("consumer-timeout" in found["cpu_ml_training"]) is timeout
+    assert ("delivery-limit" in found["cpu_tasks_dead"]) is unlimited
+    assert found["cpu_ml_training"]["delivery-limit"] == 20
+
+
+def test_a_version_that_is_none(model):
+    with pytest.raises(ValueError, match="is not a version"):
+        for_broker_version(topology(model, {}), "unknown")
+
+
+def test_fleet_file_of_a_client(model):
+    found = fleet_file(model, "client")
+    assert found["schema"] == 1
+    assert found["broker"] == {
+        "nodes": [{"host": "10.0.0.1", "port": 5672}],
+        "vhost": "celery_fleet",
+        "user": "client",
+        "password_file": "/etc/celery-fleet/secrets/client",
+    }
+    assert found["pools"]["cpu"]["queues"]["cpu_ml_training"] == {"routing_key": "cpu.ml"}
+    assert found["routing"] == model["routing"]
+    assert found["verify"]["queue"] == "fleet_verify"
+
+
+def test_fleet_file_of_a_worker_has_the_hosts_own_fields(model):
+    found = fleet_file(model, "worker", ["balanced_servers"], {"io": {"acknowledgement": "early"}})
+    assert found["pools"]["io"]["acknowledgement"] == "early"
+    assert found["pools"]["general"]["acknowledgement"] == "late"
