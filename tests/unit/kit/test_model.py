@@ -5,7 +5,6 @@ import copy
 import json
 
 import pytest
-from conftest import HOSTS, LOADED
 from fleet.contract import fleet_file
 from fleet.model import ModelError, effective_pools, merge, plain, read_model, report
 from fleet.plan import host_plan
@@ -13,6 +12,7 @@ from fleet.preflight import find
 from fleet.topology import topology
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.fleet_model import HOSTS, LOADED
 
 DELETE = object()
 

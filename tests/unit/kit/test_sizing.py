@@ -4,12 +4,12 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from conftest import HOSTS, LOADED
 from fleet.model import Autoscale, Demand, Reserve, read_model
 from fleet.plan import host_plan
 from fleet.sizing import Hardware, size
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fleet_model import HOSTS, LOADED
 
 RESERVE = Reserve(Fraction("0.25"), Fraction("0.1"))
 POOL = read_model(LOADED)[0].pools["io"]
