@@ -23,6 +23,10 @@ POOL_FIELDS = (
 )
 
 
+# With everything that a URL would misunderstand.
+PASSWORD = "s3cret/with:odd@signs"
+
+
 def document(
     password_file: str = "/nowhere/worker",
     verify_password_file: str = "/nowhere/verify",

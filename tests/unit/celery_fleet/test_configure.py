@@ -13,8 +13,8 @@ import pytest
 from celery import Celery
 from celery.exceptions import QueueNotFound
 from celery.utils.quorum_queues import detect_quorum_queues
-from conftest import PASSWORD
 from kombu import Connection
+from support.fleet_document import PASSWORD
 
 import celery_fleet
 from celery_fleet import fleet_file
@@ -253,11 +253,14 @@ def test_an_unknown_queue_is_refused(make_app: App) -> None:
         _route(make_app(), "train_model", queue="gone")
 
 
+def _train_model() -> None:
+    """Only its name and attributes matter here."""
+
+
 def test_hints_come_from_headers_then_from_the_task(make_app: App) -> None:
     app = make_app()
 
-    @app.task(resource="io")
-    def train_model() -> None: ...
+    train_model = app.task(_train_model, name="train_model", resource="io")
 
     assert _route(app, "train_model", train_model) == API
     assert _route(app, "train_model", train_model, headers=celery_fleet.hint("memory"))[0] == (
@@ -270,8 +273,7 @@ def test_hints_come_from_headers_then_from_the_task(make_app: App) -> None:
 def test_a_tasks_resource_of_another_kind_is_no_hint(make_app: App) -> None:
     app = make_app()
 
-    @app.task(resource=object())
-    def train_model() -> None: ...
+    train_model = app.task(_train_model, name="train_model", resource=object())
 
     assert _route(app, "train_model", train_model) == ML
 

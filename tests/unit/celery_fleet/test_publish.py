@@ -38,7 +38,7 @@ class Channel:
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
-    monkeypatch.setattr(publish.time, "sleep", slept.append)
+    monkeypatch.setattr("celery_fleet.publish.time.sleep", slept.append)
     return slept
 
 
@@ -56,7 +56,7 @@ def test_a_refused_message_is_tried_again_later(pauses: list[float]) -> None:
 
 def test_patience_ends_loudly(pauses: list[float]) -> None:
     channel = Channel(*[MessageNacked() for _ in range(100)])
-    with pytest.raises(celery_fleet.QueueFullError, match="io_tasks with key io.api is full") as caught:
+    with pytest.raises(celery_fleet.QueueFullError, match=r"io_tasks with key io\.api is full") as caught:
         _publish(channel, patience=20.0)
     assert isinstance(caught.value, OperationalError)
     assert isinstance(caught.value.__cause__, MessageNacked)
@@ -75,7 +75,7 @@ def test_no_patience_means_one_attempt(pauses: list[float]) -> None:
 
 def test_a_returned_message_raises_once_and_only_for_itself() -> None:
     channel = Channel(ChannelError("NO_ROUTE", (60, 50), reply_code=312))
-    with pytest.raises(celery_fleet.UnroutableError, match="io_tasks has no queue for key io.api"):
+    with pytest.raises(celery_fleet.UnroutableError, match=r"io_tasks has no queue for key io\.api"):
         _publish(channel)
     assert channel.events["basic_return"] == set()
     _publish(channel)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from support.fleet_site import Site
+
+import celery_fleet
+
+FULL = "general_scheduled"
+
+
+def _depth(app: Any, site: Site, queue: str) -> int:
+    url = f"amqp://{site.management.user}:{site.management.password}@{site.management.host}:5672/{site.vhost}"
+    with app.connection_for_write(url=url) as connection:
+        return int(connection.channel().queue_declare(queue, passive=True).message_count)
+
+
+@pytest.fixture
+def full_queue(site: Site) -> Any:
+    """A queue with room for two that refuses more, and is empty again afterwards."""
+    site.policy(FULL, **{"max-length": 2, "overflow": "reject-publish"})
+    yield FULL
+    site.management.call("DELETE", "policies", site.vhost, FULL)
+    site.management.call("DELETE", "queues", site.vhost, FULL, "contents")
+
+
+def _fill(app: Any) -> None:
+    # A quorum queue enforces its limit a message or two late.
+    with pytest.raises(celery_fleet.QueueFullError):
+        for _ in range(10):
+            app.send_task("work", ("filler",), queue=FULL)
+
+
+def test_a_key_that_leads_nowhere_raises(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = site.client(monkeypatch)
+    with pytest.raises(celery_fleet.UnroutableError, match="cpu_tasks has no queue for key nowhere"):
+        app.send_task("work", ("lost",), exchange="cpu_tasks", routing_key="nowhere")
+
+
+def test_so_does_one_with_a_delay(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = site.client(monkeypatch)
+    with pytest.raises(celery_fleet.UnroutableError):
+        app.send_task("work", ("lost",), exchange="cpu_tasks", routing_key="nowhere", countdown=60)
+
+
+def test_a_full_queue_raises_after_the_patience(
+    site: Site, monkeypatch: pytest.MonkeyPatch, full_queue: str
+) -> None:
+    _fill(site.client(monkeypatch, patience=0))
+    app = site.client(monkeypatch, patience=2)
+    started = time.monotonic()
+    with pytest.raises(celery_fleet.QueueFullError, match="is full and was so for 2 s"):
+        app.send_task("work", ("late",), queue=full_queue)
+    assert 2 <= time.monotonic() - started < 5
+
+
+def test_a_task_gets_in_when_there_is_room_in_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch, full_queue: str
+) -> None:
+    app = site.client(monkeypatch, patience=10)
+    _fill(site.client(monkeypatch, patience=0))
+    purge = threading.Timer(1, site.management.call, ("DELETE", "queues", site.vhost, full_queue, "contents"))
+    purge.start()
+    started = time.monotonic()
+    app.send_task("work", ("late",), queue=full_queue)
+    assert 0.9 <= time.monotonic() - started < 7
+    purge.join()
+    assert _depth(app, site, full_queue) == 1
+
+
+def test_a_return_does_not_confirm_the_next_message(
+    site: Site, monkeypatch: pytest.MonkeyPatch, full_queue: str
+) -> None:
+    """One channel for all: the confirmation of a returned message must not be taken for another's."""
+    app = site.client(monkeypatch, patience=0)
+    _fill(app)
+    with app.producer_or_acquire() as producer:
+        for _ in range(3):
+            with pytest.raises(celery_fleet.UnroutableError):
+                app.send_task("work", exchange="cpu_tasks", routing_key="nowhere", producer=producer)
+            with pytest.raises(celery_fleet.QueueFullError):
+                app.send_task("work", queue=full_queue, producer=producer)
+
+
+def test_a_client_may_not_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = site.client(monkeypatch)
+    with (
+        app.connection_for_write() as connection,
+        pytest.raises(connection.channel_errors, match="ACCESS_REFUSED"),
+    ):
+        connection.channel().basic_get(FULL)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from amqp.exceptions import AccessRefused
+from kombu import Connection
+from support.fleet_document import document
+from support.fleet_site import Proxy, Site, Worker, wait_for
+
+
+def _ended(site: Site, label: str, seconds: float = 15) -> dict[str, list[tuple[float, int]]]:
+    wait_for(lambda: site.events(label)["end"], seconds, f"the end of {label}")
+    return site.events(label)
+
+
+def test_workers_are_ready_without_the_right_to_declare(site: Site, fleet: dict[str, Worker]) -> None:
+    for worker in fleet.values():
+        ready = next(message for _, message in worker.systemd.messages if "READY=1" in message)
+        assert "STATUS=Consuming: 0 active, 0 reserved" in ready
+        log = worker.log.read_text()
+        assert "ACCESS_REFUSED" not in log
+        assert "delayed delivery" not in log.lower()
+        assert (site.directory / "worker").read_text() not in log
+
+
+def test_every_queue_is_served_by_its_pool(site: Site, fleet: dict[str, Worker]) -> None:
+    result = site.command("verify", "--timeout", "20")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    pools = document()["pools"]
+    expected = {queue: pool for pool in pools for queue in pools[pool]["queues"]}
+    assert {answer["queue"]: answer["pool"] for answer in report["answers"]} == expected
+    assert report["missing"] == []
+    for answer in report["answers"]:
+        assert answer["fault"] is None
+        assert answer["node"].startswith(f"{answer['pool']}_worker@")
+        assert answer["host"] == os.uname().nodename
+        assert 0 < answer["milliseconds"] < 10_000
+        assert answer["queue"] in result.stderr
+
+
+def test_only_one_verification_at_a_time(site: Site, fleet: dict[str, Worker]) -> None:
+    password = (site.directory / "verify").read_text()
+    url = f"amqp://{site.user('verify')}:{password}@{site.management.host}:5672/{site.vhost}"
+    with Connection(url) as connection:
+        connection.channel().basic_consume("fleet_verify", exclusive=True)
+        result = site.command("verify")
+    assert result.returncode == 2
+    assert "another verification is running" in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_control_plane_works_and_shows_no_password(
+    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspect = site.client(monkeypatch, role="worker").control.inspect(timeout=3)
+    stats = inspect.stats()
+    assert {node.split("_")[0] for node in stats} == set(fleet)
+    for node, figures in stats.items():
+        pool = document()["pools"][node.split("_")[0]]
+        assert figures["prefetch_count"] == figures["pool"]["max-concurrency"] * pool["prefetch_multiplier"]
+    shown = json.dumps(stats) + json.dumps(inspect.conf())
+    assert (site.directory / "worker").read_text() not in shown
+
+
+def test_a_delayed_task_is_late_and_holds_no_slot(
+    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = site.client(monkeypatch)
+    sent = time.time()
+    for _ in range(5):
+        app.send_task("work", ("delayed",), queue="memory_aggregations", countdown=4)
+    app.send_task("work", ("immediate",), queue="memory_aggregations")
+    immediate = _ended(site, "immediate", 3)["end"][0][0]
+    assert immediate - sent < 2
+    wait_for(lambda: len(site.events("delayed")["end"]) == 5, 15, "the delayed tasks")
+    assert min(at for at, _ in site.events("delayed")["start"]) - sent >= 3.9
+
+
+def test_a_task_retries_by_its_own_rights(
+    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from a delivery that came through the exchanges of the delay, at once and delayed."""
+    app = site.client(monkeypatch)
+    app.send_task("again", ("retried", [1, 0, 1]), queue="io_api_calls", countdown=1)
+    events = _ended(site, "retried", 20)
+    assert len(events["start"]) == 4
+
+
+def test_a_killed_child_loses_nothing(
+    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.client(monkeypatch).send_task("work", ("killed", 2), queue="cpu_ml_training")
+    (_, child), *_ = wait_for(lambda: site.events("killed")["start"], 10, "the start of the task")
+    assert child != fleet["cpu"].process.pid
+    os.kill(child, signal.SIGKILL)
+    events = _ended(site, "killed", 20)
+    assert len(events["start"]) == 2
+    assert events["end"][0][1] != child
+
+
+def test_a_stuck_worker_falls_silent(site: Site) -> None:
+    worker = site.worker("general", "--pool", "threads", "--concurrency", "1", watchdog=1.5).ready()
+    since = time.monotonic()
+    wait_for(lambda: worker.systemd.count("WATCHDOG=1", since) >= 3, 4, "signs of life")
+    worker.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)
+    since = time.monotonic()
+    time.sleep(2)
+    assert worker.systemd.count("", since) == 0
+    worker.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: worker.systemd.count("WATCHDOG=1", since), 3, "signs of life again")
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_stop_waits_for_the_running_task(site: Site, monkeypatch: pytest.MonkeyPatch, pool: str) -> None:
+    queue = "general_scheduled"
+    label = f"stopped-{pool}"
+    others = [worker for worker in site.workers if worker.process.poll() is None]
+    worker = site.worker("general", "--pool", pool, "--concurrency", "1").ready()
+    # Any worker of the pool may take it; the one that stops must be the one that does.
+    for other in others:
+        other.process.send_signal(signal.SIGSTOP)
+    try:
+        app = site.client(monkeypatch)
+        for _ in range(8):
+            app.send_task("work", (label, 1.5), queue=queue)
+        wait_for(lambda: site.events(label)["start"], 10, "the start of a task")
+        since = time.monotonic()
+        assert worker.stop() == 0
+        started = len(site.events(label)["start"])
+        assert len(site.events(label)["end"]) == started
+        assert worker.systemd.count("STOPPING=1", since) == 1
+        assert worker.systemd.count("STATUS=Stopping: 1 active", since) >= 1
+    finally:
+        for other in others:
+            other.process.send_signal(signal.SIGCONT)
+        site.management.call("DELETE", "queues", site.vhost, queue, "contents")
+
+
+@pytest.fixture
+def proxy(site: Site) -> Iterator[Proxy]:
+    proxy = Proxy(site.management.host, 5672)
+    yield proxy
+    proxy.down()
+
+
+def test_a_worker_waits_for_its_broker(site: Site, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = site.worker(
+        "io", "--pool", "prefork", "--concurrency", "1", node=("127.0.0.1", proxy.port), watchdog=6
+    )
+    # Its broker is down while it starts.
+    wait_for(lambda: worker.systemd.count("EXTEND_TIMEOUT_USEC=60000000") >= 2, 20, "more time to start")
+    assert worker.systemd.count("READY=1") == 0
+    proxy.up()
+    worker.ready()
+    # It goes away, and comes back.
+    proxy.down()
+    since = time.monotonic()
+    wait_for(lambda: worker.systemd.count("STATUS=Waiting for the broker", since) >= 3, 15, "its waiting")
+    assert worker.process.poll() is None
+    assert worker.systemd.count("EXTEND_TIMEOUT_USEC", since) == 0
+    proxy.up()
+    wait_for(lambda: worker.systemd.count("READY=1", since), 30, "its return")
+    times = [at for at, message in worker.systemd.messages if "WATCHDOG=1" in message]
+    assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 6
+    assert worker.stop() == 0
+
+
+def test_a_worker_that_waits_for_its_broker_can_be_stopped(site: Site, proxy: Proxy) -> None:
+    worker = site.worker("io", "--pool", "prefork", "--concurrency", "1", node=("127.0.0.1", proxy.port))
+    wait_for(lambda: worker.systemd.count("STATUS=Waiting for the broker"), 20, "its waiting")
+    worker.stop()
+    assert worker.systemd.count("READY=1") == 0
+
+
+def test_a_worker_may_not_declare(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = site.client(monkeypatch, role="worker")
+    with app.connection_for_write() as connection, pytest.raises(AccessRefused):
+        connection.channel().queue_declare("cpu_ml_training", durable=True)
+
+
+# Last, since it takes a pool away.
+def test_a_queue_without_a_worker_is_missed(site: Site, fleet: dict[str, Worker]) -> None:
+    assert fleet["memory"].stop() == 0
+    result = site.command("verify", "--timeout", "3")
+    assert result.returncode == 1, result.stderr
+    report = json.loads(result.stdout)
+    assert report["missing"] == list(document()["pools"]["memory"]["queues"])
+    assert len(report["answers"]) == 8

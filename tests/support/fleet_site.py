@@ -1,0 +1,301 @@
+"""A fleet in a virtual host of its own: topology, least-privileged users, workers, clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import uuid
+from base64 import b64encode
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+from celery import Celery
+from kombu import Connection, Exchange, Queue
+from kombu.transport.native_delayed_delivery import (
+    bind_queue_to_native_delayed_delivery_exchange,
+    declare_native_delayed_delivery_exchanges_and_queues,
+)
+
+import celery_fleet
+from support.fleet_document import document
+
+VARIABLE = "CELERY_FLEET_TEST_BROKER"
+ROOT = Path(__file__).parents[2]
+INTEGRATION = ROOT / "tests" / "integration"
+
+# The control plane's queues and exchanges, which every worker makes for itself.
+CONTROL = r"celeryev(\..+)?|celery\.pidbox|reply\.celery\.pidbox|.+\.celery\.pidbox|.+\.reply\.celery\.pidbox"
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Wait until a condition holds, and give its value."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
+    return value
+
+
+class Management:
+    """RabbitMQ's management API."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname and parts.username and parts.password, (
+            f"{VARIABLE} lacks host, user or password"
+        )
+        self.host, self.user, self.password = parts.hostname, parts.username, parts.password
+        self.base = f"{parts.scheme}://{parts.hostname}:{parts.port or 15672}/api/"
+        self.login = b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+    def call(self, method: str, *path: str, **body: object) -> Any:
+        url = self.base + "/".join(quote(part, safe="") for part in path)
+        request = urllib.request.Request(url, method=method, data=json.dumps(body).encode() if body else None)
+        request.add_header("Authorization", f"Basic {self.login}")
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=30) as response:
+            content = response.read()
+        return json.loads(content) if content else None
+
+
+class Proxy:
+    """A broker's address that can go away and come back."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.target = (host, port)
+        self.listener: socket.socket | None = None
+        self.open: list[socket.socket] = []
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+
+    def up(self) -> None:
+        self.listener = listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def down(self) -> None:
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        for connection in self.open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        self.open.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(self.target)
+                self.open += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
+
+
+class Systemd:
+    """The notification socket of one unit, and what came in over it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.messages: list[tuple[float, str]] = []
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        with suppress(OSError):
+            while message := self.socket.recv(4096):
+                self.messages.append((time.monotonic(), message.decode()))
+
+    def count(self, state: str, since: float = 0) -> int:
+        return sum(state in message for at, message in self.messages if at >= since)
+
+
+@dataclass
+class Worker:
+    """A running worker of one pool."""
+
+    process: subprocess.Popen[bytes]
+    systemd: Systemd
+    log: Path
+
+    def ready(self) -> Worker:
+        wait_for(lambda: self.systemd.count("READY=1") or self.process.poll() is not None, 30, "READY=1")
+        assert self.process.poll() is None, self.log.read_text()
+        return self
+
+    def stop(self, seconds: float = 20) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+@dataclass
+class Site:
+    """A virtual host with the fleet's topology, its users, and the workers started in it."""
+
+    management: Management
+    directory: Path
+    vhost: str
+    passwords: dict[str, str] = field(default_factory=dict)
+    workers: list[Worker] = field(default_factory=list)
+    apps: list[Celery] = field(default_factory=list)
+
+    @property
+    def ledger(self) -> Path:
+        return self.directory / "ledger"
+
+    def user(self, role: str) -> str:
+        return f"{self.vhost}_{role}"
+
+    def fleet_file(self, role: str, node: tuple[str, int] | None = None) -> Path:
+        contents = document(
+            password_file=str(self.directory / role),
+            verify_password_file=str(self.directory / "verify"),
+            user=self.user(role),
+            nodes=(node or (self.management.host, 5672),),
+            vhost=self.vhost,
+        )
+        contents["verify"]["user"] = self.user("verify")
+        path = self.directory / f"fleet-{role}-{uuid.uuid4().hex[:6]}.json"
+        path.write_text(json.dumps(contents), encoding="utf-8")
+        return path
+
+    def environment(self, fleet_file: Path, **more: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(INTEGRATION))),
+            "CELERY_FLEET_FILE": str(fleet_file),
+            "TEST_LEDGER": str(self.ledger),
+            **more,
+        }
+
+    def worker(
+        self, pool: str, *options: str, node: tuple[str, int] | None = None, watchdog: float = 30
+    ) -> Worker:
+        """Start a worker of a pool as its unit would, with the rights of a worker."""
+        name = f"{pool}-{uuid.uuid4().hex[:6]}"
+        systemd = Systemd(self.directory / f"{name}.notify")
+        log = self.directory / f"{name}.log"
+        environment = self.environment(
+            self.fleet_file("worker", node),
+            CELERY_FLEET_POOL=pool,
+            NOTIFY_SOCKET=str(systemd.path),
+            WATCHDOG_USEC=str(int(watchdog * 1_000_000)),
+        )
+        queues = ",".join(document()["pools"][pool]["queues"])
+        command = [sys.executable, "-m", "celery", "--app", "application", "worker", "--loglevel", "INFO"]
+        command += ["--hostname", f"{pool}_worker@%h", "--queues", queues, *options]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=environment, cwd=self.directory, stdout=output, stderr=output
+            )
+        worker = Worker(process, systemd, log)
+        self.workers.append(worker)
+        return worker
+
+    def client(self, monkeypatch: pytest.MonkeyPatch, patience: float = 20, role: str = "client") -> Celery:
+        """Make an application with the rights of a client."""
+        monkeypatch.setenv("CELERY_FLEET_FILE", str(self.fleet_file(role)))
+        app = Celery(f"client-{uuid.uuid4().hex[:6]}", set_as_current=False)
+        app.conf.task_ignore_result = True
+        celery_fleet.configure(app, publish_patience=patience)
+        self.apps.append(app)
+        return app
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "celery_fleet", *arguments],
+            env=self.environment(self.fleet_file("client")),
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def events(self, label: str) -> dict[str, list[tuple[float, int]]]:
+        """Give the times and processes of a task's starts and ends."""
+        found: dict[str, list[tuple[float, int]]] = {"start": [], "end": []}
+        for path in self.ledger.glob("[!.]*"):
+            event, owner, at, pid = path.read_text(encoding="utf-8").split()
+            if owner == label:
+                found[event].append((float(at), int(pid)))
+        return {event: sorted(marks) for event, marks in found.items()}
+
+    def policy(self, queue: str, **definition: object) -> None:
+        self.management.call(
+            "PUT",
+            "policies",
+            self.vhost,
+            queue,
+            pattern=f"^{queue}$",
+            definition=definition,
+            priority=10,
+            **{"apply-to": "queues"},
+        )
+
+
+def declare_topology(site: Site) -> None:
+    admin = site.management
+    url = f"amqp://{quote(admin.user)}:{quote(admin.password)}@{admin.host}:5672/{quote(site.vhost, safe='')}"
+    model = document()
+    with Connection(url) as connection:
+        channel = connection.channel()
+        declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
+        for pool in model["pools"].values():
+            exchange = Exchange(pool["exchange"], type=pool["exchange_type"])
+            for name, queue in pool["queues"].items():
+                bound = Queue(
+                    name,
+                    exchange,
+                    routing_key=queue["routing_key"],
+                    queue_arguments={"x-queue-type": pool["queue_type"]},
+                )
+                bound(channel).declare()
+                bind_queue_to_native_delayed_delivery_exchange(connection, bound)
+        verify = model["verify"]
+        Queue(
+            verify["queue"], Exchange(verify["exchange"], type="direct"), routing_key=verify["routing_key"]
+        )(channel).declare()
+
+
+def make_users(site: Site) -> None:
+    model = document()
+    exchanges = "|".join(pool["exchange"] for pool in model["pools"].values())
+    queues = "|".join(name for pool in model["pools"].values() for name in pool["queues"])
+    rights = {
+        "worker": (
+            f"^({CONTROL})$",
+            f"^({CONTROL}|{exchanges}|fleet_verify|celery_delayed_27)$",
+            f"^({CONTROL}|{queues})$",
+        ),
+        "client": ("^$", f"^({exchanges}|celery_delayed_27)$", "^$"),
+        "verify": ("^$", f"^({exchanges})$", "^fleet_verify$"),
+    }
+    for role, (configure, write, read) in rights.items():
+        password = uuid.uuid4().hex
+        (site.directory / role).write_text(password, encoding="utf-8")
+        site.management.call("PUT", "users", site.user(role), password=password, tags="")
+        site.management.call(
+            "PUT", "permissions", site.vhost, site.user(role), configure=configure, write=write, read=read
+        )
