@@ -1,0 +1,163 @@
+"""A release on real hosts: what is in it, who may read it, and when it becomes the current one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import MOLECULE, Site
+
+EXAMPLES = MOLECULE.parent / "examples"
+INDEX, WHEELHOUSE = "molecule-app-13", "molecule-app-12"
+BOTH = [INDEX, WHEELHOUSE]
+ROOT = "/opt/demo"
+
+Hosts = Callable[[str], Any]
+
+
+def deploy(site: Site, source: Path, keep: int = 3) -> subprocess.CompletedProcess[str]:
+    """Converge with another source."""
+    return subprocess.run(
+        [
+            "ansible-playbook",
+            f"--inventory={site.inventory}",
+            f"--extra-vars={json.dumps({'app_source': str(source), 'app_keep': keep})}",
+            str(MOLECULE / "app" / "converge.yml"),
+        ],
+        cwd=MOLECULE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def deployed(site: Site, source: Path, keep: int = 3) -> None:
+    done = deploy(site, source, keep)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def current(host: Any) -> str:
+    return str(host.check_output(f"basename $(readlink -f {ROOT}/current)"))
+
+
+def releases(host: Any) -> set[str]:
+    return set(host.check_output(f"ls {ROOT}/releases").split())
+
+
+def altered(directory: Path, line: str) -> Path:
+    """Copy the demo, and add a line to it."""
+    source = directory / "source"
+    shutil.copytree(EXAMPLES, source, ignore=shutil.ignore_patterns("__pycache__"))
+    with (source / "demo" / "app.py").open("a") as module:
+        module.write(f"{line}\n")
+    return source
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_the_release_is_complete_and_belongs_to_root(host: Hosts, name: str) -> None:
+    place = f"{ROOT}/releases/{current(host(name))}"
+    for part in (
+        ".complete",
+        "venv/bin/celery",
+        "src/demo/app.py",
+        "kit/celery_fleet/__init__.py",
+        "requirements.lock",
+    ):
+        found = host(name).file(f"{place}/{part}")
+        assert found.exists, part
+        assert found.user == "root"
+    assert host(name).check_output(f"find {place} -perm /022 -not -type l -print -quit") == ""
+    assert host(name).check_output(f"readlink {ROOT}/current") == f"releases/{current(host(name))}"
+    assert host(name).file(f"{ROOT}/incoming").listdir() == []
+
+
+def test_both_hosts_have_the_same_release(host: Hosts) -> None:
+    assert current(host(INDEX)) == current(host(WHEELHOUSE))
+    assert current(host(INDEX)).startswith("demo-")
+
+
+def test_one_host_had_only_the_wheelhouse(host: Hosts) -> None:
+    pip = f"{ROOT}/current/venv/bin/pip"
+    assert host(WHEELHOUSE).check_output(f"{pip} config get global.index-url") == "http://127.0.0.1:9/"
+    assert "celery==5.7.0" in host(WHEELHOUSE).check_output(f"{pip} list --format=freeze").split()
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_the_application_runs_as_its_user_and_knows_its_tasks(host: Hosts, name: str) -> None:
+    code = (
+        "from demo.app import app; app.loader.import_default_modules();"
+        "print(len([name for name in app.tasks if name.startswith('demo.')]))"
+    )
+    command = f'runuser -u celery-fleet -- {ROOT}/current/venv/bin/python -c "{code}"'
+    assert host(name).check_output(command) == "8"
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_secrets_are_read_by_those_who_need_them(host: Hosts, site: Site, name: str) -> None:
+    def access(path: str) -> tuple[str, str, int]:
+        found = host(name).file(path)
+        return found.user, found.group, found.mode
+
+    assert access("/etc/celery-fleet") == ("root", "celery-fleet", 0o750)
+    assert access("/etc/celery-fleet/fleet.json") == ("root", "celery-fleet", 0o640)
+    assert access("/etc/celery-fleet/secrets") == ("root", "celery-fleet", 0o750)
+    assert access("/etc/celery-fleet/secrets/worker") == ("root", "celery-fleet", 0o640)
+    assert host(name).file("/etc/celery-fleet/secrets/worker").content_string == site.password("worker")
+    verify = host(name).file("/etc/celery-fleet/secrets/verify")
+    assert verify.exists == (name == site.groups["workers"][0])
+    if verify.exists:
+        assert access("/etc/celery-fleet/secrets/verify") == ("root", "root", 0o600)
+    user = host(name).user("celery-fleet")
+    assert (user.shell, user.home) == ("/usr/sbin/nologin", "/var/lib/celery-fleet")
+
+
+def test_an_application_that_cannot_be_imported_never_becomes_current(
+    host: Hosts, site: Site, tmp_path: Path
+) -> None:
+    before = current(host(INDEX))
+    done = deploy(site, altered(tmp_path, "raise RuntimeError('this release is broken')"))
+    assert done.returncode != 0
+    assert "RuntimeError: this release is broken" in done.stdout + done.stderr
+    assert site.password("worker") not in done.stdout + done.stderr
+    for name in BOTH:
+        assert current(host(name)) == before
+        (broken,) = [
+            release
+            for release in releases(host(name))
+            if not host(name).file(f"{ROOT}/releases/{release}/.complete").exists
+        ]
+        assert broken.startswith("demo-")
+
+
+def test_releases_are_kept_rebuilt_and_pruned(host: Hosts, site: Site, tmp_path: Path) -> None:
+    first = current(host(INDEX))
+    second_source, third_source = altered(tmp_path / "2", "# second"), altered(tmp_path / "3", "# third")
+    deployed(site, second_source, keep=2)
+    second = current(host(INDEX))
+    assert second != first
+    # What never was complete is gone, the release before is kept.
+    assert [releases(host(name)) for name in BOTH] == [{first, second}] * 2
+
+    # A release that was interrupted is built anew.
+    place = f"{ROOT}/releases/{second}"
+    host(INDEX).check_output(f"rm {place}/.complete {place}/venv/bin/celery && touch {place}/src/left-over")
+    deployed(site, second_source, keep=2)
+    assert host(INDEX).file(f"{place}/.complete").exists
+    assert host(INDEX).file(f"{place}/venv/bin/celery").exists
+    assert not host(INDEX).file(f"{place}/src/left-over").exists
+
+    # A release that a worker still runs is kept beyond the number.
+    unit = f"celery-fleet-probe@{first}.service"
+    host(INDEX).check_output(f"systemd-run --unit={unit} sleep infinity")
+    deployed(site, third_source, keep=2)
+    third = current(host(INDEX))
+    assert releases(host(INDEX)) == {first, second, third}
+    assert releases(host(WHEELHOUSE)) == {second, third}
+    host(INDEX).check_output(f"systemctl stop {unit}")
+    deployed(site, third_source, keep=2)
+    assert releases(host(INDEX)) == {second, third}
