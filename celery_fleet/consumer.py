@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from amqp.exceptions import ResourceLocked
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import Connection
@@ -40,11 +41,20 @@ class FleetConsumer(Consumer):
         self.systemd = Notifier.from_environment()
         self._ready = False
         self._stopping = False
+        self._obstacle = ""
         super().__init__(*args, **kwargs)
+        # This node's control queue is exclusive. After a crash or a network failure the broker
+        # keeps it for the lost connection until heartbeats have failed; Celery would give up at
+        # once, although it only has to wait.
+        self.connection_errors: tuple[type[Exception], ...] = (
+            *self.conninfo.connection_errors,
+            ResourceLocked,
+        )
 
     def ensure_connected(self, conn: Connection) -> Connection:
         """Connect, waiting for a broker as long as it takes, with signs of life meanwhile."""
         ensure = conn.ensure_connection
+        self._report_waiting()
 
         def reporting(
             errback: Callable[..., None], max_retries: int | None, callback: Callable[[], None]
@@ -58,6 +68,11 @@ class FleetConsumer(Consumer):
         conn.ensure_connection = reporting
         return super().ensure_connected(conn)
 
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Clean up after a lost connection, and remember why it was lost for the status."""
+        self._obstacle = f": {exc}"
+        super().on_connection_error_after_connected(exc)
+
     def on_ready(self) -> None:
         """Report readiness from the first round of the loop, after Celery's own last checks."""
         super().on_ready()
@@ -70,6 +85,7 @@ class FleetConsumer(Consumer):
         super().stop()
 
     def _report_ready(self) -> None:
+        self._obstacle = ""
         self.systemd.send("READY=1", "WATCHDOG=1", f"STATUS={self._status()}")
         if not self._ready:
             self._ready = True
@@ -81,7 +97,7 @@ class FleetConsumer(Consumer):
         self.systemd.send("WATCHDOG=1", f"STATUS={self._status()}")
 
     def _report_waiting(self) -> None:
-        states = ["WATCHDOG=1", "STATUS=Waiting for the broker"]
+        states = ["WATCHDOG=1", f"STATUS=Waiting for the broker{self._obstacle}"]
         if not self._ready:
             states.append(f"EXTEND_TIMEOUT_USEC={START_EXTENSION}")
         self.systemd.send(*states)

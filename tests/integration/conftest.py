@@ -56,9 +56,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def fleet(site: Site) -> dict[str, Worker]:
     """One worker of each pool, with processes for the cpu pool and threads for the others."""
     workers = {
-        "cpu": site.worker("cpu", "--pool", "prefork", "--concurrency", "2"),
-        "io": site.worker("io", "--pool", "threads", "--concurrency", "4"),
-        "memory": site.worker("memory", "--pool", "threads", "--concurrency", "1"),
-        "general": site.worker("general", "--pool", "threads", "--concurrency", "2"),
+        "cpu": site.worker("cpu", "--pool", "prefork", "--concurrency", "2", name="cpu_worker"),
+        "io": site.worker("io", "--pool", "threads", "--concurrency", "4", name="io_worker"),
+        "memory": site.worker("memory", "--pool", "threads", "--concurrency", "1", name="memory_worker"),
+        "general": site.worker("general", "--pool", "threads", "--concurrency", "2", name="general_worker"),
     }
     return {pool: worker.ready() for pool, worker in workers.items()}

@@ -13,8 +13,7 @@ FULL = "general_scheduled"
 
 
 def _depth(app: Any, site: Site, queue: str) -> int:
-    url = f"amqp://{site.management.user}:{site.management.password}@{site.management.host}:5672/{site.vhost}"
-    with app.connection_for_write(url=url) as connection:
+    with app.connection_for_write(url=site.admin_url) as connection:
         return int(connection.channel().queue_declare(queue, passive=True).message_count)
 
 

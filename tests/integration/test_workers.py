@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -171,6 +172,18 @@ def test_a_worker_waits_for_its_broker(site: Site, proxy: Proxy, monkeypatch: py
     wait_for(lambda: worker.systemd.count("READY=1", since), 30, "its return")
     times = [at for at, message in worker.systemd.messages if "WATCHDOG=1" in message]
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 6
+    assert worker.stop() == 0
+
+
+def test_a_worker_waits_until_the_broker_gives_up_its_lost_connection(site: Site) -> None:
+    name, host = f"io_worker_{uuid.uuid4().hex[:6]}", os.uname().nodename
+    with Connection(site.admin_url) as lost:
+        lost.channel().queue_declare(f"{name}@{host}.celery.pidbox", exclusive=True)
+        worker = site.worker("io", "--pool", "prefork", "--concurrency", "1", name=name)
+        wait_for(lambda: worker.systemd.count("RESOURCE_LOCKED") >= 2, 20, "its waiting")
+        assert worker.process.poll() is None
+        assert worker.systemd.count("READY=1") == 0
+    worker.ready()
     assert worker.stop() == 0
 
 

@@ -165,6 +165,12 @@ class Site:
     def ledger(self) -> Path:
         return self.directory / "ledger"
 
+    @property
+    def admin_url(self) -> str:
+        admin = self.management
+        login = f"{quote(admin.user, safe='')}:{quote(admin.password, safe='')}"
+        return f"amqp://{login}@{admin.host}:5672/{quote(self.vhost, safe='')}"
+
     def user(self, role: str) -> str:
         return f"{self.vhost}_{role}"
 
@@ -191,10 +197,15 @@ class Site:
         }
 
     def worker(
-        self, pool: str, *options: str, node: tuple[str, int] | None = None, watchdog: float = 30
+        self,
+        pool: str,
+        *options: str,
+        name: str | None = None,
+        node: tuple[str, int] | None = None,
+        watchdog: float = 30,
     ) -> Worker:
         """Start a worker of a pool as its unit would, with the rights of a worker."""
-        name = f"{pool}-{uuid.uuid4().hex[:6]}"
+        name = name or f"{pool}_worker_{uuid.uuid4().hex[:6]}"
         systemd = Systemd(self.directory / f"{name}.notify")
         log = self.directory / f"{name}.log"
         environment = self.environment(
@@ -205,7 +216,7 @@ class Site:
         )
         queues = ",".join(document()["pools"][pool]["queues"])
         command = [sys.executable, "-m", "celery", "--app", "application", "worker", "--loglevel", "INFO"]
-        command += ["--hostname", f"{pool}_worker@%h", "--queues", queues, *options]
+        command += ["--hostname", f"{name}@%h", "--queues", queues, *options]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, env=environment, cwd=self.directory, stdout=output, stderr=output
@@ -256,10 +267,8 @@ class Site:
 
 
 def declare_topology(site: Site) -> None:
-    admin = site.management
-    url = f"amqp://{quote(admin.user)}:{quote(admin.password)}@{admin.host}:5672/{quote(site.vhost, safe='')}"
     model = document()
-    with Connection(url) as connection:
+    with Connection(site.admin_url) as connection:
         channel = connection.channel()
         declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
         for pool in model["pools"].values():
