@@ -59,7 +59,7 @@ class Site:
 
     def password(self, user: str) -> str:
         """Return the broker's password of `user`."""
-        return (self.inventory / "secrets" / user).read_text().strip()
+        return (self.inventory / ".secrets" / user).read_text().strip()
 
     def connect(self, host: str) -> Any:
         """Return the testinfra host of `host`, reached by SSH, with root's rights."""
