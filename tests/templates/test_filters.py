@@ -245,6 +245,7 @@ def test_each_layer_of_the_inventory_wins_over_the_one_below(site):
                 "io": {"max_tasks_per_child": 12},
                 "memory": {"max_tasks_per_child": 13},
             },
+            "fleet_reserve": {"cores": 0.5, "memory": 0.1},
         },
     )
     site.write("group_vars/workers.yml", {"fleet_profiles": _profiles(io=22, memory=23)})
@@ -252,7 +253,8 @@ def test_each_layer_of_the_inventory_wins_over_the_one_below(site):
     run = site.run()
     assert run.returncode == 0, run.stdout + run.stderr
     assert _children(site, "balanced1", "general") == 500  # group_vars/all of the repository
-    assert _children(site, "cpu1", "cpu") == 11  # the environment
+    assert _children(site, "cpu1", "cpu") == 11  # the environment, a field
+    assert site.result("cpu1")["plan"]["pools"]["cpu"]["concurrency"] == 8  # the environment, a variable
     assert _children(site, "balanced1", "io") == 22  # the profile
     assert _children(site, "memory1", "memory") == 33  # the host
 

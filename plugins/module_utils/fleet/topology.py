@@ -235,7 +235,10 @@ def _limits(pool: Pool, queue: Queue, timeout_s: int) -> dict[str, Any]:
 
 
 def _dead_limits(pools: Iterable[Pool], name: str) -> dict[str, Any]:
-    """As many as all queues that feed it may hold, and no limit to how often they are looked at."""
+    """Room for all that the queues behind it may hold, and no delivery limit.
+
+    Looking at a message and giving it back counts as a delivery, and at the limit it would be dropped.
+    """
     lengths = [queue.max_length for pool in pools if _dead(pool) == name for queue in pool.queues.values()]
     limits: dict[str, Any] = {"overflow": "reject-publish", "delivery-limit": -1}
     known = [length for length in lengths if length is not None]
