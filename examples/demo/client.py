@@ -37,13 +37,13 @@ class Job:
     """One of the demo's tasks, as this client uses it.
 
     :param task: its name.
-    :param queue: the queue that the client names for it, unless the task names it itself.
+    :param queue: the queue that this client asks for; None where the task's own code names one.
     :param pool: the kind of pool that it belongs in, which is its hint.
     :param arguments: what it is called with.
     """
 
     task: str
-    queue: str
+    queue: str | None
     pool: str
     arguments: Sequence[Any]
 
@@ -103,9 +103,9 @@ def jobs(run: str, number: int, sink: str) -> list[Job]:
     points, events = f"points-{number % 3}", f"samples/events-{number % 3}.csv"
     payload = {"run": run, "number": number}
     return [
-        Job("demo.tasks.cpu.train_model", "cpu_ml_training", "cpu", [name, f"samples/{points}.csv"]),
-        Job("demo.tasks.cpu.process_video", "cpu_video_processing", "cpu", [name]),
-        Job("demo.tasks.cpu.analyze_dataset", "cpu_data_analysis", "cpu", [points]),
+        Job("demo.tasks.cpu.train_model", None, "cpu", [name, f"samples/{points}.csv"]),
+        Job("demo.tasks.cpu.process_video", None, "cpu", [name]),
+        Job("demo.tasks.cpu.analyze_dataset", None, "cpu", [points]),
         Job("demo.tasks.io.call_external_api", "io_api_calls", "io", [f"{sink}/echo", payload]),
         Job("demo.tasks.io.upload_file", "io_file_operations", "io", [events, f"uploads/{name}.csv"]),
         Job(
@@ -147,12 +147,8 @@ def publish(run: str, each: int, sink: str) -> Iterator[Sent]:
         for job in jobs(run, number, sink):
             for way in WAYS:
                 if way == "queue":
-                    task = app.tasks[job.task]
-                    result = (
-                        task.delay(*job.arguments)
-                        if task.queue
-                        else task.apply_async(job.arguments, queue=job.queue)
-                    )
+                    options = {"queue": job.queue} if job.queue else {}
+                    result = app.tasks[job.task].apply_async(job.arguments, **options)
                 elif way == "name":
                     result = stranger.send_task(job.task, job.arguments)
                 else:
