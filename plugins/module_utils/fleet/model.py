@@ -225,6 +225,7 @@ class Spec:
         nullable: Whether it may be null.
         missing: Id of the finding if it is not given.
         bad: Id of the finding if it is not legal.
+        hidden: Whether a finding must not show the value, because it may be a secret.
     """
 
     says: str
@@ -236,6 +237,7 @@ class Spec:
     nullable: bool = False
     missing: str = "model/missing-key"
     bad: str = "model/bad-value"
+    hidden: bool = False
 
 
 class _More(TypedDict, total=False):
@@ -303,8 +305,10 @@ _environment = Spec(
     each=Spec(
         "a text without line breaks, or a number",
         lambda v: _is_number(v) or (isinstance(v, str) and not re.search(r"[\x00-\x1f]", v)),
+        hidden=True,
     ),
     required=False,
+    hidden=True,
 )
 _pool_name = _text(
     r"[a-z][a-z0-9_]{0,30}",
@@ -568,7 +572,8 @@ def _clean(value: Plain, spec: Spec, path: tuple[str, ...], say: _Say) -> Plain:
         say(spec.missing, path, value, "is not given", f"give {spec.says}")
         return _INVALID
     if not spec.test(value):
-        say(spec.bad, path, value, f"is not {spec.says}", f"give {spec.says}")
+        shown = "(not shown)" if spec.hidden else value
+        say(spec.bad, path, shown, f"is not {spec.says}", f"give {spec.says}")
         return _INVALID
     if spec.fields is not None:
         return _clean_fields(value, spec.fields, path, say)

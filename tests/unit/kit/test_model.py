@@ -217,6 +217,14 @@ def test_a_fault_of_a_host_names_the_host(model):
     }
 
 
+def test_a_value_of_an_environment_is_never_shown(model):
+    put(model, "app.environment.TOKEN", "very\nsecret")
+    put(model, "pools.cpu.environment", "very secret")
+    findings = read_model(model)[1]
+    assert [f.variable for f in findings] == ["fleet_pools.cpu.environment", "fleet_app.environment.TOKEN"]
+    assert "secret" not in report(findings)
+
+
 def test_layers_merge_deeply_and_know_their_origin():
     merged, origins = merge(
         [("low", {"a": {"x": 1, "y": 2}, "b": [1]}), ("high", {"a": {"x": 3}, "b": [2], "c": None})]
