@@ -10,6 +10,7 @@ from celery import Celery
 
 from celery_fleet import canary, fleet_file, settings
 from celery_fleet.amqp import FleetAMQP
+from celery_fleet.delay import round_up_short_delays
 from celery_fleet.errors import FleetFileError
 from celery_fleet.publish import PATIENCE
 
@@ -77,4 +78,5 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
     app.on_after_configure.connect(apply, weak=False)
     if app.configured:
         apply()
+    round_up_short_delays(app)
     canary.register(app, fleet)

@@ -7,6 +7,7 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from amqp.exceptions import AccessRefused
@@ -84,12 +85,25 @@ def test_a_delayed_task_is_late_and_holds_no_slot(
     assert min(at for at, _ in site.events("delayed")["start"]) - sent >= 3.9
 
 
+def test_a_delay_of_less_than_a_second_is_not_refused(
+    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = site.client(monkeypatch)
+    sent = time.time()
+    app.send_task("work", ("short",), queue="io_api_calls", countdown=0.5)
+    app.send_task("work", ("soon",), queue="io_api_calls", eta=app.now() + timedelta(seconds=1.001))
+    app.send_task("work", ("past",), queue="io_api_calls", eta=app.now() - timedelta(seconds=1))
+    assert _ended(site, "past")["start"][0][0] - sent < 0.5
+    assert 0.5 <= _ended(site, "short")["start"][0][0] - sent < 3
+    assert 1 <= _ended(site, "soon")["start"][0][0] - sent < 4
+
+
 def test_a_task_retries_by_its_own_rights(
     site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also from a delivery that came through the exchanges of the delay, at once and delayed."""
     app = site.client(monkeypatch)
-    app.send_task("again", ("retried", [1, 0, 1]), queue="io_api_calls", countdown=1)
+    app.send_task("again", ("retried", [1, 0, 0.5]), queue="io_api_calls", countdown=1)
     events = _ended(site, "retried", 20)
     assert len(events["start"]) == 4
 

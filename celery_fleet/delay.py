@@ -1,0 +1,44 @@
+"""Delays shorter than what the broker can count."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+from celery import Celery
+from celery.utils.time import subtract_datetimes
+
+# Seconds. Celery cuts the time that is left to whole seconds, a moment after we look at it, and
+# refuses what is then none.
+SHORT = 1.5
+
+
+def round_up_short_delays(app: Celery) -> None:
+    """Let an application delay tasks by fractions of a second.
+
+    Delays are counted by the broker in whole seconds. Celery raises ValueError for less than one,
+    be it a `countdown` of 0.5, a retry's, or an `eta` that is almost there. A task may come later
+    than its delay but not before it, so short ones are rounded up.
+
+    Parameters
+    ----------
+    app:
+        The Celery application.
+    """
+    send = app.send_task
+
+    def send_task(
+        name: str,
+        args: object = None,
+        kwargs: object = None,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+        *rest: object,
+        **options: object,
+    ) -> object:
+        left = subtract_datetimes(eta, app.now()).total_seconds() if isinstance(eta, datetime) else countdown
+        if left is not None and 0 < left < SHORT:
+            countdown, eta = math.ceil(left), None
+        return send(name, args, kwargs, countdown, eta, *rest, **options)
+
+    app.send_task = send_task
