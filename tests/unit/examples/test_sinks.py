@@ -1,4 +1,3 @@
-import asyncio
 import contextlib
 import json
 import smtplib
@@ -11,29 +10,6 @@ import pytest
 from demo import outside, sinks
 
 RECORD = {"task": "demo.x", "id": "1", "host": "h", "node": "cpu_worker@h", "pool": "cpu", "seconds": 0.1}
-
-
-@pytest.fixture
-def running(tmp_path):
-    """Both sinks on free ports of the loopback, in a thread: store, HTTP address, SMTP port."""
-    store = sinks.Store(tmp_path / "sinks")
-    ready, stops, ports = threading.Event(), [], []
-
-    async def run():
-        stop = asyncio.Event()
-        stops.append(lambda: loop.call_soon_threadsafe(stop.set))
-        loop = asyncio.get_running_loop()
-        async with sinks.listening(store, "127.0.0.1", 0, 0) as both:
-            ports.extend(both)
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    assert ready.wait(5)
-    yield store, f"http://127.0.0.1:{ports[0]}", ports[1]
-    stops[0]()
-    thread.join()
 
 
 def test_echo_answers_what_was_posted(running):
