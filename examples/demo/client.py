@@ -285,9 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for item in publish(run, options.each, options.sink):
             sent.append(item)
     except (KombuError, AMQPError, OSError) as error:
-        cause = error.__cause__ or error
         print(
-            f"after {len(sent)} tasks the next was refused: {type(cause).__name__}: {cause}", file=sys.stderr
+            f"after {len(sent)} tasks the next was refused: {type(error).__name__}: {error}", file=sys.stderr
         )
         return 1
     counts = Counter((item.task, item.way, item.exchange, item.routing_key) for item in sent)
