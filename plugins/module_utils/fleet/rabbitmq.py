@@ -1,0 +1,334 @@
+"""RabbitMQ's definitions: read them as a state, say what is ours in them, and write a plan back.
+
+`GET /api/definitions` holds everything but exclusive queues, which belong to one connection and are nobody
+else's business. `POST /api/definitions` creates what is missing and overwrites users, permissions and
+policies, but silently leaves a queue or an exchange that exists as it is: these kinds are fixed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from html import unescape
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from .reconcile import Attributes, Difference, Key, State
+from .topology import POLICY_PREFIX
+
+FIXED_KINDS = frozenset({"exchange", "queue"})
+GUEST: Key = ("user", "guest")
+
+_HASHES = {"rabbit_password_hashing_sha256": hashlib.sha256, "rabbit_password_hashing_sha512": hashlib.sha512}
+_SALT_BYTES = 4
+_GIVEN, _DIFFERS = "as given", "another one"
+# Celery's workers declare these themselves, at run time.
+_CELERY_OWN = re.compile(r"celeryev|(.+\.)?celery\.pidbox")
+
+
+class BrokerError(Exception):
+    """The broker can't be reached, or refused what it was asked."""
+
+
+def password_hash(password: str, salt: bytes) -> str:
+    """A password as RabbitMQ stores it, by its default algorithm (SHA-256).
+
+    Args:
+        password: The password.
+        salt: Four random bytes.
+
+    Returns:
+        Salt and digest in base 64.
+    """
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def password_matches(password: str, user: Mapping[str, Any]) -> bool:
+    """Whether a password is the one that a user of the definitions has.
+
+    Args:
+        password: The password.
+        user: An entry of `users`, with `password_hash` and `hashing_algorithm`.
+
+    Returns:
+        True if it is; False also if the user has none or an algorithm that isn't known here.
+    """
+    algorithm = _HASHES.get(user.get("hashing_algorithm", ""))
+    if algorithm is None:
+        return False
+    stored = base64.b64decode(user.get("password_hash", ""))
+    salt = stored[:_SALT_BYTES]
+    return stored == salt + algorithm(salt + password.encode()).digest()
+
+
+def desired_state(topology: Mapping[str, Any]) -> State:
+    """The topology of the model as a state.
+
+    Args:
+        topology: vhost, exchanges, queues, bindings, policies, users, permissions.
+
+    Returns:
+        All objects by their keys.
+    """
+    state: State = {("vhost", topology["vhost"]): {}}
+    for user in topology["users"]:
+        state["user", user["name"]] = _user(user, _GIVEN)
+    return state | _objects(topology)
+
+
+def current_state(
+    definitions: Mapping[str, Any], topology: Mapping[str, Any], passwords: Mapping[str, str]
+) -> State:
+    """What a broker has, as far as it concerns the topology.
+
+    Args:
+        definitions: What `GET /api/definitions` answered; empty for a broker that isn't there yet.
+        topology: The topology that the model wants: its vhost and users select what is looked at.
+        passwords: Password by user; a user's attribute `password` only says whether it matches.
+
+    Returns:
+        All objects of the vhost, the topology's users and `guest`, by their keys.
+    """
+    vhost = topology["vhost"]
+    state: State = {}
+    if any(each["name"] == vhost for each in definitions.get("vhosts", [])):
+        state["vhost", vhost] = {}
+    wanted = {user["name"] for user in topology["users"]} | {GUEST[1]}
+    for user in definitions.get("users", []):
+        name = user["name"]
+        if name in wanted:
+            matches = name in passwords and password_matches(passwords[name], user)
+            state["user", name] = _user(user, _GIVEN if matches else _DIFFERS)
+    here = {
+        section: [each for each in definitions.get(section, []) if each.get("vhost") == vhost]
+        for section in ("permissions", "exchanges", "queues", "bindings", "policies")
+    }
+    return state | _objects(here)
+
+
+def removable(topology: Mapping[str, Any]) -> Callable[[Key], bool]:
+    """What may be removed when the model has it no more.
+
+    Args:
+        topology: The topology that the model wants.
+
+    Returns:
+        A predicate on keys: true for `guest`, for bindings from one of our exchanges to one of our queues or
+        exchanges, and for policies that the model named.
+    """
+    exchanges = {each["name"] for each in topology["exchanges"]}
+    ends = {"queue": {each["name"] for each in topology["queues"]}, "exchange": exchanges}
+
+    def ours(key: Key) -> bool:
+        if key[0] == "binding":
+            _, source, kind, destination, *_ = key
+            return source in exchanges and destination in ends[kind]
+        return key == GUEST or (key[0] == "policy" and key[1].startswith(POLICY_PREFIX))
+
+    return ours
+
+
+def worth_listing(key: Key) -> bool:
+    """Whether an object that is left alone should be told of.
+
+    Args:
+        key: The object's key.
+
+    Returns:
+        False for bindings, for what goes with `guest`, and for what Celery declares by itself.
+    """
+    kind, name = key[:2]
+    return kind != "binding" and (kind, name) != ("permission", GUEST[1]) and not _CELERY_OWN.fullmatch(name)
+
+
+def import_document(
+    differences: Iterable[Difference], vhost: str, passwords: Mapping[str, str], salt: Callable[[int], bytes]
+) -> dict[str, list[Attributes]]:
+    """The body of `POST /api/definitions` that creates or changes these objects and no others.
+
+    Args:
+        differences: Objects to create or to change.
+        vhost: Where they belong.
+        passwords: Password by user, for the users among them.
+        salt: Gives that many random bytes.
+
+    Returns:
+        The objects by section.
+    """
+    document: dict[str, list[Attributes]] = {}
+    for each in differences:
+        kind, *names = each.key
+        entry = dict(each.after or {})
+        if kind == "vhost":
+            entry["name"] = names[0]
+        elif kind == "user":
+            del entry["password"]
+            entry |= {
+                "name": names[0],
+                "password_hash": password_hash(passwords[names[0]], salt(_SALT_BYTES)),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+            }
+        else:
+            entry["vhost"] = vhost
+            if kind == "permission":
+                entry["user"] = names[0]
+            elif kind == "binding":
+                fields = ("source", "destination_type", "destination", "routing_key")
+                entry |= dict(zip(fields, names, strict=False))
+            else:
+                entry["name"] = names[0]
+        document.setdefault("policies" if kind == "policy" else f"{kind}s", []).append(entry)
+    return document
+
+
+class Management:
+    """RabbitMQ's management API over one connection.
+
+    Attributes:
+        requests: How many requests were made.
+    """
+
+    def __init__(self, url: str, user: str, password: str, timeout: float = 30) -> None:
+        """Remember where and as whom; connects with the first request.
+
+        Args:
+            url: For example `http://127.0.0.1:15672`.
+            user: A user with the tag `administrator`.
+            password: Its password.
+            timeout: Seconds that one request may take.
+        """
+        parts = urlsplit(url)
+        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = connect(parts.netloc, timeout=timeout)
+        self._url, self._user, self._timeout = url, user, timeout
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+        self.requests = 0
+
+    def definitions(self) -> dict[str, Any]:
+        """Everything that the broker has.
+
+        Returns:
+            The definitions of all vhosts.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        return dict(self._request("GET", "/api/definitions"))
+
+    def load(self, document: Mapping[str, Any]) -> None:
+        """Create and change objects, in one request.
+
+        Args:
+            document: The objects by section.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user or one of the objects.
+        """
+        self._request("POST", "/api/definitions", document)
+
+    def remove(self, key: Key, vhost: str) -> None:
+        """Remove a user, a policy or a binding.
+
+        Args:
+            key: The object's key.
+            vhost: Where it is.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses it.
+        """
+        kind, name = key[:2]
+        if kind == "user":
+            self._request("DELETE", f"/api/users/{_quoted(name)}")
+        elif kind == "policy":
+            self._request("DELETE", f"/api/policies/{_quoted(vhost)}/{_quoted(name)}")
+        else:
+            _, source, to, destination, *_ = key
+            path = "/".join(
+                ("/api/bindings", _quoted(vhost), "e", _quoted(source), to[0], _quoted(destination))
+            )
+            # The name of a binding with arguments holds a digest that only the broker computes.
+            for binding in self._request("GET", path):
+                if _binding_key(binding) == key:
+                    self._request("DELETE", f"{path}/{_quoted(binding['properties_key'])}")
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+        self.requests += 1
+        try:
+            self._connection.request(
+                method, path, None if body is None else json.dumps(body), headers=self._headers
+            )
+            response = self._connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise BrokerError(
+                f"RabbitMQ's management API at {self._url} gave no answer to {method} {path} within "
+                f"{self._timeout:g} s ({error or type(error).__name__}). Is the node up and its plugin "
+                "rabbitmq_management enabled?"
+            ) from error
+        if response.status == http.client.UNAUTHORIZED:
+            raise BrokerError(
+                f"RabbitMQ at {self._url} refused user {self._user} (401): the password is wrong, or the "
+                "user lacks the tag administrator."
+            )
+        if response.status >= http.client.BAD_REQUEST:
+            raise BrokerError(
+                f"RabbitMQ at {self._url} refused {method} {path} ({response.status}): {_reason(answer)}"
+            )
+        return json.loads(answer) if answer else None
+
+
+def _user(user: Mapping[str, Any], password: str) -> Attributes:
+    return {"tags": sorted(user["tags"]), "password": password}
+
+
+def _objects(sections: Mapping[str, Any]) -> State:
+    """Everything that a vhost holds, by its keys; the names of the sections and fields are RabbitMQ's."""
+    state: State = {}
+    for each in sections["permissions"]:
+        state["permission", each["user"]] = {name: each[name] for name in ("configure", "write", "read")}
+    for each in sections["exchanges"]:
+        fields = ("type", "durable", "auto_delete", "internal", "arguments")
+        state["exchange", each["name"]] = {name: each[name] for name in fields}
+    for each in sections["queues"]:
+        # A queue without a type is a classic one, and from 4.0 the broker says so.
+        state["queue", each["name"]] = {
+            "durable": each["durable"],
+            "auto_delete": each["auto_delete"],
+            "arguments": {"x-queue-type": "classic"} | each["arguments"],
+        }
+    for each in sections["bindings"]:
+        state[_binding_key(each)] = {"arguments": each["arguments"]}
+    for each in sections["policies"]:
+        state["policy", each["name"]] = {
+            "pattern": each["pattern"],
+            "apply-to": each.get("apply-to") or each["apply_to"],
+            "priority": each["priority"],
+            "definition": each["definition"],
+        }
+    return state
+
+
+def _binding_key(binding: Mapping[str, Any]) -> Key:
+    """A binding has no name: everything in it names it, and its arguments too if it has any."""
+    fields = ("source", "destination_type", "destination", "routing_key")
+    arguments = json.dumps(binding["arguments"], sort_keys=True) if binding["arguments"] else None
+    return ("binding", *(binding[name] for name in fields), *([arguments] if arguments else []))
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _reason(answer: bytes) -> str:
+    """The broker's own words, which come as JSON with HTML in it, or as plain text."""
+    try:
+        reason = str(json.loads(answer)["reason"])
+    except (ValueError, KeyError, TypeError):
+        reason = answer.decode(errors="replace")
+    return unescape(reason).replace("\\n", " ").replace("\n", " ")
