@@ -1,0 +1,108 @@
+"""What the app role's expressions give, evaluated as Ansible does, and what its modules read."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+ROOT = Path(__file__).parents[2]
+ROLE = ROOT / "roles" / "app"
+
+
+def trusted(value: Any) -> Any:
+    """Mark every string of a YAML document as one that may hold expressions."""
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def load(name: str) -> Any:
+    return trusted(yaml.safe_load((ROLE / name).read_text()))
+
+
+def evaluate(expression: Any, **variables: Any) -> Any:
+    known = {**load("defaults/main.yml"), **load("vars/main.yml"), "role_path": str(ROLE), **variables}
+    return Templar(loader=DataLoader(), variables=known).template(expression)
+
+
+def arguments(tasks: str, name: str) -> dict[str, Any]:
+    """Give the arguments of a task of the role."""
+    (task,) = [task for task in load(f"tasks/{tasks}.yml") if task["name"].endswith(f"| {name}")]
+    (module,) = [key for key in task if "." in key]
+    found: dict[str, Any] = task[module]
+    return found
+
+
+def module(name: str) -> ModuleType:
+    """Import one of the kit's modules."""
+    if AnsibleCollectionConfig.collection_finder is None:
+        init_plugin_loader([str(ROOT / "collections")])
+    return importlib.import_module(f"ansible_collections.celery_fleet.kit.plugins.modules.{name}")
+
+
+@pytest.mark.parametrize(("user", "expected"), [("worker", False), ("client", True)])
+def test_only_clients_verify_unless_told(user: str, expected: bool) -> None:
+    assert evaluate(load("defaults/main.yml")["app_verify"], app_broker_user=user) is expected
+
+
+def test_the_kit_is_found_beside_the_roles() -> None:
+    defaults = load("defaults/main.yml")
+    assert (Path(evaluate(defaults["app_kit_dir"])) / "__init__.py").is_file()
+    assert Path(evaluate(defaults["app_cache_dir"])).resolve() == ROOT / ".cache"
+
+
+def test_the_fleet_file_is_json_in_a_stable_order() -> None:
+    content = arguments("configure", "Write the file of the fleet")["content"]
+    one = evaluate(content, app_fleet_file={"b": [1, "ü"], "a": {"d": None, "c": True}})
+    two = evaluate(content, app_fleet_file={"a": {"c": True, "d": None}, "b": [1, "ü"]})
+    assert one == two
+    assert one.endswith("}\n")
+    assert json.loads(one) == {"a": {"c": True, "d": None}, "b": [1, "ü"]}
+
+
+def test_the_wheels_are_asked_for_once_for_each_kind_of_host() -> None:
+    (_, download) = load("tasks/wheelhouse.yml")
+    known = {
+        "ansible_play_batch": ["a", "b", "c", "d"],
+        "hostvars": {
+            "a": {"__app_target": {"stdout": "3.13 x86_64 2.41"}},
+            "b": {"__app_target": {"stdout": "3.13 x86_64 2.41"}},
+            "c": {"__app_target": {"stdout": "3.11 x86_64 2.36"}},
+            "d": {},
+        },
+    }
+    targets = download["celery_fleet.kit.app_wheelhouse"]["targets"]
+    assert evaluate(targets, **known, **download["vars"]) == ["3.13 x86_64 2.41", "3.11 x86_64 2.36"]
+
+
+def test_a_wheelhouse_holds_what_the_host_needs_and_not_what_the_controller_does() -> None:
+    requirements = [
+        "celery==5.7.0  --hash=sha256:aa --hash=sha256:bb",
+        "colorama==0.4.6 ; sys_platform == 'win32'  --hash=sha256:cc",
+        "backport==1.0 ; python_full_version < '3.12'  --hash=sha256:dd",
+    ]
+    for_target = module("app_wheelhouse").for_target
+    old = for_target(requirements, "3.11", "x86_64").splitlines()
+    new = for_target(requirements, "3.13", "x86_64").splitlines()
+    assert [line.split()[0] for line in old] == ["celery==5.7.0", "backport==1.0"]
+    assert new == ["celery==5.7.0 --hash=sha256:aa --hash=sha256:bb"]
+
+
+def test_the_releases_that_units_run_are_read_from_their_names() -> None:
+    listing = (
+        "celery-fleet-cpu@demo-0123456789ab.service loaded active running Celery worker\n"
+        "celery-fleet-io@1.4.2-ba9876543210.service loaded deactivating stop-sigterm Celery worker\n"
+    )
+    assert module("app_prune").instances(listing) == {"demo-0123456789ab", "1.4.2-ba9876543210"}
