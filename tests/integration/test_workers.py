@@ -136,7 +136,7 @@ def test_a_stuck_worker_falls_silent(site: Site) -> None:
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_stop_waits_for_the_running_task(site: Site, monkeypatch: pytest.MonkeyPatch, pool: str) -> None:
-    queue = "general_scheduled"
+    queue = "general_background"
     label = f"stopped-{pool}"
     others = [worker for worker in site.workers if worker.process.poll() is None]
     worker = site.worker("general", "--pool", pool, "--concurrency", "1").ready()
