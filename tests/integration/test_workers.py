@@ -139,15 +139,15 @@ def test_a_stop_waits_for_the_running_task(site: Site, monkeypatch: pytest.Monke
     queue = "general_background"
     label = f"stopped-{pool}"
     others = [worker for worker in site.workers if worker.process.poll() is None]
-    worker = site.worker("general", "--pool", pool, "--concurrency", "1").ready()
+    worker = site.worker("general", "--pool", pool, "--concurrency", "1", watchdog=1.5).ready()
     # Any worker of the pool may take it; the one that stops must be the one that does.
     for other in others:
         other.process.send_signal(signal.SIGSTOP)
     try:
         app = site.client(monkeypatch)
         for _ in range(8):
-            app.send_task("work", (label, 1.5), queue=queue)
-        wait_for(lambda: site.events(label)["start"], 10, "the start of a task")
+            app.send_task("work", (label, 2.5), queue=queue)
+        wait_for(lambda: worker.systemd.count("STATUS=Consuming: 1 active"), 10, "the start of a task")
         since = time.monotonic()
         assert worker.stop() == 0
         started = len(site.events(label)["start"])
