@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet import (
     contract,
+    fleet_plan,
     plan,
     preflight,
     topology,
@@ -48,22 +49,6 @@ def host_plan(
     return planned
 
 
-def host_plans(model: object, hosts: Mapping[str, Mapping[str, object]]) -> list[dict[str, Any]]:
-    """Give the plan of every host whose hardware is known."""
-    return [
-        plan.host_plan(
-            model,
-            host,
-            given["groups"],
-            given["host_pools"],
-            given["hardware"],
-            given.get("nodename") or host,
-        )
-        for host, given in plain(hosts).items()
-        if given["hardware"]
-    ]
-
-
 def host_overrides(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Pick from the variables of hosts what the model needs; what is not known is none."""
     return {plain(host): _host(hostvars[host]) for host in hostnames}
@@ -71,17 +56,27 @@ def host_overrides(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> dic
 
 def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
     facts = variables.get("ansible_facts") or {}
-    cores, memory = facts.get("processor_vcpus"), facts.get("memtotal_mb")
+    hardware = {
+        "cores": plain(facts.get("processor_vcpus")),
+        "memory_mib": plain(facts.get("memtotal_mb")),
+        "limits": plain(facts.get("fleet_limits")),
+        "declared": plain(variables.get("fleet_hardware")),
+    }
+    known = {key: value for key, value in hardware.items() if value is not None}
     return {
         "groups": plain(variables.get("group_names") or []),
         "host_pools": plain(variables.get("fleet_host_pools") or {}),
-        "hardware": None
-        if cores is None or memory is None
-        else {"cores": plain(cores), "memory_mib": plain(memory)},
+        "hardware": known or None,
         "nodename": plain(facts.get("nodename")),
         "distribution": plain(facts.get("distribution")),
         "distribution_version": plain(facts.get("distribution_version")),
+        "installed": plain((variables.get("plan_installed") or {}).get("pools")),
     }
+
+
+def undeclared(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> list[str]:
+    """Give the hosts whose hardware the inventory does not declare."""
+    return [host for host in hostnames if hostvars[host].get("fleet_hardware") is None]
 
 
 def findings(
@@ -104,8 +99,11 @@ class FilterModule:
         """Give the filters by name."""
         found: dict[str, Callable[..., Any]] = {
             "host_plan": host_plan,
-            "host_plans": host_plans,
+            "host_plans": plan.host_plans,
             "plan_table": lambda plans: plan.plan_table(plain(plans)),
+            "fleet_plan": fleet_plan.fleet_plan,
+            "fleet_text": lambda document: fleet_plan.fleet_text(plain(document)),
+            "undeclared": undeclared,
             "topology": topology.topology,
             "for_broker_version": topology.for_broker_version,
             "fleet_file": contract.fleet_file,

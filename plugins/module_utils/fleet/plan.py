@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from typing import Any, Final
 
-from .model import Findings, Model, Plain, Pool, effective_pools, exact, plain, read_model
+from .model import (
+    LARGEST,
+    Findings,
+    Model,
+    Plain,
+    Pool,
+    effective_pools,
+    exact,
+    merge,
+    plain,
+    read_model,
+)
 from .sizing import Hardware, Size, size
 
 # A unit may take its hard limit and a minute to stop.
@@ -16,6 +28,11 @@ STOP_MARGIN_S: Final = 60
 CONSUMER_MARGIN_S: Final = 300
 # Less than RabbitMQ's own default gains nothing.
 CONSUMER_LEAST_S: Final = 1800
+MIB_PER_GIB: Final = 1024
+# The lowest layers of a pool; whatever lies above them overrides them.
+BASE: Final = ("fleet_pool_defaults", "fleet_pools")
+# Of the memory that is ordered a kernel keeps up to this share, the more of it the smaller the host.
+KERNEL_SHARE: Final = Fraction(7, 100)
 # Reclaim sets in before the limit that kills.
 MEMORY_HIGH: Final = Fraction(95, 100)
 # The main process with its own threads; each running task, with helpers such as an encoder.
@@ -58,12 +75,14 @@ def tasks_max(concurrency: int, cores: int) -> int:
 
 
 def read_hardware(raw: object, host: str, findings: Findings) -> Hardware | None:
-    """Read what a host has.
+    """Read what a host has: its facts, or what the inventory declares until there are any.
 
     Args:
-        raw: A mapping of ``cores`` and ``memory_mib``, or none if the facts are not known.
+        raw: None if nothing is known, or a mapping of ``cores`` and ``memory_mib`` (facts), ``limits``
+            (the ``cores`` and ``memory_mib`` of a container, each may be none) and ``declared`` (the
+            ``cores`` and ``memory_gib`` of ``fleet_hardware``), each of which may be missing or none.
         host: The host's name, for messages.
-        findings: Receives what is wrong.
+        findings: Receives what is wrong, and where facts and declaration differ.
 
     Returns:
         The hardware, or none if it is not known or not legal.
@@ -71,19 +90,71 @@ def read_hardware(raw: object, host: str, findings: Findings) -> Hardware | None
     data = plain(raw)
     if data is None:
         return None
-    if isinstance(data, dict):
-        figures: list[Plain] = [data.get(key) for key in ("cores", "memory_mib")]
-        if all(isinstance(n, int | float) and not isinstance(n, bool) and 0 < n < 10**9 for n in figures):
-            return Hardware(exact(figures[0]), exact(figures[1]))
+    given = data if isinstance(data, dict) else {}
+    stated = given.get("declared")
+    declared = _read_declaration(stated, host, findings) if stated is not None else None
+    if given.get("cores") is None and given.get("memory_mib") is None and stated is not None:
+        return declared
+    facts = _figures(given, "cores", "memory_mib")
+    if facts is None:
+        findings.add(
+            "hardware/unreadable",
+            "ansible_facts",
+            data,
+            "cores and memory_mib are not both known as numbers above 0",
+            "gather facts from the host (setup) and look at processor_vcpus and memtotal_mb",
+            where=host,
+        )
+        return None
+    limits = given.get("limits") or {}
+    found = Hardware(facts[0], facts[1], _limit(limits, "cores"), _limit(limits, "memory_mib"))
+    if declared:
+        _compare_declaration(found, declared, host, findings)
+    return found
+
+
+def _read_declaration(stated: Plain, host: str, findings: Findings) -> Hardware | None:
+    figures = _figures(stated, "cores", "memory_gib")
+    if figures and len(stated) == 2:
+        return Hardware(figures[0], figures[1] * MIB_PER_GIB, declared=True)
     findings.add(
-        "hardware/unreadable",
-        "ansible_facts",
-        data,
-        "cores and memory_mib are not both known as numbers above 0",
-        "gather facts from the host (setup) and look at processor_vcpus and memtotal_mb",
+        "hardware/bad-declaration",
+        "fleet_hardware",
+        stated,
+        "is not a mapping of cores and memory_gib, both numbers above 0",
+        "write for example {cores: 16, memory_gib: 32}",
         where=host,
     )
     return None
+
+
+def _compare_declaration(found: Hardware, declared: Hardware, host: str, findings: Findings) -> None:
+    """Say where a host is not what the inventory declares; a kernel may keep some of the memory."""
+    cores, memory = found.usable_cores, found.usable_memory_mib
+    least = declared.memory_mib * (1 - KERNEL_SHARE)
+    if cores == declared.cores and least <= memory <= declared.memory_mib * (1 + KERNEL_SHARE):
+        return
+    findings.add(
+        "hardware/differs-from-declaration",
+        "fleet_hardware",
+        f"{_figure(declared.cores)} cores, {_figure(declared.memory_mib / MIB_PER_GIB)} GiB",
+        f"the host itself shows {_figure(cores)} cores and {_figure(memory)} MiB, and is planned with these",
+        "correct the declaration or remove it, or give the host what was ordered",
+        where=host,
+        severity="warning",
+    )
+
+
+def _figures(data: Plain, *keys: str) -> list[Fraction] | None:
+    """Give figures above 0 by their names, or none if one of them is not such a figure."""
+    values: list[Plain] = [data.get(key) for key in keys] if isinstance(data, dict) else [None]
+    legal = all(isinstance(n, int | float) and not isinstance(n, bool) and 0 < n < LARGEST for n in values)
+    return [exact(n) for n in values] if legal else None
+
+
+def _limit(limits: Plain, key: str) -> Fraction | None:
+    found = _figures(limits, key)
+    return found[0] if found else None
 
 
 def size_host(
@@ -161,24 +232,156 @@ def host_plan(
         ModelError: If the model is at fault or a pool does not fit; with all findings.
     """
     model, findings = read_model(raw_model)
-    member = [str(group) for group in groups]
+    planned = plan_host(model, host, groups, host_pools, hardware or {}, nodename, findings)
+    findings.refuse()
+    if planned is None:
+        raise AssertionError("unknown hardware is a finding")
+    return planned
+
+
+def host_plans(raw_model: object, hosts: object) -> list[dict[str, Any]]:
+    """Give the plans of all hosts whose hardware is known.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        hosts: For each host its ``groups``, ``host_pools``, ``hardware`` and, if known, its ``nodename``.
+
+    Returns:
+        What ``host_plan`` gives for each.
+
+    Raises:
+        ModelError: If the model is at fault or a pool does not fit its host; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    plans = [
+        plan_host(
+            model,
+            host,
+            given["groups"],
+            given["host_pools"],
+            given["hardware"],
+            given.get("nodename") or host,
+            findings,
+        )
+        for host, given in plain(hosts).items()
+    ]
+    findings.refuse()
+    return [planned for planned in plans if planned]
+
+
+def plan_host(
+    model: Model,
+    host: str,
+    groups: Iterable[object],
+    host_pools: object,
+    hardware: object,
+    nodename: object,
+    findings: Findings,
+) -> dict[str, Any] | None:
+    """Give the plan of one host of a model that has been read.
+
+    Args:
+        model: The fleet.
+        host: The host's inventory name.
+        groups: The groups that it is in.
+        host_pools: What it changes or adds (``fleet_host_pools``).
+        hardware: What is known of its hardware, as ``read_hardware`` takes it.
+        nodename: The host's part of its node names.
+        findings: Receives what is wrong; with an error in it the plan must not be built.
+
+    Returns:
+        The plan in plain types, or none if the hardware is not known.
+    """
+    member = {str(group) for group in groups}
     pools = effective_pools(model, host, member, host_pools, findings)
     found = read_hardware(hardware, host, findings)
     if found is None:
-        read_hardware({} if hardware is None else hardware, host, findings)
-    sizes = size_host(model, host, pools, found, findings) if found else {}
-    findings.refuse()
-    if found is None:
-        raise AssertionError("unknown hardware is a finding")
+        return None
+    sizes = size_host(model, host, pools, found, findings)
     return {
         "host": host,
         "profiles": [name for name in model.profiles if name in member],
-        "hardware": {"cores": _number(found.cores), "memory_mib": _number(found.memory_mib)},
+        "hardware": {
+            "cores": _number(found.usable_cores),
+            "memory_mib": _number(found.usable_memory_mib),
+            "declared": found.declared,
+            "limited": [
+                resource
+                for resource, usable, shown in (
+                    ("cores", found.usable_cores, found.cores),
+                    ("memory", found.usable_memory_mib, found.memory_mib),
+                )
+                if usable < shown
+            ],
+        },
         "pools": {
-            name: _pool_plan(pools[name], sized, math.ceil(found.cores), str(nodename))
+            name: {
+                **_pool_plan(pools[name], sized, math.ceil(found.cores), str(nodename)),
+                "overrides": overrides(model, pools[name], sized),
+            }
             for name, sized in sizes.items()
         },
     }
+
+
+def overrides(model: Model, pool: Pool, sized: Size) -> list[dict[str, Any]]:
+    """Say what a pool has on a host instead of what the model beside the playbooks says.
+
+    Args:
+        model: The fleet.
+        pool: The pool with its effective fields.
+        sized: Its size on the host.
+
+    Returns:
+        For each field its ``value``, what that ``replaced`` (for a concurrency the derived figure) and
+        the variable ``by`` which it did. Values of an environment are left out: they may be secrets.
+    """
+    stated = ("autoscale", "max") if pool.autoscale.enabled else ("concurrency",)
+    found = []
+    if sized.bound_by == "override":
+        found.append(_override(pool, stated, sized.derived))
+    layered = [path for path, by in pool.origins.items() if by.split(".")[0] not in BASE and path != stated]
+    base = _base(model, pool.name) if layered else {}
+    for path in layered:
+        replaced: Plain = base
+        for key in path:
+            replaced = replaced.get(key) if isinstance(replaced, dict) else None
+        if path[0] == "environment":
+            found.append({"field": ".".join(path), "value": None, "replaced": None, "by": _by(pool, path)})
+        elif _value(pool, path) != replaced:
+            found.append(_override(pool, path, replaced))
+    return found
+
+
+def _base(model: Model, name: str) -> dict[str, Any]:
+    """Give what the model beside the playbooks says of a pool."""
+    layers = [(variable, model.layers[variable]) for variable in BASE]
+    return merge([layers[0], (layers[1][0], layers[1][1][name])])[0]
+
+
+def _override(pool: Pool, path: tuple[str, ...], replaced: object) -> dict[str, Any]:
+    return {
+        "field": ".".join(path),
+        "value": _value(pool, path),
+        "replaced": replaced,
+        "by": _by(pool, path),
+    }
+
+
+def _by(pool: Pool, path: tuple[str, ...]) -> str:
+    return pool.variable(*path).removesuffix("." + ".".join(path))
+
+
+def _value(pool: Pool, path: tuple[str, ...]) -> Plain:
+    """Give a field of a pool in plain types."""
+    held: Plain = pool
+    for key in path:
+        held = held[key] if isinstance(held, Mapping) else getattr(held, key)
+    if isinstance(held, Fraction):
+        return _number(held)
+    if is_dataclass(held) and not isinstance(held, type):
+        return {field.name: _value(pool, (*path, field.name)) for field in fields(held)}
+    return {key: _value(pool, (*path, key)) for key in held} if isinstance(held, Mapping) else held
 
 
 def pool_fields(pool: Pool) -> dict[str, Any]:
@@ -227,6 +430,7 @@ def _pool_plan(pool: Pool, sized: Size, cores: int, nodename: str) -> dict[str, 
     return {
         **pool_fields(pool),
         "share": _number(sized.share),
+        "budget": {"cores": _number(sized.budget["cores"]), "memory_mib": _number(sized.budget["memory"])},
         "concurrency": sized.concurrency,
         "derived": sized.derived,
         "bound_by": sized.bound_by,

@@ -23,10 +23,32 @@ RESOURCES: Final = ("cores", "memory")
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a host has: cores (virtual processors) and memory in MiB."""
+    """What a host has, and what it may use of that.
+
+    Attributes:
+        cores: Virtual processors that the host shows.
+        memory_mib: Memory that the host shows (MiB).
+        cores_limit: Cores that a container's quota allows; none without one.
+        memory_limit_mib: Memory that a container may use (MiB); none without a limit.
+        declared: Whether the inventory says so (``fleet_hardware``), instead of the host itself.
+    """
 
     cores: Fraction
     memory_mib: Fraction
+    cores_limit: Fraction | None = None
+    memory_limit_mib: Fraction | None = None
+    declared: bool = False
+
+    @property
+    def usable_cores(self) -> Fraction:
+        """Cores that may be planned with, before the reserve."""
+        return self.cores if self.cores_limit is None else min(self.cores, self.cores_limit)
+
+    @property
+    def usable_memory_mib(self) -> Fraction:
+        """Memory that may be planned with, before the reserve (MiB)."""
+        limit = self.memory_limit_mib
+        return self.memory_mib if limit is None else min(self.memory_mib, limit)
 
 
 @dataclass(frozen=True)
@@ -69,8 +91,8 @@ def size(pools: Mapping[str, Pool], hardware: Hardware, reserve: Reserve) -> dic
         A size for each pool. One with ``short`` or ``over`` must not be built.
     """
     plannable = {
-        "cores": (1 - reserve.cores) * hardware.cores,
-        "memory": (1 - reserve.memory) * hardware.memory_mib,
+        "cores": (1 - reserve.cores) * hardware.usable_cores,
+        "memory": (1 - reserve.memory) * hardware.usable_memory_mib,
     }
     weights = sum((pool.weight for pool in pools.values()), Fraction(0))
     return {name: _size(pool, pool.weight / weights, plannable) for name, pool in pools.items()}

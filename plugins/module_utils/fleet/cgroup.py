@@ -1,0 +1,75 @@
+"""What a container may use of the host that it shows: limits of control groups, version 1 and 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+MIB: Final = 1024 * 1024
+# Version 1 writes "no limit" as the largest number of whole pages.
+NO_LIMIT: Final = 2**62
+
+
+def limits(root: Path = Path("/")) -> dict[str, float | int | None]:
+    """Read the limits of the control groups above everything that the host's init starts.
+
+    Limits of a group count for all below it, so the least on the way up does.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are mounted.
+
+    Returns:
+        ``cores`` and ``memory_mib``; none where there is no limit.
+    """
+    cores: list[float] = []
+    memory: list[int] = []
+    for directory in _groups(root):
+        cores += _cores(directory)
+        memory += _memory(directory)
+    return {
+        "cores": min(cores, default=None),
+        "memory_mib": min(memory) // MIB if memory else None,
+    }
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Give the groups of init, from each hierarchy's own up to its mount."""
+    paths = {
+        name: PurePosixPath(path)
+        for line in _read(root / "proc/1/cgroup").splitlines()
+        for _, names, path in [line.split(":", 2)]
+        for name in names.split(",")
+    }
+    for line in _read(root / "proc/self/mountinfo").splitlines():
+        place, _, system = line.partition(" - ")
+        kind, _, options = system.split(" ", 2)
+        names = {"cgroup": {"cpu", "memory"} & set(options.split(",")), "cgroup2": {""}}.get(kind, set())
+        if not names & paths.keys():
+            continue
+        shown, mount = place.split()[3:5]
+        group = paths[min(names & paths.keys())]
+        # Below the mount as far as it is shown there; init's own scope is beside what it starts.
+        inside = group.relative_to(shown) if group.is_relative_to(shown) else PurePosixPath()
+        if inside.name == "init.scope":
+            inside = inside.parent
+        top = root / mount.lstrip("/")
+        for below in (inside, *inside.parents) if ".." not in inside.parts else (PurePosixPath(),):
+            yield top / below
+
+
+def _cores(group: Path) -> list[float]:
+    quota, _, period = _read(group / "cpu.max").partition(" ")
+    if not quota:
+        quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
+    return [round(int(quota) / int(period), 2)] if quota.isdigit() and period.isdigit() else []
+
+
+def _memory(group: Path) -> list[int]:
+    found = [_read(group / name) for name in ("memory.max", "memory.limit_in_bytes")]
+    return [int(text) for text in found if text.isdigit() and int(text) < NO_LIMIT]
+
+
+def _read(path: Path) -> str:
+    """Give a file's text, empty where there is none (the root group has no limits)."""
+    return path.read_text().strip() if path.is_file() else ""
