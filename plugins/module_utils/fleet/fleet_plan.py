@@ -199,8 +199,6 @@ def _rows(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
             name,
             _tasks(pool),
             _bound(pool),
-            if pool["bound_by"] == "override"
-            else pool["bound_by"],
             "/".join("-" if n is None else str(n) for n in pool["fits"].values()),
             f"{pool['budget']['cores']:g} ({pool['left']['cores']:g})",
             f"{pool['memory_max_mib']} ({pool['left']['memory_mib']:.0f})",
@@ -254,8 +252,6 @@ def _override_notes(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]
                 if override["field"].split(".")[0] == "environment":
                     said = "(not shown)"
                 said = f"{name}: {override['field']} {said}, by {override['by']}"
-                    f"{name}: {override['field']} {'(not shown)' if hidden else figures}, by {override['by']}"
-                )
                 notes.setdefault(said, []).append(entry["host"])
     return notes
 
