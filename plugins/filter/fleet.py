@@ -10,6 +10,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet import (
     contract,
     fleet_plan,
+    picture,
     plan,
     preflight,
     topology,
@@ -103,6 +104,8 @@ class FilterModule:
             "plan_table": lambda plans: plan.plan_table(plain(plans)),
             "fleet_plan": fleet_plan.fleet_plan,
             "fleet_text": lambda document: fleet_plan.fleet_text(plain(document)),
+            "fleet_svg": lambda document: picture.svg(plain(document)),
+            "fleet_mermaid": lambda document: picture.mermaid(plain(document)),
             "undeclared": undeclared,
             "topology": topology.topology,
             "for_broker_version": topology.for_broker_version,

@@ -1,0 +1,473 @@
+"""The picture of a fleet: exchanges, queues, pools and hosts, as SVG and as Mermaid text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import accumulate
+from textwrap import wrap
+from typing import Any, Final
+
+from .fleet_plan import host_ranges
+
+MIB_PER_GIB: Final = 1024
+# Sizes in pixels: text, the height of a line, the room between boxes, columns and pools.
+TEXT: Final = 13
+SMALL: Final = 12
+LINE: Final = 19
+PAD: Final = 10
+GAP: Final = 8
+COLUMN_GAP: Final = 84
+POOL_GAP: Final = 26
+EDGE: Final = 28
+TOP: Final = 100
+# Names of hosts are wrapped to as many characters, and as many lines of them shown.
+HOSTS_WIDTH: Final = 40
+HOSTS_LINES: Final = 4
+
+# Fill and line of each kind of pool, on a light and on a dark background.
+COLOURS: Final = {
+    "cpu": ("#ffedd9", "#b3540a", "#3a2412", "#f2a35e"),
+    "io": ("#deebff", "#1a5fb4", "#13294b", "#83b6ff"),
+    "memory": ("#f1e6fc", "#7a3cc0", "#2d1b45", "#c8a2f8"),
+    "general": ("#dff4e5", "#1e7a43", "#122f1e", "#74d69a"),
+}
+# Widths of characters as shares of the text's size, as wide as common sans-serif fonts have them.
+_NARROW: Final = dict.fromkeys("ijl.,:;'|![]() ", 0.4) | dict.fromkeys('ftr-/"', 0.45)
+_WIDE: Final = dict.fromkeys("mwMWQ@%→≤·", 1.0)
+_CAPITAL: Final = 0.78
+_OTHER: Final = 0.65
+
+
+@dataclass(frozen=True)
+class Group:
+    """Hosts that run the same pools with the same figures.
+
+    Attributes:
+        hosts: Their names.
+        hardware: What the smallest of them has, in words.
+        pools: The plan of each of their pools.
+    """
+
+    hosts: Sequence[str]
+    hardware: str
+    pools: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def title(self) -> str:
+        """How many there are."""
+        return f"{len(self.hosts)} hosts" if len(self.hosts) > 1 else self.hosts[0]
+
+    @property
+    def names(self) -> list[str]:
+        """Lines that name them, unless the title does."""
+        if len(self.hosts) == 1:
+            return []
+        lines = wrap(", ".join(host_ranges(self.hosts)), HOSTS_WIDTH, break_on_hyphens=False)
+        return lines if len(lines) <= HOSTS_LINES else [*lines[: HOSTS_LINES - 1], "and more"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What there is to draw, in the order in which it is drawn."""
+
+    pools: Mapping[str, Mapping[str, Any]]
+    groups: Sequence[Group]
+
+    @property
+    def exchanges(self) -> dict[str, list[str]]:
+        """The pools of each exchange."""
+        found: dict[str, list[str]] = {}
+        for name, pool in self.pools.items():
+            found.setdefault(pool["exchange"], []).append(name)
+        return found
+
+    @property
+    def summary(self) -> str:
+        """The fleet in one line."""
+        queues = sum(len(pool["queues"]) for pool in self.pools.values())
+        hosts = sum(len(group.hosts) for group in self.groups)
+        tasks = sum(
+            len(group.hosts) * pool["concurrency"] for group in self.groups for pool in group.pools.values()
+        )
+        return (
+            f"{_count(queues, 'queue')} → {_count(len(self.pools), 'pool')} → {_count(hosts, 'host')}: "
+            f"{_count(tasks, 'task')} at once"
+        )
+
+
+def drawing(document: Mapping[str, Any]) -> Drawing:
+    """Group the hosts of a plan by their shape, and put pools beside those that they share hosts with.
+
+    Args:
+        document: What ``fleet_plan`` gave.
+
+    Returns:
+        What there is to draw; hosts without a pool are left out.
+    """
+    shapes: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for entry in document["hosts"]:
+        shape = tuple((name, _pool_line(pool)) for name, pool in entry["pools"].items())
+        if shape:
+            shapes.setdefault(shape, []).append(entry)
+    groups = [
+        Group([entry["host"] for entry in entries], _hardware(entries), entries[0]["pools"])
+        for entries in shapes.values()
+    ]
+    order = list(dict.fromkeys([name for group in groups for name in group.pools] + list(document["pools"])))
+    known = [name for name in order if name in document["pools"]]
+    exchanges = dict.fromkeys(document["pools"][name]["exchange"] for name in known)
+    pools = {
+        name: document["pools"][name]
+        for exchange in exchanges
+        for name in known
+        if document["pools"][name]["exchange"] == exchange
+    }
+    return Drawing(pools, groups)
+
+
+def _hardware(entries: Iterable[Mapping[str, Any]]) -> str:
+    least = [min(entry["hardware"][key] for entry in entries) for key in ("cores", "memory_mib")]
+    return f"{least[0]:g} cores, {least[1] / MIB_PER_GIB:.0f} GiB"
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def _pool_lines(name: str, pool: Mapping[str, Any]) -> list[str]:
+    return [
+        name,
+        f"{pool['execution']}, prefetch {pool['prefetch_multiplier']}",
+        f"limits {pool['time_limit']} / {pool['soft_time_limit']} s",
+    ]
+
+
+def _pool_line(pool: Mapping[str, Any]) -> str:
+    least = f"{pool['autoscale']['min']} to " if pool["autoscale"]["enabled"] else ""
+    return f"{least}{pool['concurrency']} at once, {pool['memory_max_mib'] / MIB_PER_GIB:.0f} GiB"
+
+
+def _queue_line(queue: Mapping[str, Any]) -> str:
+    most = "no limit" if queue["max_length"] is None else f"≤ {queue['max_length']}"
+    return f"{queue['routing_key']} · {most}"
+
+
+# SVG ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle; ``x`` and ``y`` are its upper left corner (pixels)."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def left(self) -> tuple[float, float]:
+        """The middle of its left side."""
+        return self.x, self.y + self.height / 2
+
+    @property
+    def right(self) -> tuple[float, float]:
+        """The middle of its right side."""
+        return self.x + self.width, self.y + self.height / 2
+
+
+def text_width(text: str, size: float = TEXT, bold: bool = False) -> float:
+    """Say how wide a text is at most in a common sans-serif font.
+
+    Args:
+        text: One line.
+        size: Of the font, in pixels.
+        bold: Whether it is bold.
+
+    Returns:
+        Pixels.
+    """
+    shares = (
+        _NARROW.get(char) or _WIDE.get(char) or (_CAPITAL if char.isupper() else _OTHER) for char in text
+    )
+    return sum(shares) * size * (1.12 if bold else 1)
+
+
+def svg(document: Mapping[str, Any]) -> str:
+    """Draw a fleet.
+
+    Args:
+        document: What ``fleet_plan`` gave.
+
+    Returns:
+        An SVG picture that brings its own background, light or dark as its reader prefers.
+    """
+    drawn = drawing(document)
+    widths = _column_widths(drawn)
+    columns = [EDGE + start + at * COLUMN_GAP for at, start in enumerate(accumulate([0, *widths[:-1]]))]
+    group_heights = [_group_height(group) for group in drawn.groups]
+    bands = {
+        name: max(len(pool["queues"]) * (LINE + GAP + 5) - GAP, 3 * LINE + 2 * PAD)
+        for name, pool in drawn.pools.items()
+    }
+    room = sum(bands.values()) + POOL_GAP * (len(bands) - 1)
+    needed = sum(group_heights) + GAP * 2 * (len(group_heights) - 1)
+    gap = POOL_GAP + max(0, needed - room) / max(1, len(bands) - 1)
+
+    pools: dict[str, Box] = {}
+    queues: dict[str, Box] = {}
+    y = float(TOP)
+    for name, pool in drawn.pools.items():
+        height = LINE + 5
+        first = y + (bands[name] - len(pool["queues"]) * (height + GAP) + GAP) / 2
+        for at, queue in enumerate(pool["queues"]):
+            queues[queue] = Box(columns[1], first + at * (height + GAP), widths[1], height)
+        tall = 3 * LINE + 2 * PAD
+        pools[name] = Box(columns[2], y + (bands[name] - tall) / 2, widths[2], tall)
+        y += bands[name] + gap
+    bottom = max(y - gap, TOP + needed)
+    groups = _place_groups(drawn, pools, group_heights, columns[3], widths[3], bottom)
+    exchanges = {}
+    for exchange, names in drawn.exchanges.items():
+        centre = (pools[names[0]].left[1] + pools[names[-1]].left[1]) / 2
+        exchanges[exchange] = Box(columns[0], centre - 17, widths[0], 34)
+
+    width = columns[3] + widths[3] + EDGE
+    parts = [*_edges(drawn, exchanges, queues, pools, groups)]
+    parts += [part for name, box in exchanges.items() for part in _exchange(name, box, drawn)]
+    for name, pool in drawn.pools.items():
+        for queue, fields in pool["queues"].items():
+            parts += _queue(queue, fields, queues[queue], pool["kind"])
+        parts += _pool(name, pool, pools[name])
+    for group, box in zip(drawn.groups, groups, strict=True):
+        parts += _group(group, box, drawn)
+    return _page(drawn, columns, max(width, 640), bottom + EDGE, parts)
+
+
+def _column_widths(drawn: Drawing) -> list[float]:
+    exchanges = [text_width(name, bold=True) for name in drawn.exchanges]
+    queues = [
+        text_width(name) + text_width(_queue_line(queue), SMALL) + 24
+        for pool in drawn.pools.values()
+        for name, queue in pool["queues"].items()
+    ]
+    pools = [
+        width
+        for name, pool in drawn.pools.items()
+        for title, *lines in [_pool_lines(name, pool)]
+        for width in (text_width(title, bold=True), *(text_width(line, SMALL) for line in lines))
+    ]
+    groups = [
+        width
+        for group in drawn.groups
+        for width in (
+            text_width(group.title, bold=True) + text_width(group.hardware, SMALL) + 24,
+            *(text_width(line, SMALL) for line in group.names),
+            *(
+                text_width(n, bold=True) + text_width(_pool_line(p), SMALL) + 40
+                for n, p in group.pools.items()
+            ),
+        )
+    ]
+    return [max(found, default=100) + 2 * PAD for found in (exchanges, queues, pools, groups)]
+
+
+def _group_height(group: Group) -> float:
+    return (1 + len(group.names) + len(group.pools)) * LINE + 2 * PAD
+
+
+def _place_groups(
+    drawn: Drawing, pools: Mapping[str, Box], heights: Sequence[float], x: float, width: float, bottom: float
+) -> list[Box]:
+    """Put each group of hosts as near to its pools as the others leave room."""
+    wanted = [
+        sum(pools[name].left[1] for name in group.pools if name in pools) / len(group.pools)
+        for group in drawn.groups
+    ]
+    order = sorted(range(len(wanted)), key=lambda at: wanted[at])
+    places = [0.0] * len(wanted)
+    y = float(TOP)
+    for at in order:
+        places[at] = max(y, wanted[at] - heights[at] / 2)
+        y = places[at] + heights[at] + 2 * GAP
+    y = bottom
+    for at in reversed(order):
+        places[at] = min(places[at], y - heights[at])
+        y = places[at] - 2 * GAP
+    return [Box(x, place, width, height) for place, height in zip(places, heights, strict=True)]
+
+
+def _edges(
+    drawn: Drawing,
+    exchanges: Mapping[str, Box],
+    queues: Mapping[str, Box],
+    pools: Mapping[str, Box],
+    groups: Sequence[Box],
+) -> Iterable[str]:
+    for name, pool in drawn.pools.items():
+        for queue in pool["queues"]:
+            yield _edge(exchanges[pool["exchange"]].right, queues[queue].left, pool["kind"])
+            yield _edge(queues[queue].right, pools[name].left, pool["kind"])
+    for group, box in zip(drawn.groups, groups, strict=True):
+        for at, name in enumerate(group.pools):
+            if name in pools:
+                yield _edge(pools[name].right, (box.x, _pool_row(group, box, at)), drawn.pools[name]["kind"])
+
+
+def _pool_row(group: Group, box: Box, at: int) -> float:
+    return box.y + PAD + (1 + len(group.names) + at) * LINE + LINE / 2
+
+
+def _edge(start: tuple[float, float], end: tuple[float, float], kind: str) -> str:
+    bend = (end[0] - start[0]) / 2
+    return (
+        f'<path class="edge {kind}" d="M{start[0]:.1f} {start[1]:.1f} C{start[0] + bend:.1f} {start[1]:.1f} '
+        f'{end[0] - bend:.1f} {end[1]:.1f} {end[0]:.1f} {end[1]:.1f}"/>'
+    )
+
+
+def _rect(box: Box, names: str, round_by: float = 6) -> str:
+    return (
+        f'<rect class="{names}" x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" '
+        f'height="{box.height:.1f}" rx="{round_by:g}"/>'
+    )
+
+
+def _text(x: float, middle: float, text: str, names: str = "", end: bool = False) -> str:
+    anchor = ' text-anchor="end"' if end else ""
+    return f'<text class="{names}" x="{x:.1f}" y="{middle + 4.5:.1f}"{anchor}>{escape(text)}</text>'
+
+
+def _exchange(name: str, box: Box, drawn: Drawing) -> Iterable[str]:
+    kind = drawn.pools[drawn.exchanges[name][0]]["kind"]
+    yield _rect(box, f"box {kind}", 17)
+    yield _text(box.x + PAD, box.left[1], name, "strong")
+
+
+def _queue(name: str, queue: Mapping[str, Any], box: Box, kind: str) -> Iterable[str]:
+    yield _rect(box, f"plain {kind}", 3)
+    yield _text(box.x + PAD, box.left[1], name)
+    yield _text(box.x + box.width - PAD, box.left[1], _queue_line(queue), "small", end=True)
+
+
+def _pool(name: str, pool: Mapping[str, Any], box: Box) -> Iterable[str]:
+    yield _rect(box, f"box {pool['kind']}")
+    for at, line in enumerate(_pool_lines(name, pool)):
+        yield _text(box.x + PAD, box.y + PAD + (at + 0.5) * LINE, line, "small" if at else "strong")
+
+
+def _group(group: Group, box: Box, drawn: Drawing) -> Iterable[str]:
+    yield _rect(box, "host")
+    line = box.y + PAD + LINE / 2
+    yield _text(box.x + PAD, line, group.title, "strong")
+    yield _text(box.x + box.width - PAD, line, group.hardware, "small", end=True)
+    for at, names in enumerate(group.names, start=1):
+        yield _text(box.x + PAD, line + at * LINE, names, "small")
+    for at, (name, pool) in enumerate(group.pools.items()):
+        middle = _pool_row(group, box, at)
+        kind = drawn.pools[name]["kind"] if name in drawn.pools else pool["kind"]
+        yield _rect(Box(box.x + PAD, middle - 5, 10, 10), f"box {kind}", 2)
+        yield _text(box.x + PAD + 18, middle, name, "strong")
+        yield _text(box.x + box.width - PAD, middle, _pool_line(pool), "small", end=True)
+
+
+def _page(drawn: Drawing, columns: Sequence[float], width: float, height: float, parts: Iterable[str]) -> str:
+    """Put the style, the headings and the legend around the drawing."""
+    light = {kind: colours[:2] for kind, colours in COLOURS.items()}
+    dark = {kind: colours[2:] for kind, colours in COLOURS.items()}
+    heads = (
+        "exchanges",
+        "queues: routing key · most tasks",
+        "pools: hard / soft limit",
+        "hosts: tasks, memory",
+    )
+    kinds = [kind for kind in COLOURS if any(pool["kind"] == kind for pool in drawn.pools.values())]
+    legend: list[str] = []
+    x = width - EDGE
+    for kind in reversed(kinds):
+        legend.append(_text(x, 34, kind, "small", end=True))
+        x -= text_width(kind, SMALL) + 16
+        legend.append(_rect(Box(x, 29, 10, 10), f"box {kind}", 2))
+        x -= 18
+    style = [
+        "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;"
+        f"font-size:{TEXT}px}}.small{{font-size:{SMALL}px}}.strong{{font-weight:600}}.title{{font-size:17px}}"
+        ".edge{fill:none;stroke-width:1.5;stroke-opacity:.6}rect{stroke-width:1.2}",
+        _colours("#ffffff", "#1f2328", "#59636e", "#c8d1da", "#f6f8fa", light),
+        "@media(prefers-color-scheme:dark){"
+        + _colours("#0d1117", "#f0f6fc", "#9da7b1", "#3d444d", "#161b22", dark)
+        + "}",
+    ]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="fleet-title" '
+            f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">',
+            f'<title id="fleet-title">{escape(drawn.summary)}</title>',
+            f"<style>{''.join(style)}</style>",
+            f'<rect class="page" width="{width:.0f}" height="{height:.0f}" rx="8"/>',
+            _text(EDGE, 34, drawn.summary, "strong title"),
+            *legend,
+            *(_text(x, TOP - 26, head, "small") for x, head in zip(columns, heads, strict=True)),
+            *parts,
+            "</svg>\n",
+        ]
+    )
+
+
+def _colours(
+    page: str, text: str, muted: str, line: str, host: str, kinds: Mapping[str, Sequence[str]]
+) -> str:
+    own = "".join(
+        f".box.{kind}{{fill:{fill};stroke:{edge}}}.plain.{kind},.edge.{kind}{{stroke:{edge}}}"
+        for kind, (fill, edge) in kinds.items()
+    )
+    return (
+        f".page,.plain{{fill:{page}}}text{{fill:{text}}}.small{{fill:{muted}}}"
+        f".host{{fill:{host};stroke:{line}}}{own}"
+    )
+
+
+# Mermaid -----------------------------------------------------------------------------------------
+
+
+def mermaid(document: Mapping[str, Any]) -> str:
+    """Write the picture as a Mermaid flow chart.
+
+    Args:
+        document: What ``fleet_plan`` gave.
+
+    Returns:
+        The text of the chart.
+    """
+    drawn = drawing(document)
+    exchanges = {name: f"x{at}" for at, name in enumerate(drawn.exchanges)}
+    pools = {name: f"p{at}" for at, name in enumerate(drawn.pools)}
+    lines = ["flowchart LR"]
+    lines += [f"  {exchanges[name]}{{{{{_label(name)}}}}}" for name in exchanges]
+    queue = 0
+    for name, pool in drawn.pools.items():
+        kind = pool["kind"]
+        lines.append(f"  {pools[name]}[{_label(*_pool_lines(name, pool))}]:::{kind}")
+        for title, fields in pool["queues"].items():
+            lines.append(f"  q{queue}[({_label(title, _queue_line(fields))})]:::{kind}")
+            lines.append(f"  {exchanges[pool['exchange']]} --> q{queue} --> {pools[name]}")
+            queue += 1
+    for at, group in enumerate(drawn.groups):
+        lines.append(f"  h{at}[{_label(group.title, *group.names, group.hardware)}]")
+        lines += [
+            f"  {pools[name]} -- {_label(_pool_line(pool))} --> h{at}"
+            for name, pool in group.pools.items()
+            if name in pools
+        ]
+    kinds = dict.fromkeys(pool["kind"] for pool in drawn.pools.values())
+    lines += [
+        f"  classDef {kind} fill:{COLOURS[kind][0]},stroke:{COLOURS[kind][1]},color:#1f2328" for kind in kinds
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _label(*lines: str) -> str:
+    """Quote lines so that nothing in them is taken for a part of the chart."""
+    codes = {char: f"#{ord(char)};" for char in '"#;<>&`\\'}
+    return '"' + "<br/>".join("".join(codes.get(char, char) for char in line) for line in lines) + '"'
