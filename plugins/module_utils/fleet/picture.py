@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import accumulate
@@ -25,6 +25,8 @@ TOP: Final = 100
 # Names of hosts are wrapped to as many characters, and as many lines of them shown.
 HOSTS_WIDTH: Final = 40
 HOSTS_LINES: Final = 4
+# With more shapes of hosts than this, those with the same pools share a box, and figures become ranges.
+GROUPS_MOST: Final = 16
 
 # Fill and line of each kind of pool, on a light and on a dark background.
 COLOURS: Final = {
@@ -42,30 +44,59 @@ _OTHER: Final = 0.65
 
 @dataclass(frozen=True)
 class Group:
-    """Hosts that run the same pools with the same figures.
+    """Hosts that run the same pools; ``entries`` are theirs in what ``fleet_plan`` gave."""
 
-    Attributes:
-        hosts: Their names.
-        hardware: What the smallest of them has, in words.
-        pools: The plan of each of their pools.
-    """
+    entries: Sequence[Mapping[str, Any]]
 
-    hosts: Sequence[str]
-    hardware: str
-    pools: Mapping[str, Mapping[str, Any]]
+    @property
+    def hosts(self) -> list[str]:
+        """Their names."""
+        return [entry["host"] for entry in self.entries]
+
+    @property
+    def pools(self) -> list[str]:
+        """The names of their pools."""
+        return list(self.entries[0]["pools"])
 
     @property
     def title(self) -> str:
-        """How many there are."""
+        """How many there are, or the name of the only one."""
         return f"{len(self.hosts)} hosts" if len(self.hosts) > 1 else self.hosts[0]
 
     @property
     def names(self) -> list[str]:
         """Lines that name them, unless the title does."""
-        if len(self.hosts) == 1:
-            return []
-        lines = wrap(", ".join(host_ranges(self.hosts)), HOSTS_WIDTH, break_on_hyphens=False)
-        return lines if len(lines) <= HOSTS_LINES else [*lines[: HOSTS_LINES - 1], "and more"]
+        ranges = host_ranges(self.hosts)
+        for shown in range(min(len(ranges), 2 * HOSTS_LINES), 0, -1):
+            more = [f"and {len(ranges) - shown} more"] if shown < len(ranges) else []
+            lines = wrap(", ".join(ranges[:shown]), HOSTS_WIDTH, break_on_hyphens=False) + more
+            if len(lines) <= HOSTS_LINES:
+                break
+        return lines if len(self.hosts) > 1 else []
+
+    @property
+    def hardware(self) -> str:
+        """What they have."""
+        found = [entry["hardware"] for entry in self.entries]
+        cores = _range((hardware["cores"] for hardware in found), "{:g}")
+        memory = _range((hardware["memory_mib"] / MIB_PER_GIB for hardware in found), "{:.0f}")
+        return f"{cores} cores, {memory} GiB"
+
+    def line(self, name: str) -> str:
+        """Give the figures of one of their pools."""
+        found = [entry["pools"][name] for entry in self.entries]
+        least = (pool["autoscale"]["min"] if pool["autoscale"]["enabled"] else None for pool in found)
+        tasks = _range(
+            (n for pool, low in zip(found, least, strict=True) for n in (low, pool["concurrency"])), "{}"
+        )
+        memory = _range((pool["memory_max_mib"] / MIB_PER_GIB for pool in found), "{:.0f}")
+        return f"{tasks} at once, {memory} GiB"
+
+
+def _range(figures: Iterable[float | None], shown: str) -> str:
+    """Give the least and the greatest of the figures that are known, once if they look the same."""
+    known = [figure for figure in figures if figure is not None]
+    return " to ".join(dict.fromkeys(shown.format(figure) for figure in (min(known), max(known))))
 
 
 @dataclass(frozen=True)
@@ -89,7 +120,10 @@ class Drawing:
         queues = sum(len(pool["queues"]) for pool in self.pools.values())
         hosts = sum(len(group.hosts) for group in self.groups)
         tasks = sum(
-            len(group.hosts) * pool["concurrency"] for group in self.groups for pool in group.pools.values()
+            pool["concurrency"]
+            for group in self.groups
+            for entry in group.entries
+            for pool in entry["pools"].values()
         )
         return (
             f"{_count(queues, 'queue')} → {_count(len(self.pools), 'pool')} → {_count(hosts, 'host')}: "
@@ -106,30 +140,28 @@ def drawing(document: Mapping[str, Any]) -> Drawing:
     Returns:
         What there is to draw; hosts without a pool are left out.
     """
-    shapes: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for entry in document["hosts"]:
-        shape = tuple((name, _pool_line(pool)) for name, pool in entry["pools"].items())
-        if shape:
-            shapes.setdefault(shape, []).append(entry)
-    groups = [
-        Group([entry["host"] for entry in entries], _hardware(entries), entries[0]["pools"])
-        for entries in shapes.values()
-    ]
+    running = [entry for entry in document["hosts"] if entry["pools"]]
+    groups = _grouped(running, lambda entry: tuple((n, Group([entry]).line(n)) for n in entry["pools"]))
+    if len(groups) > GROUPS_MOST:
+        groups = _grouped(running, lambda entry: tuple(entry["pools"]))
     order = list(dict.fromkeys([name for group in groups for name in group.pools] + list(document["pools"])))
-    known = [name for name in order if name in document["pools"]]
-    exchanges = dict.fromkeys(document["pools"][name]["exchange"] for name in known)
+    exchanges = dict.fromkeys(document["pools"][name]["exchange"] for name in order)
     pools = {
         name: document["pools"][name]
         for exchange in exchanges
-        for name in known
+        for name in order
         if document["pools"][name]["exchange"] == exchange
     }
     return Drawing(pools, groups)
 
 
-def _hardware(entries: Iterable[Mapping[str, Any]]) -> str:
-    least = [min(entry["hardware"][key] for entry in entries) for key in ("cores", "memory_mib")]
-    return f"{least[0]:g} cores, {least[1] / MIB_PER_GIB:.0f} GiB"
+def _grouped(
+    entries: Iterable[Mapping[str, Any]], shape: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+) -> list[Group]:
+    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        found.setdefault(shape(entry), []).append(entry)
+    return [Group(same) for same in found.values()]
 
 
 def _count(number: int, name: str) -> str:
@@ -142,11 +174,6 @@ def _pool_lines(name: str, pool: Mapping[str, Any]) -> list[str]:
         f"{pool['execution']}, prefetch {pool['prefetch_multiplier']}",
         f"limits {pool['time_limit']} / {pool['soft_time_limit']} s",
     ]
-
-
-def _pool_line(pool: Mapping[str, Any]) -> str:
-    least = f"{pool['autoscale']['min']} to " if pool["autoscale"]["enabled"] else ""
-    return f"{least}{pool['concurrency']} at once, {pool['memory_max_mib'] / MIB_PER_GIB:.0f} GiB"
 
 
 def _queue_line(queue: Mapping[str, Any]) -> str:
@@ -264,10 +291,7 @@ def _column_widths(drawn: Drawing) -> list[float]:
         for width in (
             text_width(group.title, bold=True) + text_width(group.hardware, SMALL) + 24,
             *(text_width(line, SMALL) for line in group.names),
-            *(
-                text_width(n, bold=True) + text_width(_pool_line(p), SMALL) + 40
-                for n, p in group.pools.items()
-            ),
+            *(text_width(name, bold=True) + text_width(group.line(name), SMALL) + 40 for name in group.pools),
         )
     ]
     return [max(found, default=100) + 2 * PAD for found in (exchanges, queues, pools, groups)]
@@ -281,10 +305,7 @@ def _place_groups(
     drawn: Drawing, pools: Mapping[str, Box], heights: Sequence[float], x: float, width: float, bottom: float
 ) -> list[Box]:
     """Put each group of hosts as near to its pools as the others leave room."""
-    wanted = [
-        sum(pools[name].left[1] for name in group.pools if name in pools) / len(group.pools)
-        for group in drawn.groups
-    ]
+    wanted = [sum(pools[name].left[1] for name in group.pools) / len(group.pools) for group in drawn.groups]
     order = sorted(range(len(wanted)), key=lambda at: wanted[at])
     places = [0.0] * len(wanted)
     y = float(TOP)
@@ -311,8 +332,8 @@ def _edges(
             yield _edge(queues[queue].right, pools[name].left, pool["kind"])
     for group, box in zip(drawn.groups, groups, strict=True):
         for at, name in enumerate(group.pools):
-            if name in pools:
-                yield _edge(pools[name].right, (box.x, _pool_row(group, box, at)), drawn.pools[name]["kind"])
+            end = (box.x, _pool_row(group, box, at))
+            yield _edge(pools[name].right, end, drawn.pools[name]["kind"])
 
 
 def _pool_row(group: Group, box: Box, at: int) -> float:
@@ -364,12 +385,12 @@ def _group(group: Group, box: Box, drawn: Drawing) -> Iterable[str]:
     yield _text(box.x + box.width - PAD, line, group.hardware, "small", end=True)
     for at, names in enumerate(group.names, start=1):
         yield _text(box.x + PAD, line + at * LINE, names, "small")
-    for at, (name, pool) in enumerate(group.pools.items()):
+    for at, name in enumerate(group.pools):
         middle = _pool_row(group, box, at)
-        kind = drawn.pools[name]["kind"] if name in drawn.pools else pool["kind"]
+        kind = drawn.pools[name]["kind"]
         yield _rect(Box(box.x + PAD, middle - 5, 10, 10), f"box {kind}", 2)
         yield _text(box.x + PAD + 18, middle, name, "strong")
-        yield _text(box.x + box.width - PAD, middle, _pool_line(pool), "small", end=True)
+        yield _text(box.x + box.width - PAD, middle, group.line(name), "small", end=True)
 
 
 def _page(drawn: Drawing, columns: Sequence[float], width: float, height: float, parts: Iterable[str]) -> str:
@@ -378,7 +399,7 @@ def _page(drawn: Drawing, columns: Sequence[float], width: float, height: float,
     dark = {kind: colours[2:] for kind, colours in COLOURS.items()}
     heads = (
         "exchanges",
-        "queues: routing key · most tasks",
+        "queues: routing key · longest",
         "pools: hard / soft limit",
         "hosts: tasks, memory",
     )
@@ -455,11 +476,7 @@ def mermaid(document: Mapping[str, Any]) -> str:
             queue += 1
     for at, group in enumerate(drawn.groups):
         lines.append(f"  h{at}[{_label(group.title, *group.names, group.hardware)}]")
-        lines += [
-            f"  {pools[name]} -- {_label(_pool_line(pool))} --> h{at}"
-            for name, pool in group.pools.items()
-            if name in pools
-        ]
+        lines += [f"  {pools[name]} -- {_label(group.line(name))} --> h{at}" for name in group.pools]
     kinds = dict.fromkeys(pool["kind"] for pool in drawn.pools.values())
     lines += [
         f"  classDef {kind} fill:{COLOURS[kind][0]},stroke:{COLOURS[kind][1]},color:#1f2328" for kind in kinds
