@@ -69,7 +69,10 @@ class Group:
         ranges = host_ranges(self.hosts)
         for shown in range(min(len(ranges), 2 * HOSTS_LINES), 0, -1):
             more = [f"and {len(ranges) - shown} more"] if shown < len(ranges) else []
-            lines = wrap(", ".join(ranges[:shown]), HOSTS_WIDTH, break_on_hyphens=False) + more
+            lines = (
+                wrap(", ".join(ranges[:shown]), HOSTS_WIDTH, break_on_hyphens=False, break_long_words=False)
+                + more
+            )
             if len(lines) <= HOSTS_LINES:
                 break
         return lines if len(self.hosts) > 1 else []
@@ -113,6 +116,11 @@ class Drawing:
         for name, pool in self.pools.items():
             found.setdefault(pool["exchange"], []).append(name)
         return found
+
+    def title(self, name: str) -> str:
+        """Name a pool, and say so if it runs nowhere."""
+        runs = any(name in group.pools for group in self.groups)
+        return name if runs else f"{name} (on no host)"
 
     @property
     def summary(self) -> str:
@@ -168,9 +176,10 @@ def _count(number: int, name: str) -> str:
     return f"{number} {name}{'' if number == 1 else 's'}"
 
 
-def _pool_lines(name: str, pool: Mapping[str, Any]) -> list[str]:
+def _pool_lines(drawn: Drawing, name: str) -> list[str]:
+    pool = drawn.pools[name]
     return [
-        name,
+        drawn.title(name),
         f"{pool['execution']}, prefetch {pool['prefetch_multiplier']}",
         f"limits {pool['time_limit']} / {pool['soft_time_limit']} s",
     ]
@@ -266,7 +275,7 @@ def svg(document: Mapping[str, Any]) -> str:
     for name, pool in drawn.pools.items():
         for queue, fields in pool["queues"].items():
             parts += _queue(queue, fields, queues[queue], pool["kind"])
-        parts += _pool(name, pool, pools[name])
+        parts += _pool(name, pools[name], drawn)
     for group, box in zip(drawn.groups, groups, strict=True):
         parts += _group(group, box, drawn)
     return _page(drawn, columns, max(width, 640), bottom + EDGE, parts)
@@ -281,8 +290,8 @@ def _column_widths(drawn: Drawing) -> list[float]:
     ]
     pools = [
         width
-        for name, pool in drawn.pools.items()
-        for title, *lines in [_pool_lines(name, pool)]
+        for name in drawn.pools
+        for title, *lines in [_pool_lines(drawn, name)]
         for width in (text_width(title, bold=True), *(text_width(line, SMALL) for line in lines))
     ]
     groups = [
@@ -372,9 +381,9 @@ def _queue(name: str, queue: Mapping[str, Any], box: Box, kind: str) -> Iterable
     yield _text(box.x + box.width - PAD, box.left[1], _queue_line(queue), "small", end=True)
 
 
-def _pool(name: str, pool: Mapping[str, Any], box: Box) -> Iterable[str]:
-    yield _rect(box, f"box {pool['kind']}")
-    for at, line in enumerate(_pool_lines(name, pool)):
+def _pool(name: str, box: Box, drawn: Drawing) -> Iterable[str]:
+    yield _rect(box, f"box {drawn.pools[name]['kind']}")
+    for at, line in enumerate(_pool_lines(drawn, name)):
         yield _text(box.x + PAD, box.y + PAD + (at + 0.5) * LINE, line, "small" if at else "strong")
 
 
@@ -469,7 +478,7 @@ def mermaid(document: Mapping[str, Any]) -> str:
     queue = 0
     for name, pool in drawn.pools.items():
         kind = pool["kind"]
-        lines.append(f"  {pools[name]}[{_label(*_pool_lines(name, pool))}]:::{kind}")
+        lines.append(f"  {pools[name]}[{_label(*_pool_lines(drawn, name))}]:::{kind}")
         for title, fields in pool["queues"].items():
             lines.append(f"  q{queue}[({_label(title, _queue_line(fields))})]:::{kind}")
             lines.append(f"  {exchanges[pool['exchange']]} --> q{queue} --> {pools[name]}")
