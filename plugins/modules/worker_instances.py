@@ -75,6 +75,8 @@ surplus:
 """
 
 UNITS = Path("/etc/systemd/system")
+# Each start leaves there the digest of the unit that it was started from.
+RUNTIME = Path("/run/celery-fleet")
 RUNNING = ("active", "activating", "reloading", "deactivating")
 # A worker that crashed so often since it was started won't come up by itself within the timeout.
 CRASHES = 3
@@ -82,11 +84,10 @@ CRASHES = 3
 
 @dataclass(frozen=True)
 class Instance:
-    """What systemd and the kernel know of one instance."""
+    """What systemd knows of one instance."""
 
     unit: str
     state: str = "inactive"
-    process: int = 0
     restarts: int = 0
     stale: bool = False
 
@@ -103,14 +104,10 @@ class Instance:
     @property
     def outdated(self) -> bool:
         """Whether it was started from another unit file than the present one, or isn't running at all."""
-        try:
-            environment = Path(f"/proc/{self.process}/environ").read_bytes() if self.process else b""
-        except FileNotFoundError:
-            return True
-        running = re.search(rb"(?:^|\0)CELERY_FLEET_DIGEST=([^\0]*)", environment)
+        marker = RUNTIME / self.unit.removesuffix(".service") / "digest"
         unit = UNITS / f"celery-fleet-{self.pool}@.service"
-        present = re.search(rb"CELERY_FLEET_DIGEST=(\w*)", unit.read_bytes()) if unit.exists() else None
-        return running is None or present is None or running[1] != present[1]
+        present = re.search(r"CELERY_FLEET_DIGEST=(\w+)", unit.read_text()) if unit.exists() else None
+        return not marker.exists() or present is None or marker.read_text().strip() != present[1]
 
 
 def pools_on_host() -> list[str]:
@@ -137,14 +134,13 @@ class Systemd:
         """Describe units."""
         if not units:
             return {}
-        properties = "--property=Id,ActiveState,MainPID,NRestarts,NeedDaemonReload"
+        properties = "--property=Id,ActiveState,NRestarts,NeedDaemonReload"
         found: dict[str, Instance] = {}
         for block in self.call("show", properties, "--", *units).strip().split("\n\n"):
             value = dict(line.partition("=")[::2] for line in block.splitlines())
             found[value["Id"]] = Instance(
                 value["Id"],
                 value["ActiveState"],
-                int(value.get("MainPID") or 0),
                 int(value.get("NRestarts") or 0),
                 value["NeedDaemonReload"] == "yes",
             )
