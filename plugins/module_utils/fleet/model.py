@@ -719,6 +719,7 @@ def _read_pool(
 ) -> Pool | None:
     """Merge the layers of a pool and check the outcome; none if it cannot be built."""
     merged, origins = merge(layers)
+    root = next((variable for variable, layer in layers[1:] if layer), f"fleet_pools.{name}")
     faults = 0
 
     def say(
@@ -726,7 +727,7 @@ def _read_pool(
     ) -> None:
         nonlocal faults
         faults += severity == "error"
-        variable = _variable(origins, f"fleet_pools.{name}", path)
+        variable = _variable(origins, root, path)
         where = host if variable.startswith("fleet_host_pools") else None
         findings.add(id, variable, value, reason, remedy, where=where, severity=severity)
 
@@ -792,12 +793,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         found = _clean(value, mapping, (), _sayer(findings, variable))
         part[name] = found if isinstance(found, dict) else {}
 
-    layers = {
-        "fleet_pools": _named_pools(part["pools"], "fleet_pools", findings),
-        "fleet_environment_pools": _named_pools(
-            part["environment_pools"], "fleet_environment_pools", findings, part["pools"]
-        ),
-    }
+    layers = _fleet_pools(part["pools"], part["environment_pools"], findings)
     layers["fleet_pool_defaults"] = part["pool_defaults"]
     if not layers["fleet_pools"]:
         findings.add(
@@ -887,6 +883,24 @@ def effective_pools(
     return pools
 
 
+def _fleet_pools(
+    pools: Mapping[str, Any], environment: Mapping[str, Any], findings: Findings
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Give what the model and the environment say of pools; one with queues of its own is a new pool."""
+    added = {
+        name: fields
+        for name, fields in environment.items()
+        if name not in pools and isinstance(fields, dict) and "queues" in fields
+    }
+    variable = "fleet_environment_pools"
+    new = _named_pools(added, variable, findings)
+    changed = {name: fields for name, fields in environment.items() if name not in added}
+    return {
+        "fleet_pools": {**_named_pools(pools, "fleet_pools", findings), **{name: {} for name in new}},
+        variable: {**_named_pools(changed, variable, findings, pools), **new},
+    }
+
+
 def _fleet_layers(layers: Mapping[str, Mapping[str, Any]], name: str) -> list[_Layer]:
     return [
         ("fleet_pool_defaults", layers["fleet_pool_defaults"]),
@@ -937,7 +951,9 @@ def _unknown_pool(
         variable,
         name,
         f"there is no such pool{nearest(name, known)}",
-        "name one of: " + (", ".join(known) or "(no pool is defined)"),
+        "name one of: "
+        + (", ".join(known) or "(no pool is defined)")
+        + ("; one that also gives its queues is a new pool" if layer == "environment" else ""),
         where=host,
     )
 

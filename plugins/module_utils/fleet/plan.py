@@ -325,7 +325,7 @@ def plan_host(
 
 
 def overrides(model: Model, pool: Pool, sized: Size) -> list[dict[str, Any]]:
-    """Say what a pool has on a host instead of what the model beside the playbooks says.
+    """Say what a pool has on a host instead of what the layers say in which it is defined.
 
     Args:
         model: The fleet.
@@ -340,8 +340,11 @@ def overrides(model: Model, pool: Pool, sized: Size) -> list[dict[str, Any]]:
     found = []
     if sized.bound_by == "override":
         found.append(_override(pool, stated, sized.derived))
-    layered = [path for path, by in pool.origins.items() if by.split(".")[0] not in BASE and path != stated]
-    base = _base(model, pool.name) if layered else {}
+    base_layers = BASE if model.layers["fleet_pools"][pool.name] else (*BASE, "fleet_environment_pools")
+    layered = [
+        path for path, by in pool.origins.items() if by.split(".")[0] not in base_layers and path != stated
+    ]
+    base = _base(model, pool.name, base_layers) if layered else {}
     for path in layered:
         replaced: Plain = base
         for key in path:
@@ -353,10 +356,10 @@ def overrides(model: Model, pool: Pool, sized: Size) -> list[dict[str, Any]]:
     return found
 
 
-def _base(model: Model, name: str) -> dict[str, Any]:
-    """Give what the model beside the playbooks says of a pool."""
-    layers = [(variable, model.layers[variable]) for variable in BASE]
-    return merge([layers[0], (layers[1][0], layers[1][1][name])])[0]
+def _base(model: Model, name: str, layers: Iterable[str]) -> dict[str, Any]:
+    """Give what the layers that make up a pool say of it."""
+    found = [(variable, model.layers[variable]) for variable in layers]
+    return merge((v, f if v == "fleet_pool_defaults" else f[name]) for v, f in found)[0]
 
 
 def _override(pool: Pool, path: tuple[str, ...], replaced: object) -> dict[str, Any]:

@@ -217,6 +217,39 @@ def test_a_fault_of_a_host_names_the_host(model):
     }
 
 
+GPU = {
+    "kind": "cpu",
+    "exchange": "gpu_tasks",
+    "queues": {"gpu_inference": {"routing_key": "gpu.inference"}},
+    "demand": {"cores": 2, "memory_mib": 8192},
+    "prefetch_multiplier": 1,
+    "max_tasks_per_child": 50,
+    "time_limit": 900,
+    "soft_time_limit": 840,
+}
+
+
+def test_an_environment_adds_a_pool_by_giving_its_queues(model):
+    put(model, "environment_pools.gpu", GPU)
+    plan = host_plan(model, "g1", [], {"gpu": {"time_limit": 1000}}, {"cores": 8, "memory_mib": 64000}, "g1")
+    assert plan["pools"]["gpu"]["concurrency"] == 3
+    assert plan["pools"]["gpu"]["overrides"] == [
+        {"field": "time_limit", "value": 1000, "replaced": 900, "by": "fleet_host_pools.gpu"}
+    ]
+    assert {"gpu_inference", "cpu_ml_training"} <= {q["name"] for q in topology(model, {})["queues"]}
+
+
+def test_a_pool_that_an_environment_adds_must_be_whole(model):
+    put(model, "environment_pools.gpu", {"queues": GPU["queues"], "time_limit": 60, "soft_time_limit": 90})
+    found = {(f.id, f.variable) for f in read_model(model)[1]}
+    assert ("limits/soft-not-below-hard", "fleet_environment_pools.gpu.soft_time_limit") in found
+    assert ("model/missing-key", "fleet_environment_pools.gpu.exchange") in found
+    put(model, "environment_pools.Gpu", GPU)
+    assert ("pool/bad-name", "fleet_environment_pools.Gpu") in {
+        (f.id, f.variable) for f in read_model(model)[1]
+    }
+
+
 def test_a_value_of_an_environment_is_never_shown(model):
     put(model, "app.environment.TOKEN", "very\nsecret")
     put(model, "pools.cpu.environment", "very secret")
