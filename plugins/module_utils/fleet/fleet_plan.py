@@ -203,7 +203,7 @@ def _rows(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
             _tasks(pool),
             _bound(pool),
             "/".join("-" if n is None else str(n) for n in pool["fits"].values()),
-            f"{pool['budget']['cores']:g} ({pool['left']['cores']:g})",
+            f"{round(pool['budget']['cores'], 2):g} ({round(pool['left']['cores'], 2):g})",
             f"{pool['memory_max_mib']} ({pool['left']['memory_mib']:.0f})",
             str(pool["prefetch_count"]),
             f"{pool['time_limit']}/{pool['soft_time_limit']}",
