@@ -100,6 +100,26 @@ class Site:
         return result.stdout
 
 
+def inspect(host: Any, plan: dict[str, Any], command: str) -> Any:
+    """Return what the running node of a pool of the demo says about itself.
+
+    Parameters
+    ----------
+    host
+        The testinfra host.
+    plan
+        The pool's plan there.
+    command
+        What to ask, e.g. ``stats``.
+    """
+    answer = host.check_output(
+        f"runuser -u celery-fleet -- env CELERY_FLEET_POOL={plan['name']} HOME=/tmp "
+        "/opt/demo/current/venv/bin/celery --app demo.app:app "
+        f"inspect --json --timeout 10 --destination {plan['node']} {command}"
+    )
+    return json.loads(answer)[plan["node"]]
+
+
 def journal(host: Any, unit: str, lines: int = 200) -> str:
     """Return the last lines of the journal of a unit on a host."""
     command = f"journalctl --no-pager --output=short-precise --lines={lines} --unit={shlex.quote(unit)}"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import MOLECULE, Site
+from support import MOLECULE, Site, inspect
 
 CURRENT = "/opt/demo/current/venv/bin"
 
@@ -68,18 +68,14 @@ def test_running_node_has_the_plan_s_figures(
 ) -> None:
     plan = plans[name]["pools"][pool]
     assert plan["node"] == f"{pool}_worker@{name}"
-    command = (
-        f"runuser -u celery-fleet -- env CELERY_FLEET_POOL={pool} HOME=/tmp "
-        f"{CURRENT}/celery --app demo.app:app inspect --json --timeout 10 --destination {plan['node']}"
-    )
-    stats = json.loads(host(name).check_output(f"{command} stats"))[plan["node"]]
+    stats = inspect(host(name), plan, "stats")
     assert stats["pool"]["max-concurrency"] == CONCURRENCY[name][pool]
     assert len(stats["pool"]["processes"]) == CONCURRENCY[name][pool]
     assert stats["prefetch_count"] == plan["prefetch_count"]
     assert stats["pool"]["max-tasks-per-child"] == plan["max_tasks_per_child"]
     assert stats["pool"]["timeouts"] == [plan["soft_time_limit"], plan["time_limit"]]
 
-    consumed = json.loads(host(name).check_output(f"{command} active_queues"))[plan["node"]]
+    consumed = inspect(host(name), plan, "active_queues")
     assert {queue["name"] for queue in consumed} == set(plan["queues"])
 
 

@@ -1,0 +1,69 @@
+"""Everything on one small server: all pools at work as planned, beside a broker with memory of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support import Site, inspect
+
+NAME = "single-1"
+POOLS = ["cpu", "general", "io", "memory"]
+MIB = 2**20
+
+Host = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def variables(site: Site) -> dict[str, Any]:
+    return site.variables("fleet_plan", "broker_memory_watermark", "fleet_reserve")[NAME]
+
+
+@pytest.fixture(scope="module")
+def plan(variables: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = variables["fleet_plan"]
+    return found
+
+
+def test_every_queue_is_consumed_by_its_own_pool(host: Host, plan: dict[str, Any]) -> None:
+    python = "/opt/demo/current/venv/bin/python"
+    run = host(NAME).run(f"{python} -m celery_fleet verify --timeout 60")
+    assert run.rc == 0, run.stdout + run.stderr
+    nodes = {queue: pool["node"] for pool in plan["pools"].values() for queue in pool["queues"]}
+    assert len(nodes) == 10
+    assert {answer["queue"]: answer["node"] for answer in json.loads(run.stdout)["answers"]} == nodes
+
+
+def test_the_four_units_run(host: Host) -> None:
+    units = host(NAME).check_output(
+        "systemctl list-units --plain --no-legend --state=active 'celery-fleet-*@*.service'"
+    )
+    assert sorted(line.split("@")[0] for line in units.splitlines()) == [
+        f"celery-fleet-{pool}" for pool in POOLS
+    ]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_running_node_has_the_plan_s_figures(host: Host, plan: dict[str, Any], pool: str) -> None:
+    planned = plan["pools"][pool]
+    assert planned["concurrency"] >= 1
+    stats = inspect(host(NAME), planned, "stats")
+    assert stats["pool"]["max-concurrency"] == planned["concurrency"]
+    assert len(stats["pool"]["processes"]) == planned["concurrency"]
+    assert stats["prefetch_count"] == planned["prefetch_count"]
+    assert stats["pool"]["max-tasks-per-child"] == planned["max_tasks_per_child"]
+    assert stats["pool"]["timeouts"] == [planned["soft_time_limit"], planned["time_limit"]]
+
+
+def test_the_broker_has_memory_that_no_pool_plans_with(host: Host, variables: dict[str, Any]) -> None:
+    plan = variables["fleet_plan"]
+    total = plan["hardware"]["memory_mib"]
+    # What RabbitMQ itself takes for its limit, in the memory that it sees.
+    limit = int(host(NAME).check_output("rabbitmqctl --quiet eval 'vm_memory_monitor:get_memory_limit().'"))
+    assert limit / MIB == pytest.approx(total * variables["broker_memory_watermark"], rel=0.01)
+    pools = sum(pool["memory_max_mib"] for pool in plan["pools"].values())
+    assert pools <= total * (1 - variables["fleet_reserve"]["memory"])
+    system = total - pools - limit / MIB
+    assert system >= total * 0.09
