@@ -45,13 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     route = commands.add_parser(
         "route",
-        help="where a task goes and why, as JSON",
+        help="where a task goes, and by which rule",
         description="By the fleet's rules; what the application itself says about a task comes before them.",
     )
     route.add_argument("name", help="the task's full name")
     route.add_argument("--hint", help="the resource that its publisher names")
     route.add_argument("--queue", help="the queue that its publisher names")
     route.add_argument("--periodic", action="store_true", help="beat publishes it")
+    route.add_argument("--json", action="store_true", help="answer as JSON")
     check = commands.add_parser("verify", help="send a canary through every queue; the answers as JSON")
     check.add_argument(
         "--timeout", type=float, default=verify.TIMEOUT, help="seconds for all answers (default: %(default)g)"
@@ -69,15 +70,19 @@ def _route(fleet: fleet_file.Fleet, options: argparse.Namespace) -> int:
             fleet.path, f"has no queue `{decision.queue}`", f"Its queues are {', '.join(addresses)}"
         )
     pool, queue = addresses[decision.queue]
-    answer = {
-        "task": options.name,
-        "queue": queue.name,
-        "exchange": pool.exchange,
-        "routing_key": queue.routing_key,
-        "pool": pool.name,
-        "rule": decision.rule,
-    }
-    print(json.dumps(answer))
+    if options.json:
+        answer = {
+            "task": options.name,
+            "queue": queue.name,
+            "exchange": pool.exchange,
+            "routing_key": queue.routing_key,
+            "pool": pool.name,
+            "rule": decision.rule,
+        }
+        print(json.dumps(answer))
+    else:
+        print(f"{options.name} → {queue.name} (pool {pool.name})")
+        print(f"by {decision.rule}; exchange {pool.exchange}, routing key {queue.routing_key}")
     return 0
 
 

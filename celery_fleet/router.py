@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -37,16 +37,22 @@ class _CompiledRule:
     branches: tuple[tuple[frozenset[str], str], ...]
     queue: str
 
-    def decide(self, name: str, own: frozenset[str], path: frozenset[str]) -> Decision | None:
+    def decide(self, name: str, own: Sequence[str], path: Sequence[str]) -> Decision | None:
         present = path if self.whole_path else own
-        if self.task is not None and not fnmatchcase(name, self.task):
-            return None
-        if self.words and not self.words & present:
-            return None
+        reason = self.label
+        if self.task is not None:
+            if not fnmatchcase(name, self.task):
+                return None
+            reason += f", task {self.task}"
+        if self.words:
+            word = _first(self.words, present)
+            if word is None:
+                return None
+            reason += f", word {word}"
         for words, queue in self.branches:
-            if words & present:
-                return Decision(queue, f"{self.label}, {_some(words & present)}")
-        return Decision(self.queue, self.label)
+            if word := _first(words, present):
+                return Decision(queue, f"{reason}, branch {word}")
+        return Decision(self.queue, reason)
 
 
 class Router:
@@ -107,8 +113,8 @@ class Router:
         return Decision(known, f"hint {hint}")
 
     def _match(self, name: str) -> Decision | None:
-        path = frozenset(words(name))
-        own = frozenset(words(name.rpartition(".")[2]))
+        path = words(name)
+        own = words(name.rpartition(".")[2])
         for rule in self._site_rules:
             if decision := rule.decide(name, own, path):
                 return decision
@@ -143,5 +149,5 @@ def _compile(kind: str, rule: Rule) -> _CompiledRule:
     )
 
 
-def _some(found: Iterable[str]) -> str:
-    return f"word {min(found)}"
+def _first(wanted: frozenset[str], present: Sequence[str]) -> str | None:
+    return next((word for word in present if word in wanted), None)

@@ -115,9 +115,143 @@ ROUTES = {
     "celery.backend_cleanup": DEFAULT,
     "celery.chunks": DEFAULT,
     "celery_fleet.canary": DEFAULT,
+    "celery.accumulate": DEFAULT,
+    "celery.map": DEFAULT,
+    "celery.starmap": DEFAULT,
+    "celery.chain": DEFAULT,
+    "celery.chord": DEFAULT,
+    "celery.ping": DEFAULT,
     # but not what only begins like it
     "celerytasks.train_model": ML,
+    "celery": DEFAULT,
+    "celery_process": ANALYSIS,
+    "shop.celery.train": ANALYSIS,
+    "Celery.train": ANALYSIS,
+    # words that the substrings of the guide take for others
+    "html_report": DEFAULT,
+    "htmlReport": DEFAULT,
+    "processors.send_email": EMAIL,
+    "image_processors.send_email": EMAIL,
+    "video_api.send_email": EMAIL,
+    "important_note": DEFAULT,
+    "importance_score": DEFAULT,
+    "rapid_fire": DEFAULT,
+    "capitalize_names": DEFAULT,
+    "adjoin_tables": DEFAULT,
+    "joint_account": DEFAULT,
+    "emerge": DEFAULT,
+    "submerged_sensor": DEFAULT,
+    "emails_digest": DEFAULT,
+    "mailer_run": DEFAULT,
+    "prefetch_cache": DEFAULT,
+    "reprocess_orders": DEFAULT,
+    "processing_done": DEFAULT,
+    "subprocess_run": DEFAULT,
+    "strain_gauge": DEFAULT,
+    "trainer_notes": DEFAULT,
+    "computer_inventory": DEFAULT,
+    "decode_token": DEFAULT,
+    "encoder_warmup": DEFAULT,
+    "supermodel_contest": DEFAULT,
+    "requests_summary": DEFAULT,
+    "prerequest": DEFAULT,
+    "skyscraper_height": DEFAULT,
+    "bulky_goods": DEFAULT,
+    "aggregated_view": DEFAULT,
+    "downloads_cleanup": DEFAULT,
+    "uploader_ping": DEFAULT,
+    "apiary_visit": DEFAULT,
+    "filed_taxes": DEFAULT,
+    "imagery": DEFAULT,
+    # what has a branch's word, but none of its rule
+    "ml_report": DEFAULT,
+    "resize_image": DEFAULT,
+    "play_video": DEFAULT,
+    "remove_file": DEFAULT,
+    # camelCase
+    "sendEmail": EMAIL,
+    "SendEmail": EMAIL,
+    "importCSVFile": IMPORT,
+    "ImportCSVFile": IMPORT,
+    "HTTPFetchJob": API,
+    "fetchHTTP": API,
+    "parseHTMLReport": DEFAULT,
+    "trainMLModel": ML,
+    "encodeMP4Video": VIDEO,
+    "rapidFire": DEFAULT,
+    "importantNote": DEFAULT,
+    "uploadToS3": FILES,
+    "BulkAPIImport": API,
+    "eMail": DEFAULT,
+    "e_mail": DEFAULT,
+    "shop.Tasks.downloadReport": FILES,
+    "SEND_EMAIL": EMAIL,
+    "SendEMail": DEFAULT,
+    # digits
+    "send_email2": EMAIL,
+    "2fetch": API,
+    "email2sms": EMAIL,
+    "train_v2_model": ML,
+    "model3": ML,
+    "step1.process": ANALYSIS,
+    "mp3": DEFAULT,
+    "1.2.3": DEFAULT,
+    # Unicode: letters are letters of a word, other signs separate
+    "tâche_email": EMAIL,
+    "émail": DEFAULT,
+    "emailé": DEFAULT,
+    "送信_email": EMAIL,
+    "送信email": DEFAULT,
+    "email📧": EMAIL,
+    "📧": DEFAULT,
+    "trainа": DEFAULT,  # noqa: RUF001 - ends in a Cyrillic letter
+    "import\u200bcsv": IMPORT,
+    "ｅｍａｉｌ": DEFAULT,  # noqa: RUF001 - full-width letters
+    # separators of every kind, and empty segments
+    "send:email": EMAIL,
+    "send/email": EMAIL,
+    "send email now": EMAIL,
+    "tasks..send_email": EMAIL,
+    ".send_email": EMAIL,
+    "send_email.": DEFAULT,
+    "send_email..": DEFAULT,
+    "_": DEFAULT,
+    "__": DEFAULT,
+    "send__email": EMAIL,
+    "_email_": EMAIL,
+    "-email-": EMAIL,
+    " email ": EMAIL,
+    "email\n": EMAIL,
+    "\x00email": EMAIL,
+    "send@email.com": DEFAULT,
+    # very long
+    "x" * 10_000: DEFAULT,
+    "a." * 10_000 + "send_email": EMAIL,
+    "a_" * 10_000 + "send_email": EMAIL,
+    "email." * 10_000 + "notify": DEFAULT,
+    "Aa" * 10_000: DEFAULT,
+    "A" * 10_000 + "_train": ANALYSIS,
+    # what people really call their tasks
+    "shop.orders.tasks.fetch_exchange_rates": API,
+    "shop.orders.tasks.sync_orders": DEFAULT,
+    "shop.orders.tasks.send_email_confirmation": EMAIL,
+    "crm.tasks.scrape_directory": API,
+    "crm.tasks.merge_duplicates": IMPORT,
+    "crm.tasks.join_segments": IMPORT,
+    "media.tasks.encode_audio": ANALYSIS,
+    "media.tasks.download_video": FILES,
+    "media.tasks.upload_image": FILES,
+    "bi.tasks.aggregate_sales_by_region": AGGREGATE,
+    "bi.tasks.bulk_aggregate": AGGREGATE,
+    "bi.tasks.import_and_aggregate": AGGREGATE,
+    "bi.tasks.compute_churn_model": ML,
+    "bi.tasks.request_export_file": FILES,
+    "web.views.render_page": DEFAULT,
 }
+
+
+def test_the_table_is_large() -> None:
+    assert len(ROUTES) >= 150
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +306,13 @@ def test_a_periodic_task_follows_a_rule_first(router: Router) -> None:
 
 
 def test_a_decision_says_why(router: Router) -> None:
-    assert router.explain("train_model").rule == "rule cpu, word model"
-    assert router.explain("merge_tables").rule == "rule memory"
+    assert router.explain("train_model").rule == "rule cpu, word train, branch model"
+    assert router.explain("encode_video").rule == "rule cpu, word encode, branch video"
+    assert router.explain("merge_tables").rule == "rule memory, word merge"
     assert router.explain("tidy_up").rule == "default"
+    assert router.explain("tidy_up", periodic=True).rule == "periodic"
     assert router.explain("tidy_up", hint="gpu").rule == "unknown hint gpu"
+    assert router.explain("tidy_up", hint="io").rule == "hint io"
 
 
 def test_rules_of_the_site_come_first_and_may_look_at_the_path() -> None:
