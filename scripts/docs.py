@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from fleet.fleet_plan import fleet_plan, fleet_text
+from fleet.installed import plan_figures
+from fleet.picture import mermaid, svg
 from fleet.plan import host_plan
+from jinja2.nativetypes import NativeEnvironment
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = ("README.md", "docs/model.md")
+PAGES: Final = ("README.md", "docs/model.md", "docs/plan.md")
 BLOCK: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 MIB_PER_GIB: Final = 1024
 
@@ -102,25 +106,74 @@ def queues(raw: dict[str, Any]) -> str:
     )
 
 
-def picture(raw: dict[str, Any]) -> str:
-    """Draw the way of a task: exchange, queue, pool, server."""
-    lines = ["```mermaid", "flowchart LR", "  client([publishers])"]
-    for plan in plans(raw):
-        lines.append(f'  subgraph {plan["host"]}["{plan["host"]} · {plan["size"]}"]')
-        lines += [
-            f'    pool_{name}["{name} pool<br/>{pool["concurrency"]} tasks at once"]'
-            for name, pool in plan["pools"].items()
-        ]
-        lines.append("  end")
-        for name, pool in plan["pools"].items():
-            lines.append(f"  client --> {pool['exchange']}{{{{{pool['exchange']}}}}}")
-            for queue, fields in pool["queues"].items():
-                lines.append(f"  {pool['exchange']} -- {fields['routing_key']} --> {queue}[({queue})]")
-                lines.append(f"  {queue} --> pool_{name}")
-    return "\n".join([*lines, "```", ""])
+def lab(raw: dict[str, Any]) -> dict[str, Any]:
+    """Plan the servers of the lab, as they are declared there."""
+    workers = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text())["workers"]["children"]
+    hosts = {
+        host: {"groups": [profile], "host_pools": {}, "hardware": {"declared": given["lab_hardware"]}}
+        for profile, group in workers.items()
+        for host, given in group["hosts"].items()
+    }
+    return fleet_plan(raw, hosts)
 
 
-BLOCKS: Final = {"pools": pools, "queues": queues, "picture": picture}
+def example(raw: dict[str, Any]) -> str:
+    """Show a plan in which everything occurs that a plan can say."""
+    large = {"declared": {"cores": 16, "memory_gib": 32}}
+    balanced = {"groups": ["balanced_servers"], "hardware": {"cores": 8, "memory_mib": 64300}}
+    (before,) = fleet_plan(raw, {"balanced-1": balanced | {"host_pools": {"io": {"concurrency": 40}}}})["hosts"]
+    running = {
+        name: {"figures": plan_figures(pool), "releases": ["r1"]} for name, pool in before["pools"].items()
+    }
+    hosts = {
+        "cpu-1": {"groups": ["cpu_servers"], "hardware": large},
+        "cpu-2": {"groups": ["cpu_servers"], "hardware": large},
+        "cpu-3": {
+            "groups": ["cpu_servers"],
+            "hardware": large,
+            "host_pools": {"cpu": {"concurrency": 8, "time_limit": 5400}},
+        },
+        "memory-1": {
+            "groups": ["memory_servers"],
+            "hardware": {"cores": 8, "memory_mib": 128700},
+            "installed": {},
+        },
+        "balanced-1": balanced | {"installed": running},
+        "balanced-2": {"groups": ["balanced_servers"], "hardware": None},
+    }
+    return f"```text\n{fleet_text(fleet_plan(raw, hosts))}\n```\n"
+
+
+def single(raw: dict[str, Any]) -> str:
+    """Plan servers of several sizes that hold everything."""
+    variables = yaml.safe_load((ROOT / "inventories/single/group_vars/all.yml").read_text())
+    reserve = {
+        key: NativeEnvironment().from_string(str(share)).render(variables)
+        for key, share in variables["fleet_reserve"].items()
+    }
+    raw = {
+        **raw,
+        "environment_pools": variables["fleet_environment_pools"],
+        "profiles": variables["fleet_profiles"],
+        "reserve": reserve,
+    }
+    sizes = ((2, 4), (4, 8), (8, 16), (32, 64))
+    hosts = {
+        f"{cores} cores, {gib} GB": {
+            "groups": ["single_servers"],
+            "hardware": {"declared": {"cores": cores, "memory_gib": gib}},
+        }
+        for cores, gib in sizes
+    }
+    found = fleet_plan(raw, hosts)["hosts"]
+    return table(
+        ("server", *(f"`{name}`" for name in found[0]["pools"])),
+        ((host["host"], *(pool["concurrency"] for pool in host["pools"].values())) for host in found),
+    )
+
+
+BLOCKS: Final = {"pools": pools, "queues": queues, "plan": example, "single": single}
+PICTURES: Final = {"docs/fleet.svg": svg, "docs/fleet.mmd": mermaid}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -129,19 +182,24 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0; 1 if `--check` finds a page that differs from the model.
     """
-    raw, stale = model(), []
-    for name in PAGES:
-        page = ROOT / name
-        old = page.read_text()
-        new = BLOCK.sub(lambda match: match[1] + BLOCKS[match[2]](raw) + match[3], old)
-        if new != old:
-            stale.append(name)
-            if "--check" not in arguments:
-                page.write_text(new)
+    raw = model()
+    wanted = {name: _page((ROOT / name).read_text(), raw) for name in PAGES}
+    wanted |= {name: draw(lab(raw)) for name, draw in PICTURES.items()}
+    stale = [name for name, text in wanted.items() if _read(ROOT / name) != text]
+    for name in stale if "--check" not in arguments else ():
+        (ROOT / name).write_text(wanted[name])
     if stale and "--check" in arguments:
         print(f"Out of date with group_vars: {', '.join(stale)}; run scripts/docs.", file=sys.stderr)
         return 1
     return 0
+
+
+def _page(text: str, raw: dict[str, Any]) -> str:
+    return BLOCK.sub(lambda match: match[1] + BLOCKS[match[2]](raw) + match[3], text)
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None
 
 
 if __name__ == "__main__":
