@@ -1,0 +1,434 @@
+"""Brokers on real hosts: what they hold, who may do what, and what a second run repairs or refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import amqp
+import pytest
+from support import LAB, MOLECULE, Site
+
+NEW, OLD = "molecule-broker-13", "molecule-broker-12"
+VHOST = "celery_fleet"
+USERS = ("kit", "worker", "client", "monitor", "verify")
+
+# The guide's figures: exchange, queue, routing key, maximum length.
+GUIDE = (
+    ("cpu_tasks", "cpu_ml_training", "cpu.ml", 100),
+    ("cpu_tasks", "cpu_video_processing", "cpu.video", 50),
+    ("cpu_tasks", "cpu_data_analysis", "cpu.analysis", 200),
+    ("io_tasks", "io_api_calls", "io.api", 10000),
+    ("io_tasks", "io_file_operations", "io.file", 5000),
+    ("io_tasks", "io_email_sending", "io.email", 10000),
+    ("memory_tasks", "memory_aggregations", "memory.aggregate", 100),
+    ("memory_tasks", "memory_large_imports", "memory.import", 50),
+    ("general_tasks", "general_background", "general.background", 10000),
+    ("general_tasks", "general_scheduled", "general.scheduled", 10000),
+)
+TASK_EXCHANGES = {exchange for exchange, *_ in GUIDE}
+TASK_QUEUES = {queue for _, queue, *_ in GUIDE}
+DEAD = {f"{exchange}_dead" for exchange in TASK_EXCHANGES}
+DELAYS = {f"celery_delayed_{level}" for level in range(28)}
+
+TRY_API = """
+import base64, json, sys, urllib.error, urllib.request
+request = urllib.request.Request("http://127.0.0.1:15672" + given["path"])
+token = base64.b64encode((given["user"] + ":" + given["password"]).encode()).decode()
+request.add_header("Authorization", "Basic " + token)
+try:
+    print(urllib.request.urlopen(request, timeout=30).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+LOOK_FOR_SECRETS = """
+import glob, os, stat, subprocess
+def told(where, content):
+    for user, password in given.items():
+        if password.encode() in content:
+            print(where, "holds the password of", user)
+told("the journal", subprocess.run(["journalctl", "--no-pager"], capture_output=True, check=True).stdout)
+for path in glob.glob("/proc/[0-9]*/cmdline"):
+    if path.split("/")[2] != str(os.getpid()):
+        try:
+            told(path, open(path, "rb").read())
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+for root in ("/etc", "/var", "/tmp", "/run", "/home", "/root", "/opt", "/usr/local"):
+    for directory, _, names in os.walk(root):
+        for path in (os.path.join(directory, name) for name in names):
+            try:
+                mode = os.lstat(path).st_mode
+                if stat.S_ISREG(mode) and (mode & stat.S_IROTH or path.startswith("/var/log")):
+                    told(path, open(path, "rb").read())
+            except FileNotFoundError:
+                pass
+"""
+
+
+class Broker:
+    """One broker: what it holds, and connections to it.
+
+    Parameters:
+        site: the scenario's hosts.
+        name: the host's name.
+        host: its testinfra host.
+    """
+
+    def __init__(self, site: Site, name: str, host: Any) -> None:
+        self.name, self.host = name, host
+        self.address = site.address(name)
+        self.passwords = {user: site.password(user) for user in USERS}
+
+    def definitions(self) -> dict[str, Any]:
+        """Read everything that the broker holds, without the management API."""
+        exported = self.host.check_output("rabbitmqctl --quiet export_definitions - --format json")
+        return dict(json.loads(exported[exported.index("{") :]))
+
+    def names(self, section: str) -> set[str]:
+        return {each["name"] for each in self.definitions()[section]}
+
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """Give the settings of each policy by its pattern."""
+        return {each["pattern"]: each["definition"] for each in self.definitions()["policies"]}
+
+    def setting(self, name: str) -> int:
+        """Give a figure of the running broker's environment."""
+        return int(
+            self.host.check_output(f"rabbitmqctl --quiet eval 'application:get_env(rabbit, {name}).'")[4:-1]
+        )
+
+    @contextmanager
+    def channel(self, user: str, password: str | None = None) -> Iterator[Any]:
+        """Give a channel whose publishes are confirmed."""
+        connection = amqp.Connection(
+            host=f"{self.address}:5672",
+            userid=user,
+            password=password or self.passwords[user],
+            virtual_host=VHOST,
+            login_method="PLAIN",
+            confirm_publish=True,
+            connect_timeout=10,
+            read_timeout=20,
+        )
+        connection.connect()
+        try:
+            yield connection.channel()
+        finally:
+            connection.collect()
+
+    def publish(self, channel: Any, exchange: str, key: str, body: str) -> list[str]:
+        """Publish a message that must reach a queue, and give the replies if it came back."""
+        returned: list[str] = []
+        channel.events["basic_return"].add(lambda error, *_: returned.append(str(error)))
+        message = amqp.Message(body, delivery_mode=2)
+        channel.basic_publish_confirm(message, exchange=exchange, routing_key=key, mandatory=True)
+        return returned
+
+    def drain(self, queue: str, user: str = "worker") -> list[str]:
+        """Take all messages out of a queue."""
+        bodies: list[str] = []
+        with self.channel(user) as channel:
+            while (message := channel.basic_get(queue)) is not None:
+                bodies.append(message.body)
+                channel.basic_ack(message.delivery_tag)
+        return bodies
+
+    def remote(self, code: str, given: dict[str, str]) -> str:
+        """Run Python on the host as root; code and secrets travel by standard input."""
+        __tracebackhide__ = True  # a report of a failure would show the secrets
+        result = subprocess.run(
+            ["ssh", "-F", str(LAB / "ssh_config"), self.name, "sudo", "python3", "-"],
+            input=f"given = {given!r}\n{code}",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            pytest.fail(result.stderr)
+        return result.stdout.strip()
+
+    def api(self, user: str, path: str) -> int:
+        """Give the status that the management API answers a user."""
+        return int(self.remote(TRY_API, {"user": user, "password": self.passwords[user], "path": path}))
+
+    @cached_property
+    def version(self) -> tuple[int, ...]:
+        found = self.definitions()["rabbitmq_version"]
+        return tuple(int(part) for part in found.split("."))
+
+
+@pytest.fixture(scope="module")
+def brokers(site: Site, host: Callable[[str], Any]) -> dict[str, Broker]:
+    return {name: Broker(site, name, host(name)) for name in (NEW, OLD)}
+
+
+@pytest.fixture(params=[NEW, OLD])
+def broker(request: pytest.FixtureRequest, brokers: dict[str, Broker]) -> Broker:
+    return brokers[request.param]
+
+
+def play(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the scenario's playbook once more."""
+    return subprocess.run(
+        ["ansible-playbook", str(MOLECULE / "broker" / "converge.yml"), "-i", str(site.inventory), *options],
+        cwd=MOLECULE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_both_supported_versions_are_there(brokers):
+    assert brokers[OLD].version[:2] == (3, 10)
+    assert brokers[NEW].version[:2] == (4, 0)
+
+
+def test_exchanges_are_the_guides_and_what_they_need(broker):
+    exchanges = {each["name"]: each for each in broker.definitions()["exchanges"] if each["vhost"] == VHOST}
+    assert set(exchanges) == (TASK_EXCHANGES | DEAD | DELAYS | {"celery_delayed_delivery", "fleet_verify"})
+    assert all(each["durable"] and not each["auto_delete"] for each in exchanges.values())
+    assert {exchanges[name]["type"] for name in TASK_EXCHANGES} == {"topic"}
+
+
+def test_queues_are_the_guides_and_what_they_need(broker):
+    queues = {each["name"]: each for each in broker.definitions()["queues"]}
+    assert set(queues) == TASK_QUEUES | DEAD | DELAYS | {"fleet_verify"}
+    assert all(each["durable"] and not each["auto_delete"] for each in queues.values())
+    for name in TASK_QUEUES | DEAD:
+        assert queues[name]["arguments"] == {"x-queue-type": "quorum"}
+
+
+def test_queues_are_bound_by_the_guides_keys(broker):
+    bound = {
+        (each["source"], each["destination"], each["routing_key"])
+        for each in broker.definitions()["bindings"]
+        if each["destination"] in TASK_QUEUES
+    }
+    literal = {(exchange, queue, key) for exchange, queue, key, _ in GUIDE}
+    assert bound == literal | {(exchange, queue, f"#.{key}") for exchange, queue, key in literal}
+
+
+def test_each_queue_has_the_guides_limit_and_refuses_what_exceeds_it(broker):
+    policies = broker.policies()
+    for exchange, queue, _, length in GUIDE:
+        policy = policies[f"^{queue}$"]
+        assert policy["max-length"] == length
+        assert policy["overflow"] == "reject-publish"
+        assert policy["dead-letter-exchange"] == f"{exchange}_dead"
+        assert policy["dead-letter-strategy"] == "at-least-once"
+        assert policy["delivery-limit"] == 20
+
+
+def test_no_task_is_taken_away_before_its_hard_limit(broker):
+    limits = {"cpu": 3600, "io": 300, "memory": 7200, "general": 600}
+    assert broker.setting("consumer_timeout") > limits["memory"] * 1000
+    timeouts = {pattern: each.get("consumer-timeout") for pattern, each in broker.policies().items()}
+    for _, queue, *_ in GUIDE:
+        timeout = timeouts[f"^{queue}$"]
+        if broker.version < (3, 12):
+            assert timeout is None
+        else:
+            assert timeout > limits[queue.partition("_")[0]] * 1000
+
+
+@pytest.mark.parametrize(("exchange", "queue", "key", "length"), GUIDE)
+def test_a_task_published_to_its_exchange_lands_in_its_queue(broker, exchange, queue, key, length):
+    with broker.channel("client") as channel:
+        assert broker.publish(channel, exchange, key, f"for {queue}") == []
+    assert broker.drain(queue) == [f"for {queue}"]
+
+
+def test_a_delayed_task_comes_to_its_queue(broker):
+    """One second by kombu's delay exchanges: 27 zeros, a one, then the key."""
+    bits = ".".join("0" * 27 + "1")
+    with broker.channel("client") as channel:
+        assert broker.publish(channel, "celery_delayed_27", f"{bits}.cpu.ml", "later") == []
+    with broker.channel("worker") as channel:
+        bodies: list[str] = []
+        channel.basic_consume(
+            "cpu_ml_training", no_ack=True, callback=lambda message: bodies.append(message.body)
+        )
+        while not bodies:
+            channel.connection.drain_events(timeout=15)
+    assert bodies == ["later"]
+
+
+def test_a_task_that_no_queue_takes_comes_back(broker):
+    with broker.channel("client") as channel:
+        (returned,) = broker.publish(channel, "cpu_tasks", "cpu.nonsense", "nowhere")
+    assert "NO_ROUTE" in returned
+
+
+def test_a_full_queue_refuses_the_newest_and_keeps_the_oldest(broker):
+    accepted: list[str] = []
+    refused: list[str] = []
+    with broker.channel("client") as channel:
+        for number in range(60):
+            try:
+                broker.publish(channel, "cpu_tasks", "cpu.video", str(number))
+            except amqp.exceptions.MessageNacked:
+                refused.append(str(number))
+            else:
+                accepted.append(str(number))
+    kept = broker.drain("cpu_video_processing")
+    assert kept == accepted, "what was confirmed is there, in its order, and nothing else"
+    assert accepted[:50] == [str(number) for number in range(50)]
+    assert len(refused) >= 5, "the limit of a quorum queue is soft by one or two"
+
+
+def publishes(broker: Broker, channel: Any, exchange: str, key: str) -> None:
+    broker.publish(channel, exchange, key, "tried")
+
+
+ACTIONS: dict[str, Callable[[Broker, Any], Any]] = {
+    "declare a queue": lambda _, channel: channel.queue_declare("intruder", durable=True),
+    "declare an exchange": lambda _, channel: channel.exchange_declare("intruder", "topic", durable=True),
+    "delete a queue": lambda _, channel: channel.queue_delete("cpu_ml_training"),
+    "purge a queue": lambda _, channel: channel.queue_purge("cpu_ml_training"),
+    "bind a queue": lambda _, channel: channel.queue_bind("cpu_ml_training", "cpu_tasks", "intruder"),
+    "make a pidbox": lambda _, channel: channel.queue_declare("cpu_worker@h.celery.pidbox", exclusive=True),
+    "read a task": lambda _, channel: channel.basic_get("io_api_calls"),
+    "read a dead task": lambda _, channel: channel.basic_get("cpu_tasks_dead"),
+    "read an answer": lambda _, channel: channel.basic_get("fleet_verify"),
+    "publish a task": lambda broker, channel: publishes(broker, channel, "io_tasks", "io.api"),
+    "publish a dead task": lambda broker, channel: publishes(broker, channel, "io_tasks_dead", ""),
+    "publish an answer": lambda broker, channel: publishes(broker, channel, "fleet_verify", "answer"),
+    "go around the exchanges": lambda broker, channel: publishes(broker, channel, "", "io_api_calls"),
+}
+ALLOWED = {
+    "worker": {"make a pidbox", "read a task", "publish a task", "publish an answer", "purge a queue"},
+    "client": {"publish a task"},
+    "monitor": set(),
+    "verify": {"publish a task", "read an answer"},
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("user", ALLOWED)
+def test_a_user_may_do_what_it_needs_and_no_more(broker, user, action):
+    with broker.channel(user) as channel:
+        if action in ALLOWED[user]:
+            ACTIONS[action](broker, channel)
+        else:
+            with pytest.raises(amqp.exceptions.AccessRefused):
+                ACTIONS[action](broker, channel)
+                channel.basic_qos(0, 1, False)  # awaits the answer to a publish that the broker refuses later
+    broker.drain("io_api_calls")
+    broker.drain("fleet_verify", "verify")
+
+
+@pytest.mark.parametrize(
+    ("user", "path", "status"),
+    [
+        ("kit", "/api/definitions", 200),
+        ("monitor", "/api/queues", 200),
+        ("monitor", "/api/definitions", 401),
+        ("worker", "/api/overview", 401),
+        ("client", "/api/overview", 401),
+        ("verify", "/api/overview", 401),
+    ],
+)
+def test_the_management_api_is_for_those_who_need_it(broker, user, path, status):
+    assert broker.api(user, path) == status
+
+
+def test_guest_is_gone(broker):
+    assert broker.names("users") == set(USERS)
+    with pytest.raises(amqp.exceptions.AccessRefused), broker.channel("guest", "guest"):
+        pass
+
+
+def test_management_listens_on_the_host_only(broker):
+    listening = broker.host.check_output("ss --listening --tcp --numeric --no-header")
+    assert re.findall(r"\s(\S+):15672\s", listening) == ["127.0.0.1"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((broker.address, 15672), timeout=5)
+
+
+def test_no_password_is_left_where_others_can_read_it(broker):
+    assert broker.remote(LOOK_FOR_SECRETS, broker.passwords) == ""
+    cookie = broker.host.file("/var/lib/rabbitmq/.erlang.cookie")
+    assert (cookie.user, cookie.mode) == ("rabbitmq", 0o400)
+
+
+def test_drift_is_shown_and_repaired_without_a_restart(site, brokers):
+    """A longer limit for a while, and somebody's hands in the broker; then back to the model."""
+    before = {name: broker.definitions() for name, broker in brokers.items()}
+    timeouts = {name: broker.setting("consumer_timeout") for name, broker in brokers.items()}
+    started = {name: process(broker) for name, broker in brokers.items()}
+
+    longer = json.dumps({"fleet_environment_pools": {"memory": {"time_limit": 9000}}})
+    result = play(site, "--extra-vars", longer)
+    assert result.returncode == 0, result.stdout
+    for name, broker in brokers.items():
+        assert broker.setting("consumer_timeout") > timeouts[name]
+        with broker.channel("kit") as channel:
+            channel.queue_unbind("io_api_calls", "io_tasks", "io.api")
+            channel.queue_bind("io_api_calls", "io_tasks", "#.stale")
+        broker.host.check_output(
+            f"rabbitmqctl --quiet set_policy -p {VHOST} --apply-to queues "
+            """celery_fleet.cpu_ml_training '^cpu_ml_training$' '{"max-length": 5}'"""
+        )
+        broker.host.check_output(f"rabbitmqctl --quiet set_permissions -p {VHOST} client .. .. ..")
+        broker.host.check_output("rabbitmqctl --quiet set_user_tags worker management")
+
+    drifted = {name: broker.definitions() for name, broker in brokers.items()}
+    shown = play(site, "--check", "--diff")
+    assert shown.returncode == 0, shown.stdout
+    for line in (
+        r"\+ +binding io_tasks queue io_api_calls io\.api:",
+        r"- +'binding io_tasks queue io_api_calls #\.stale':",
+        r"  +policy celery_fleet\.cpu_ml_training:",
+        r"  +permission client:",
+        r"  +user worker:",
+    ):
+        assert len(re.findall(f"(?m)^{line}", shown.stdout)) == len(brokers), f"{line}\n{shown.stdout}"
+    assert "password_hash" not in shown.stdout
+    for password in brokers[NEW].passwords.values():
+        assert password not in shown.stdout
+    assert {name: sections(broker.definitions()) for name, broker in brokers.items()} == {
+        name: sections(each) for name, each in drifted.items()
+    }, "a check changes nothing"
+
+    result = play(site)
+    assert result.returncode == 0, result.stdout
+    for name, broker in brokers.items():
+        assert sections(broker.definitions()) == sections(before[name])
+        assert broker.setting("consumer_timeout") == timeouts[name]
+        assert process(broker) == started[name]
+
+
+def test_what_cannot_be_changed_in_place_is_refused_before_anything_is_applied(site, brokers):
+    before = {name: sections(broker.definitions()) for name, broker in brokers.items()}
+    other = json.dumps({"fleet_environment_pools": {"general": {"queue_type": "classic"}}})
+    result = play(site, "--extra-vars", other)
+    assert result.returncode != 0
+    for queue in ("general_background", "general_scheduled"):
+        message = f"queue {queue}: arguments.x-queue-type is quorum, wanted classic"
+        assert message in " ".join(result.stdout.split())
+    assert {name: sections(broker.definitions()) for name, broker in brokers.items()} == before
+
+
+def process(broker: Broker) -> str:
+    """Give the process of the running broker."""
+    return str(broker.host.check_output("systemctl show --property=MainPID --value rabbitmq-server"))
+
+
+def sections(definitions: dict[str, Any]) -> dict[str, list[str]]:
+    """Give the objects of definitions in an order that doesn't depend on the broker."""
+    kinds = ("vhosts", "users", "permissions", "exchanges", "queues", "bindings", "policies")
+    hidden = ("password_hash",)
+    return {
+        kind: sorted(
+            json.dumps({key: value for key, value in each.items() if key not in hidden}, sort_keys=True)
+            for each in definitions[kind]
+        )
+        for kind in kinds
+    }
