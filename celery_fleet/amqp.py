@@ -24,6 +24,13 @@ from celery_fleet.router import HINT_HEADER, Router
 # Celery's own mark on what beat publishes.
 PERIODIC_HEADER = "celery_beat_task"
 
+# Waits for the tasks of a chord where the result backend cannot count them, by looking again and again.
+CHORD_UNLOCK = "celery.chord_unlock"
+
+# Call another task in their own process. Celery routes them by that task's name, but not in groups,
+# which is what `chunks` makes.
+MAPS = frozenset({"celery.map", "celery.starmap"})
+
 # Seconds. A broker that stopped taking messages (memory or disk alarm, no majority) confirms
 # nothing; without an end the publisher would hang with it.
 CONFIRM_TIMEOUT = 30.0
@@ -51,8 +58,17 @@ class TaskRouter(CeleryRouter):
     ) -> dict[str, Any]:
         """Route a task: as its publisher says, by hint, by the application's own routes, by the rules."""
         chosen = dict(options)
+        if name == CHORD_UNLOCK:
+            # Celery sends it to the queue of the chord's body, whose tasks may run for hours: it
+            # would wait behind them and take their place to do nothing but look.
+            address = {"queue": self.rules.explain(name).queue, "exchange": None, "routing_key": None}
+            return self._with_address({**chosen, **address})
         if not self._is_addressed(chosen):
             headers = chosen.get("headers") or {}
+            if name in MAPS and isinstance(called := (kwargs or {}).get("task"), Mapping):
+                name = called["task"]
+            if task_type is not None and task_type.name != name:
+                task_type = self.app.tasks.get(name)
             hint = headers.get(HINT_HEADER) or _text(getattr(task_type, "resource", None))
             if hint:
                 chosen["queue"] = self.rules.by_hint(hint).queue

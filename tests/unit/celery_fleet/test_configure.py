@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from celery import Celery
+from celery.beat import Scheduler
 from celery.exceptions import QueueNotFound
 from celery.utils.quorum_queues import detect_quorum_queues
 from kombu import Connection
@@ -260,7 +261,7 @@ def _train_model() -> None:
 def test_hints_come_from_headers_then_from_the_task(make_app: App) -> None:
     app = make_app()
 
-    train_model = app.task(_train_model, name="train_model", resource="io")
+    train_model = app.task(_train_model, name="train_model", resource="io", shared=False)
 
     assert _route(app, "train_model", train_model) == API
     assert _route(app, "train_model", train_model, headers=celery_fleet.hint("memory"))[0] == (
@@ -273,9 +274,74 @@ def test_hints_come_from_headers_then_from_the_task(make_app: App) -> None:
 def test_a_tasks_resource_of_another_kind_is_no_hint(make_app: App) -> None:
     app = make_app()
 
-    train_model = app.task(_train_model, name="train_model", resource=object())
+    train_model = app.task(_train_model, name="train_model", resource=object(), shared=False)
 
     assert _route(app, "train_model", train_model) == ML
+
+
+def test_the_unlocking_of_a_chord_does_not_follow_its_body(make_app: App) -> None:
+    app = make_app()
+    default = ("general_background", "general_tasks", "general.background", "topic")
+    headers = celery_fleet.hint("memory")
+    assert _route(app, "celery.chord_unlock", queue="memory_aggregations", headers=headers) == default
+    retry = {"exchange": "memory_tasks", "routing_key": "memory.aggregate", "exchange_type": "topic"}
+    assert _route(app, "celery.chord_unlock", **retry) == default
+
+
+def test_a_site_may_send_the_unlocking_of_chords_elsewhere(
+    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+) -> None:
+    contents["routing"]["site_rules"] = [
+        {"name": "chords", "task": "celery.chord_unlock", "queue": "general_scheduled"}
+    ]
+    write()
+    assert _route(make_app(), "celery.chord_unlock", queue="cpu_ml_training")[0] == "general_scheduled"
+
+
+@pytest.mark.parametrize(
+    ("name", "resource", "queue"), [("send_email", None, EMAIL[0]), ("tidy_up", "io", API[0])]
+)
+def test_map_starmap_and_chunks_go_where_their_task_goes(
+    make_app: App, name: str, resource: str | None, queue: str
+) -> None:
+    app = make_app()
+    task = app.task(_train_model, name=name, resource=resource, shared=False)
+    sent = []
+    app.amqp.send_task_message = lambda _producer, name, _message, **options: sent.append((name, options))
+
+    task.map([1, 2]).apply_async()
+    task.starmap([(1,), (2,)]).apply_async()
+    task.chunks([(1,), (2,)], 1).apply_async()
+
+    assert [name for name, _ in sent] == ["celery.map", *["celery.starmap"] * 3]
+    assert {options["queue"].name for _, options in sent} == {queue}
+
+
+def test_beats_own_scheduler_marks_what_it_sends(make_app: App) -> None:
+    app = make_app()
+    app.task(_train_model, name="tidy_up", shared=False)
+    sent = []
+    app.amqp.send_task_message = lambda _producer, name, _message, **options: sent.append(
+        (name, options["queue"].name)
+    )
+    scheduler = Scheduler(app=app, lazy=True)
+    for name, options in (
+        ("tidy_up", {}),
+        ("not.registered.here", {}),
+        ("aggregate_sales", {}),
+        ("tidy_up", {"headers": celery_fleet.hint("io")}),
+        ("tidy_up", {"queue": "cpu_ml_training"}),
+        ("celery.backend_cleanup", {}),
+    ):
+        scheduler.apply_async(scheduler.Entry(name=name, task=name, schedule=60, options=options, app=app))
+    assert sent == [
+        ("tidy_up", "general_scheduled"),
+        ("not.registered.here", "general_scheduled"),
+        ("aggregate_sales", "memory_aggregations"),
+        ("tidy_up", "io_api_calls"),
+        ("tidy_up", "cpu_ml_training"),
+        ("celery.backend_cleanup", "general_background"),
+    ]
 
 
 def test_beat_marks_periodic_tasks(make_app: App) -> None:
