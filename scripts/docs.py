@@ -121,7 +121,9 @@ def example(raw: dict[str, Any]) -> str:
     """Show a plan in which everything occurs that a plan can say."""
     large = {"declared": {"cores": 16, "memory_gib": 32}}
     balanced = {"groups": ["balanced_servers"], "hardware": {"cores": 8, "memory_mib": 64300}}
-    (before,) = fleet_plan(raw, {"balanced-1": balanced | {"host_pools": {"io": {"concurrency": 40}}}})["hosts"]
+    (before,) = fleet_plan(raw, {"balanced-1": balanced | {"host_pools": {"io": {"concurrency": 40}}}})[
+        "hosts"
+    ]
     running = {
         name: {"figures": plan_figures(pool), "releases": ["r1"]} for name, pool in before["pools"].items()
     }
