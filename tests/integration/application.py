@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
@@ -9,19 +10,33 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.signals import task_prerun
 
 import celery_fleet
 
-app = Celery("integration")
+app = Celery("integration", backend=os.environ["TEST_RESULTS"])
 celery_fleet.configure(app, publish_patience=float(os.environ.get("TEST_PATIENCE", "20")))
 
 
-def _mark(event: str, label: str) -> None:
+def _mark(event: str, label: str, **more: object) -> None:
     directory = Path(os.environ["TEST_LEDGER"])
-    text = f"{event} {label} {time.time()} {os.getpid()}\n"
+    mark = {"event": event, "label": label, "at": time.time(), "pid": os.getpid(), **more}
     draft = directory / f".{uuid.uuid4().hex}"
-    draft.write_text(text, encoding="utf-8")
+    draft.write_text(json.dumps(mark), encoding="utf-8")
     draft.rename(directory / uuid.uuid4().hex)
+
+
+@task_prerun.connect
+def _note_delivery(task: Any, **_: object) -> None:
+    """Mark how each task came here, Celery's own ones included."""
+    origin = task.request.delivery_info
+    _mark(
+        "delivered",
+        task.name,
+        exchange=origin["exchange"],
+        routing_key=origin["routing_key"],
+        pool=os.environ["CELERY_FLEET_POOL"],
+    )
 
 
 def _work(label: str, seconds: float = 0) -> None:
@@ -37,5 +52,36 @@ def _again(task: Any, label: str, countdowns: list[float]) -> None:
     _mark("end", label)
 
 
+def _answer(*given: object) -> str:
+    return " ".join(map(str, given))
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError("as it shall")
+
+
+def _note_failure(failed: str) -> None:
+    """An errback of one argument is a task; one of three would be called where the task failed."""
+
+
+def _retry_twice(task: Any, countdown: float) -> None:
+    if task.request.retries < 2:
+        raise task.retry(countdown=countdown, max_retries=2)
+
+
+def _call_others(names: list[str]) -> None:
+    for name in names:
+        app.send_task(name)
+
+
+for name in ("train_model", "analyze_dataset", "call_external_api", "send_email", "upload_file"):
+    app.task(_answer, name=f"shop.{name}")
+for name in ("aggregate_user_data", "import_large_csv", "tidy_up"):
+    app.task(_answer, name=f"shop.{name}")
+app.task(_answer, name="shop.sync", resource="memory")
+app.task(_fail, name="shop.train_badly")
+app.task(_note_failure, name="shop.email_failure")
+app.task(_retry_twice, name="shop.fetch_again", bind=True)
+app.task(_call_others, name="shop.call_others")
 work = app.task(_work, name="work")
 again = app.task(_again, name="again", bind=True)

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.fleet_site import VARIABLE, Management, Site, Worker, declare_topology, make_users
+from support.fleet_site import VARIABLE, Site, Worker, temporary_site
 
 HERE = Path(__file__).parent
 
@@ -24,32 +21,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A fleet of its own at the broker that the environment names, with least privilege."""
-    url = os.environ.get(VARIABLE)
-    assert url, f"set {VARIABLE} to the management URL of a broker, e.g. http://kit:PASSWORD@broker1:15672"
-    management = Management(url)
+    """The fleet that most tests share."""
     # Short, since a socket's path may have 107 characters.
-    site = Site(management, tmp_path_factory.mktemp("site"), f"fleet_test_{uuid.uuid4().hex[:8]}")
-    site.ledger.mkdir()
-    management.call("PUT", "vhosts", site.vhost)
-    try:
-        management.call(
-            "PUT", "permissions", site.vhost, management.user, configure=".*", write=".*", read=".*"
-        )
-        declare_topology(site)
-        make_users(site)
+    with temporary_site(tmp_path_factory.mktemp("site")) as site:
         yield site
-    finally:
-        for worker in site.workers:
-            if worker.process.poll() is None:
-                worker.process.kill()
-                worker.process.wait()
-        for app in site.apps:
-            app.pool.force_close_all()
-        management.call("DELETE", "vhosts", site.vhost)
-        for role in ("worker", "client", "verify"):
-            with suppress(OSError):
-                management.call("DELETE", "users", site.user(role))
 
 
 @pytest.fixture(scope="session")

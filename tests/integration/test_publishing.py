@@ -12,11 +12,6 @@ import celery_fleet
 FULL = "general_scheduled"
 
 
-def _depth(app: Any, site: Site, queue: str) -> int:
-    with app.connection_for_write(url=site.admin_url) as connection:
-        return int(connection.channel().queue_declare(queue, passive=True).message_count)
-
-
 @pytest.fixture
 def full_queue(site: Site) -> Any:
     """A queue with room for two that refuses more, and is empty again afterwards."""
@@ -67,7 +62,7 @@ def test_a_task_gets_in_when_there_is_room_in_time(
     app.send_task("work", ("late",), queue=full_queue)
     assert 0.9 <= time.monotonic() - started < 7
     purge.join()
-    assert _depth(app, site, full_queue) == 1
+    assert site.ready_messages(full_queue) == 1
 
 
 def test_a_return_does_not_confirm_the_next_message(

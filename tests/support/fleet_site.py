@@ -13,8 +13,8 @@ import time
 import urllib.request
 import uuid
 from base64 import b64encode
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,11 @@ class Site:
         return self.directory / "ledger"
 
     @property
+    def results(self) -> str:
+        """The URL of a result backend that counts nothing: Celery looks after chords by itself."""
+        return f"file://{self.directory}/results"
+
+    @property
     def admin_url(self) -> str:
         admin = self.management
         login = f"{quote(admin.user, safe='')}:{quote(admin.password, safe='')}"
@@ -193,6 +198,7 @@ class Site:
             "PYTHONPATH": os.pathsep.join((str(ROOT), str(INTEGRATION))),
             "CELERY_FLEET_FILE": str(fleet_file),
             "TEST_LEDGER": str(self.ledger),
+            "TEST_RESULTS": self.results,
             **more,
         }
 
@@ -203,23 +209,25 @@ class Site:
         name: str | None = None,
         node: tuple[str, int] | None = None,
         watchdog: float = 30,
+        environment: dict[str, str] | None = None,
     ) -> Worker:
         """Start a worker of a pool as its unit would, with the rights of a worker."""
         name = name or f"{pool}_worker_{uuid.uuid4().hex[:6]}"
         systemd = Systemd(self.directory / f"{name}.notify")
         log = self.directory / f"{name}.log"
-        environment = self.environment(
+        variables = self.environment(
             self.fleet_file("worker", node),
             CELERY_FLEET_POOL=pool,
             NOTIFY_SOCKET=str(systemd.path),
             WATCHDOG_USEC=str(int(watchdog * 1_000_000)),
+            **environment or {},
         )
         queues = ",".join(document()["pools"][pool]["queues"])
         command = [sys.executable, "-m", "celery", "--app", "application", "worker", "--loglevel", "INFO"]
         command += ["--hostname", f"{name}@%h", "--queues", queues, *options]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, env=environment, cwd=self.directory, stdout=output, stderr=output
+                command, env=variables, cwd=self.directory, stdout=output, stderr=output
             )
         worker = Worker(process, systemd, log)
         self.workers.append(worker)
@@ -247,11 +255,30 @@ class Site:
     def events(self, label: str) -> dict[str, list[tuple[float, int]]]:
         """Give the times and processes of a task's starts and ends."""
         found: dict[str, list[tuple[float, int]]] = {"start": [], "end": []}
-        for path in self.ledger.glob("[!.]*"):
-            event, owner, at, pid = path.read_text(encoding="utf-8").split()
-            if owner == label:
-                found[event].append((float(at), int(pid)))
-        return {event: sorted(marks) for event, marks in found.items()}
+        for mark in self.marks():
+            if mark["label"] == label and mark["event"] in found:
+                found[mark["event"]].append((mark["at"], mark["pid"]))
+        return found
+
+    def deliveries(self, since: float = 0) -> list[tuple[str, str, str, str]]:
+        """Give the task, exchange, routing key and pool of every delivery, by the wall clock."""
+        return [
+            (mark["label"], mark["exchange"], mark["routing_key"], mark["pool"])
+            for mark in self.marks()
+            if mark["event"] == "delivered" and mark["at"] >= since
+        ]
+
+    def marks(self) -> list[dict[str, Any]]:
+        """Give what tasks left in the ledger, in the order of time."""
+        paths = self.ledger.glob("[!.]*")
+        return sorted(
+            (json.loads(path.read_text(encoding="utf-8")) for path in paths), key=lambda mark: mark["at"]
+        )
+
+    def ready_messages(self, queue: str) -> int:
+        """Count the messages that wait in a queue, now rather than when statistics were last taken."""
+        with Connection(self.admin_url) as connection:
+            return int(connection.channel().queue_declare(queue, passive=True).message_count)
 
     def policy(self, queue: str, **definition: object) -> None:
         self.management.call(
@@ -264,6 +291,36 @@ class Site:
             priority=10,
             **{"apply-to": "queues"},
         )
+
+
+@contextmanager
+def temporary_site(directory: Path) -> Iterator[Site]:
+    """Make a fleet of its own, with least privilege, at the broker that the environment names."""
+    url = os.environ.get(VARIABLE)
+    assert url, f"set {VARIABLE} to the management URL of a broker, e.g. http://kit:PASSWORD@broker1:15672"
+    management = Management(url)
+    site = Site(management, directory, f"fleet_test_{uuid.uuid4().hex[:8]}")
+    site.ledger.mkdir()
+    (directory / "results").mkdir()
+    management.call("PUT", "vhosts", site.vhost)
+    try:
+        management.call(
+            "PUT", "permissions", site.vhost, management.user, configure=".*", write=".*", read=".*"
+        )
+        declare_topology(site)
+        make_users(site)
+        yield site
+    finally:
+        for worker in site.workers:
+            if worker.process.poll() is None:
+                worker.process.kill()
+                worker.process.wait()
+        for app in site.apps:
+            app.pool.force_close_all()
+        management.call("DELETE", "vhosts", site.vhost)
+        for role in ("worker", "client", "verify"):
+            with suppress(OSError):
+                management.call("DELETE", "users", site.user(role))
 
 
 def declare_topology(site: Site) -> None:

@@ -1,0 +1,116 @@
+"""A pool whose processes follow its load, on a node as the unit starts it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.fleet_site import Site, Worker, temporary_site, wait_for
+
+TOP, BOTTOM = 6, 1
+TASKS_PER_CHILD = 4
+QUEUE = "cpu_data_analysis"
+
+# Seconds without new tasks before Celery takes processes away; 30 unless the environment says otherwise.
+KEEPALIVE = 2
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A fleet of one worker, so that no other takes a task."""
+    with temporary_site(tmp_path_factory.mktemp("scale")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def worker(site: Site) -> Worker:
+    return site.worker(
+        "cpu",
+        *("--pool", "prefork"),
+        *("--autoscale", f"{TOP},{BOTTOM}"),
+        *("--prefetch-multiplier", "1"),
+        *("--max-tasks-per-child", str(TASKS_PER_CHILD)),
+        environment={"AUTOSCALE_KEEPALIVE": str(KEEPALIVE)},
+    ).ready()
+
+
+@pytest.fixture
+def figures(site: Site, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Asks the running node for its figures."""
+    inspect = site.client(monkeypatch, role="worker").control.inspect(timeout=5, limit=1)
+
+    def ask() -> Any:
+        (stats,) = inspect.stats().values()
+        return stats
+
+    return ask
+
+
+def _processes(figures: dict[str, Any]) -> int:
+    # Children that just ended may still be among the processes; so only those that are alive.
+    assert figures["autoscaler"]["max"] == TOP
+    assert figures["autoscaler"]["min"] == BOTTOM
+    return sum(os.path.exists(f"/proc/{pid}") for pid in figures["pool"]["processes"])
+
+
+def _each_ran_once(site: Site, labels: set[str]) -> None:
+    marks = [mark for mark in site.marks() if mark["label"] in labels]
+    for event in ("start", "end"):
+        assert Counter(mark["label"] for mark in marks if mark["event"] == event) == Counter(labels)
+    begun = {mark["label"]: mark["pid"] for mark in marks if mark["event"] == "start"}
+    ended = {mark["label"]: mark["pid"] for mark in marks if mark["event"] == "end"}
+    assert begun == ended
+
+
+def _ended(site: Site, labels: set[str]) -> bool:
+    return {mark["label"] for mark in site.marks() if mark["event"] == "end"} >= labels
+
+
+def test_the_prefetch_window_is_that_of_the_top(figures: Callable[[], Any]) -> None:
+    now = figures()
+    assert (now["prefetch_count"], _processes(now)) == (TOP, BOTTOM)
+
+
+def test_processes_follow_a_burst(
+    site: Site, worker: Worker, figures: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = site.client(monkeypatch)
+    labels = {f"burst-{n}" for n in range(90)}
+    for label in labels:
+        app.send_task("work", (label, 0.2), queue=QUEUE)
+    wait_for(lambda: _processes(figures()) == TOP, 20, "the top of the pool's processes")
+    wait_for(lambda: _ended(site, labels), 30, "the end of the burst")
+    wait_for(lambda: _processes(figures()) == BOTTOM, 20, "the bottom of the pool's processes")
+
+    _each_ran_once(site, labels)
+    children = Counter(
+        mark["pid"] for mark in site.marks() if mark["event"] == "start" and mark["label"] in labels
+    )
+    assert max(children.values()) <= TASKS_PER_CHILD
+    assert len(children) > TOP
+    assert site.ready_messages(QUEUE) == 0
+    assert worker.process.poll() is None
+
+
+def test_a_task_that_runs_is_not_killed_when_processes_go(
+    site: Site, worker: Worker, figures: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = site.client(monkeypatch)
+    long = {f"long-{n}" for n in range(3)}
+    short = {f"short-{n}" for n in range(30)}
+    for label in long:
+        app.send_task("work", (label, 5 * KEEPALIVE), queue=QUEUE)
+    for label in short:
+        app.send_task("work", (label, 0.2), queue=QUEUE)
+    wait_for(lambda: _processes(figures()) == TOP, 20, "the top of the pool's processes")
+    wait_for(lambda: _processes(figures()) == len(long), 20, "processes for the long tasks only")
+    assert not _ended(site, {next(iter(long))})
+    wait_for(lambda: _ended(site, long | short), 30, "the end of all")
+    wait_for(lambda: _processes(figures()) == BOTTOM, 20, "the bottom of the pool's processes")
+    _each_ran_once(site, long | short)
+    log = worker.log.read_text()
+    assert "WorkerLostError" not in log
+    assert "exited with" not in log
