@@ -1,24 +1,15 @@
 """The filters as Ansible calls them: with its own strings and mappings, in its own runs."""
 
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from support.ansible_site import COLLECTIONS, FACTS, Site, environment, tool
 from support.fleet_model import HOSTS, LOADED
-
-ROOT = Path(__file__).parents[2]
-COLLECTIONS = ROOT / "collections"
-FACTS = {
-    host: {"processor_vcpus": cores, "memtotal_mb": memory} for host, (_, cores, memory) in HOSTS.items()
-}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -107,13 +98,13 @@ def test_every_filter_is_documented():
 
     listed = subprocess.run(
         [
-            _tool("ansible-doc"),
+            tool("ansible-doc"),
             "--type",
             "filter",
             "--json",
             *(f"celery_fleet.kit.{n}" for n in FilterModule().filters()),
         ],
-        env=_environment(),
+        env=environment(),
         capture_output=True,
         text=True,
         check=True,
@@ -124,99 +115,6 @@ def test_every_filter_is_documented():
 
 
 # Real runs ---------------------------------------------------------------------------------------
-
-PLAYBOOK = [
-    {
-        "hosts": "workers",
-        "gather_facts": False,
-        "tasks": [
-            {
-                "ansible.builtin.set_fact": {
-                    "cacheable": True,
-                    "processor_vcpus": "{{ fake.processor_vcpus }}",
-                    "memtotal_mb": "{{ fake.memtotal_mb }}",
-                    "nodename": "{{ inventory_hostname }}",
-                    "distribution": "{{ fake.distribution | default('Debian') }}",
-                    "distribution_version": "13.1",
-                }
-            }
-        ],
-    },
-    {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "tasks": [{"ansible.builtin.import_role": {"name": "preflight"}}],
-    },
-    {
-        "hosts": "workers",
-        "gather_facts": False,
-        "tasks": [
-            {
-                "ansible.builtin.copy": {
-                    "content": "{{ {'plan': fleet_plan, 'file': app_fleet_file} | to_json }}",
-                    "dest": "{{ out }}/{{ inventory_hostname }}.json",
-                    "mode": "0600",
-                },
-                "delegate_to": "localhost",
-            }
-        ],
-    },
-]
-
-
-def _tool(name):
-    return str(Path(sys.executable).parent / name)
-
-
-def _environment():
-    return os.environ | {
-        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_NOCOLOR": "1",
-    }
-
-
-class Site:
-    """A site of its own: the repository's model, and an inventory that a test changes."""
-
-    def __init__(self, path):
-        self.path = path
-        self.inventory = path / "inventory"
-        (path / "group_vars").symlink_to(ROOT / "group_vars")
-        (path / "out").mkdir()
-        self.inventory.mkdir()
-        (path / "play.yml").write_text(yaml.safe_dump(PLAYBOOK))
-        workers = {
-            groups[0]: {"hosts": {host: {"fake": FACTS[host]}}} for host, (groups, _, _) in HOSTS.items()
-        }
-        self.write("hosts.yml", {"brokers": {"hosts": {"broker1": None}}, "workers": {"children": workers}})
-        self.write("group_vars/all.yml", {"ansible_connection": "local", "out": str(path / "out")})
-
-    def write(self, name, data):
-        path = self.inventory / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(yaml.safe_dump(data))
-
-    def run(self, *options):
-        return subprocess.run(
-            [
-                _tool("ansible-playbook"),
-                "-i",
-                str(self.inventory),
-                "-e",
-                "app_broker_user=worker",
-                *options,
-                "play.yml",
-            ],
-            cwd=self.path,
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def result(self, host):
-        return json.loads((self.path / "out" / f"{host}.json").read_text())
 
 
 @pytest.fixture
@@ -232,48 +130,6 @@ def test_a_real_run_gives_the_figures_of_the_guide(site):
     assert figures == {"cpu": 12, "memory": 4, "io": 50, "general": 10}
     assert found["cpu1"]["cpu"]["node"] == "cpu_worker@cpu1"
     assert "12/14" in run.stdout
-
-
-def test_each_layer_of_the_inventory_wins_over_the_one_below(site):
-    site.write(
-        "group_vars/all.yml",
-        {
-            "ansible_connection": "local",
-            "out": str(site.path / "out"),
-            "fleet_environment_pools": {
-                "cpu": {"max_tasks_per_child": 11},
-                "io": {"max_tasks_per_child": 12},
-                "memory": {"max_tasks_per_child": 13},
-            },
-            "fleet_reserve": {"cores": 0.5, "memory": 0.1},
-        },
-    )
-    site.write("group_vars/workers.yml", {"fleet_profiles": _profiles(io=22, memory=23)})
-    site.write("host_vars/memory1.yml", {"fleet_host_pools": {"memory": {"max_tasks_per_child": 33}}})
-    run = site.run()
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert _children(site, "balanced1", "general") == 500  # group_vars/all of the repository
-    assert _children(site, "cpu1", "cpu") == 11  # the environment, a field
-    assert site.result("cpu1")["plan"]["pools"]["cpu"]["concurrency"] == 8  # the environment, a variable
-    assert _children(site, "balanced1", "io") == 22  # the profile
-    assert _children(site, "memory1", "memory") == 33  # the host
-
-
-def _profiles(**children):
-    profiles = json.loads(json.dumps(LOADED["profiles"]))
-    for profile in profiles.values():
-        for name in profile["pools"].keys() & children.keys():
-            profile["pools"][name] = {"max_tasks_per_child": children[name]}
-    return profiles
-
-
-def _children(site, host, pool):
-    found = site.result(host)
-    assert (
-        found["file"]["pools"][pool]["max_tasks_per_child"]
-        == found["plan"]["pools"][pool]["max_tasks_per_child"]
-    )
-    return found["plan"]["pools"][pool]["max_tasks_per_child"]
 
 
 def test_preflight_refuses_before_any_host_is_looked_at(site):

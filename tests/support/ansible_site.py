@@ -1,0 +1,146 @@
+"""Real runs of Ansible on inventories whose hosts nobody has."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from support.fleet_model import HOSTS, ROOT
+
+COLLECTIONS = ROOT / "collections"
+FACTS = {
+    host: {"processor_vcpus": cores, "memtotal_mb": memory} for host, (_, cores, memory) in HOSTS.items()
+}
+
+PREFLIGHT = {
+    "hosts": "localhost",
+    "gather_facts": False,
+    "tasks": [{"ansible.builtin.import_role": {"name": "preflight"}}],
+}
+# What each worker would get, with the role's own defaults in force although none of its tasks runs.
+ANSWER = {
+    "hosts": "workers",
+    "gather_facts": False,
+    "vars": {
+        "app_broker_user": "worker",
+        "app_release": "r1",
+        "__answer": "{{ dict(plan=fleet_plan, file=app_fleet_file, topology=fleet_topology) }}",
+    },
+    "tasks": [
+        {"ansible.builtin.import_role": {"name": "worker"}, "when": False},
+        {
+            "ansible.builtin.copy": {
+                "content": "{{ __answer | to_json }}",
+                "dest": "{{ out }}/{{ inventory_hostname }}.json",
+                "mode": "0600",
+            },
+            "delegate_to": "localhost",
+        },
+        {
+            "ansible.builtin.template": {
+                "src": str(ROOT / "roles/worker/templates/worker.service.j2"),
+                "dest": "{{ out }}/{{ inventory_hostname }}.{{ __worker_pool.unit }}",
+                "mode": "0600",
+            },
+            "loop": "{{ worker_plan.pools.values() }}",
+            "loop_control": {"loop_var": "__worker_pool", "label": "{{ __worker_pool.unit }}"},
+            "delegate_to": "localhost",
+        },
+    ],
+}
+
+
+def facts(**values):
+    """A play that gives each worker facts without looking at it."""
+    fixed = {
+        "cacheable": True,
+        "nodename": "{{ inventory_hostname }}",
+        "distribution": "Debian",
+        "distribution_version": "13.1",
+    }
+    return {
+        "hosts": "workers",
+        "gather_facts": False,
+        "tasks": [{"ansible.builtin.set_fact": fixed | values}],
+    }
+
+
+def tool(name):
+    """A program of the environment that runs the tests."""
+    return str(Path(sys.executable).parent / name)
+
+
+def environment():
+    """The environment in which Ansible finds the collection and nothing of the user's."""
+    return os.environ | {
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
+
+
+class Run:
+    """Playbooks on an inventory, beside the repository's model, and what they wrote of each worker."""
+
+    def __init__(self, path, inventory, plays):
+        self.path = path
+        self.inventory = inventory
+        # A directory of links, so that a test can add a file to the model.
+        (path / "group_vars/all").mkdir(parents=True)
+        for file in (ROOT / "group_vars/all").iterdir():
+            (path / "group_vars/all" / file.name).symlink_to(file)
+        (path / "out").mkdir()
+        (path / "play.yml").write_text(yaml.safe_dump(plays))
+
+    def run(self, *options, playbooks=()):
+        """Run playbooks of the repository, then the plays."""
+        command = [
+            tool("ansible-playbook"),
+            "-i",
+            str(self.inventory),
+            "-e",
+            f"out={self.path}/out",
+            *options,
+        ]
+        return subprocess.run(
+            [*command, *(str(ROOT / "playbooks" / name) for name in playbooks), "play.yml"],
+            cwd=self.path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def result(self, host):
+        """The plan, the file and the topology that a host got."""
+        return json.loads((self.path / "out" / f"{host}.json").read_text())
+
+    def unit(self, host, pool):
+        """The text of a pool's unit on a host, with joined lines."""
+        return (self.path / "out" / f"{host}.celery-fleet-{pool}@.service").read_text().replace("\\\n", " ")
+
+
+class Site(Run):
+    """A site of its own: the repository's model, and an inventory that a test changes."""
+
+    def __init__(self, path):
+        fake = facts(
+            processor_vcpus="{{ fake.processor_vcpus }}",
+            memtotal_mb="{{ fake.memtotal_mb }}",
+            distribution="{{ fake.distribution | default('Debian') }}",
+        )
+        super().__init__(path, path / "inventory", [fake, PREFLIGHT, ANSWER])
+        self.inventory.mkdir()
+        workers = {
+            groups[0]: {"hosts": {host: {"fake": FACTS[host]}}} for host, (groups, _, _) in HOSTS.items()
+        }
+        self.write("hosts.yml", {"brokers": {"hosts": {"broker1": None}}, "workers": {"children": workers}})
+
+    def write(self, name, data):
+        """Write a file of the inventory."""
+        path = self.inventory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(data))
