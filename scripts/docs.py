@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import overrides
+import reference
 import yaml
 from fleet.fleet_plan import fleet_plan, fleet_text
 from fleet.installed import plan_figures
+from fleet.meanings import MEANINGS
 from fleet.picture import mermaid, svg
 from fleet.plan import host_plan
 from jinja2.nativetypes import NativeEnvironment
+from reference import table
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = ("README.md", "docs/model.md", "docs/plan.md")
+PAGES: Final = ("README.md", "docs/model.md", "docs/plan.md", "docs/overrides.md", "docs/variables.md")
 BLOCK: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 MIB_PER_GIB: Final = 1024
 
@@ -48,12 +53,6 @@ def plans(raw: dict[str, Any]) -> list[dict[str, Any]]:
         plan = host_plan(raw, profile, [profile], {}, facts, "host")
         found.append({**plan, "size": f"{hardware['cores']} cores, {hardware['memory_gib']} GB"})
     return found
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Write a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 
 def pools(raw: dict[str, Any]) -> str:
@@ -174,7 +173,16 @@ def single(raw: dict[str, Any]) -> str:
     )
 
 
-BLOCKS: Final = {"pools": pools, "queues": queues, "plan": example, "single": single}
+BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+    "pools": pools,
+    "queues": queues,
+    "plan": example,
+    "single": single,
+    "site_variables": reference.site_variables,
+    "role_variables": reference.role_variables,
+    **{name: partial(reference.model_fields, variable=name) for name in MEANINGS},
+    **{f"override_{name}": partial(overrides.example, name) for name in overrides.examples()},
+}
 PICTURES: Final = {"docs/fleet.svg": svg, "docs/fleet.mmd": mermaid}
 
 
@@ -187,6 +195,7 @@ def main(arguments: Sequence[str]) -> int:
     raw = model()
     wanted = {name: _page((ROOT / name).read_text(), raw) for name in PAGES}
     wanted |= {name: draw(lab(raw)) for name, draw in PICTURES.items()}
+    wanted |= {f"roles/{role}/README.md": reference.readme(role) for role in reference.roles()}
     stale = [name for name, text in wanted.items() if _read(ROOT / name) != text]
     for name in stale if "--check" not in arguments else ():
         (ROOT / name).write_text(wanted[name])

@@ -395,7 +395,7 @@ _BROKER = {
         "a list of addresses",
     ),
 }
-_SOURCES = {
+SOURCES = {
     "directory": {"path": _any_text},
     "git": {"url": _any_text, "version": _any_text},
     "package": {"requirement": _any_text},
@@ -411,6 +411,15 @@ _APP = {
     "wheelhouse": _flag,
     "keep_releases": _whole(1),
     "environment": _environment,
+}
+
+# What each variable of the model holds. Pools have the same fields on every layer.
+SPECS: Final[Mapping[str, Mapping[str, Spec]]] = {
+    "fleet_pools": _POOL,
+    "fleet_reserve": _RESERVE,
+    "fleet_routing": _ROUTING,
+    "fleet_broker": _BROKER,
+    "fleet_app": _APP,
 }
 
 
@@ -975,11 +984,11 @@ def _read_app(raw: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
     app = _clean_fields(raw, _APP, (), _sayer(findings, "fleet_app"))
     source = app.get("source", {"type": None})
     kind = source.get("type")
-    if isinstance(kind, str) and kind in _SOURCES:
-        spec = {"type": _one_of(kind), **_SOURCES[kind]}
+    if isinstance(kind, str) and kind in SOURCES:
+        spec = {"type": _one_of(kind), **SOURCES[kind]}
         app["source"] = _clean_fields(source, spec, (), _sayer(findings, "fleet_app.source"))
     elif "source" in app:
-        known = ", ".join(_SOURCES)
+        known = ", ".join(SOURCES)
         findings.add(
             "model/bad-value", "fleet_app.source.type", kind, f"is not one of {known}", f"use one of {known}"
         )
