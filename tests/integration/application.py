@@ -26,7 +26,6 @@ def _mark(event: str, label: str, **more: object) -> None:
     draft.rename(directory / uuid.uuid4().hex)
 
 
-@task_prerun.connect
 def _note_delivery(task: Any, **_: object) -> None:
     """Mark how each task came here, Celery's own ones included."""
     origin = task.request.delivery_info
@@ -37,6 +36,9 @@ def _note_delivery(task: Any, **_: object) -> None:
         routing_key=origin["routing_key"],
         pool=os.environ["CELERY_FLEET_POOL"],
     )
+
+
+task_prerun.connect(_note_delivery)
 
 
 def _work(label: str, seconds: float = 0) -> None:

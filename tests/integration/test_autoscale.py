@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,7 +53,7 @@ def _processes(figures: dict[str, Any]) -> int:
     # Children that just ended may still be among the processes; so only those that are alive.
     assert figures["autoscaler"]["max"] == TOP
     assert figures["autoscaler"]["min"] == BOTTOM
-    return sum(os.path.exists(f"/proc/{pid}") for pid in figures["pool"]["processes"])
+    return sum(Path(f"/proc/{pid}").exists() for pid in figures["pool"]["processes"])
 
 
 def _each_ran_once(site: Site, labels: set[str]) -> None:
