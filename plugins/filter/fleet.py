@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet import (
@@ -14,12 +15,35 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet import (
     plan,
     preflight,
     topology,
+    variables,
+    versions,
 )
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import (
+    FILES,
+    INVENTORY,
     Finding,
     ModelError,
-    plain,
     report,
+    summary,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model import plain
+
+try:
+    # Not a public interface of Ansible: without it findings name a file, and no line.
+    from ansible._internal._datatag._tags import Origin
+except ImportError:
+    Origin = None
+
+KIT: Final = Path(__file__).resolve().parents[2]
+# What the whole fleet shares, and no host should have of its own.
+MODEL: Final = (
+    "fleet_pool_defaults",
+    "fleet_pools",
+    "fleet_environment_pools",
+    "fleet_profiles",
+    "fleet_routing",
+    "fleet_reserve",
+    "fleet_accepted_findings",
 )
 
 Options = ParamSpec("Options")
@@ -52,7 +76,17 @@ def host_plan(
 
 def host_overrides(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Pick from the variables of hosts what the model needs; what is not known is none."""
-    return {plain(host): _host(hostvars[host]) for host in hostnames}
+    raw = getattr(hostvars, "raw_get", hostvars.get)
+    fleet = raw("localhost") or {}
+    return {
+        plain(host): {**_host(hostvars[host]), "differs": _differs(raw(host) or {}, fleet)}
+        for host in hostnames
+    }
+
+
+def _differs(variables: Mapping[str, Any], fleet: Mapping[str, Any]) -> list[str]:
+    """Give the variables of the model that a host has otherwise than the fleet, before templating."""
+    return [name for name in MODEL if name in fleet and variables.get(name) != fleet[name]]
 
 
 def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,6 +105,9 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "nodename": plain(facts.get("nodename")),
         "distribution": plain(facts.get("distribution")),
         "distribution_version": plain(facts.get("distribution_version")),
+        "gathered": bool(facts),
+        "broker_version": plain(variables.get("broker_version")),
+        "open_files": plain(variables.get("worker_open_files")),
         "installed": plain((variables.get("plan_installed") or {}).get("pools")),
     }
 
@@ -81,10 +118,78 @@ def undeclared(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> list[st
 
 
 def findings(
-    model: object, hosts: object, groups: object, allow_untested_os: bool = False
+    model: object,
+    hosts: object,
+    groups: object,
+    allow_untested_os: bool = False,
+    contacted: bool = False,
+    application: object = None,
+    variables: object = None,
 ) -> list[dict[str, str]]:
     """Give everything that is wrong with a model, an inventory and its hosts."""
-    return [asdict(finding) for finding in preflight.find(model, hosts, groups, allow_untested_os)]
+    found = preflight.find(
+        model,
+        hosts,
+        groups,
+        allow_untested_os,
+        contacted=contacted,
+        application=application,
+        variables=variables,
+    )
+    return [asdict(finding) | _written(finding, model) for finding in found]
+
+
+def _written(finding: Finding, model: object) -> dict[str, str]:
+    """Give the file and line in which the value of a finding stands, if Ansible knows it."""
+    if finding.where not in {*FILES.values(), INVENTORY}:
+        return {}
+    found, place = model, None
+    keys = finding.variable.removeprefix("fleet_").split(".")
+    while keys and isinstance(found, Mapping | list):
+        # A key may hold dots itself.
+        for length in range(1, len(keys) + 1):
+            key: Any = ".".join(keys[:length])
+            if isinstance(found, list):
+                key = int(key) if key.isdecimal() and int(key) < len(found) else None
+            if key is not None and (isinstance(found, list) or key in found):
+                break
+        else:
+            break
+        found, keys = found[key], keys[length:]
+        place = _place(found) or place
+    return {"where": place} if place else {}
+
+
+def _place(value: object) -> str | None:
+    """Give the file and line of a value."""
+    origin = Origin.get_tag(value) if Origin else None
+    if origin is None or not origin.path:
+        return None
+    path = Path(origin.path)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{shown}:{origin.line_num}" if origin.line_num else str(shown)
+
+
+def unread_variables(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Give the variables of hosts that look like the kit's own, and that it does not read."""
+    given = {plain(host): list(map(plain, hostvars[host])) for host in hostnames}
+    found: dict[str, dict[str, Any]] = variables.unread(given, KIT)
+    raw = getattr(hostvars, "raw_get", hostvars.get)
+    return {
+        name: {**about, "file": _place((raw(about["hosts"][0]) or {}).get(name))}
+        for name, about in found.items()
+    }
+
+
+def app_versions(app: Mapping[str, Any]) -> dict[str, Any]:
+    """Read from an application's lock file which Celery and kombu it has."""
+    about = plain(app)
+    source = about["source"]
+    if source["type"] != "directory":
+        return {"versions": {}, "lock": f"a source of type {source['type']} is read on the hosts only"}
+    lock = Path(source["path"]) / about["requirements"]
+    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    return {"versions": versions.read_lock(text), "lock": str(lock)}
 
 
 def findings_report(found: Iterable[Mapping[str, str]]) -> str:
@@ -113,5 +218,8 @@ class FilterModule:
             "host_overrides": host_overrides,
             "findings": findings,
             "report": findings_report,
+            "summary": lambda found: summary(Finding(**finding) for finding in plain(found)),
+            "unread_variables": unread_variables,
+            "app_versions": app_versions,
         }
         return {name: _told(function) for name, function in found.items()}

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from .installed import changes
-from .model import Findings, plain, read_model
+from .model import plain, read_model
 from .plan import plan_host, pool_fields
 
 SCHEMA: Final = 1
@@ -54,7 +54,7 @@ def fleet_plan(raw_model: object, hosts: object) -> dict[str, Any]:
     findings.refuse()
     entries = []
     for host, given in plain(hosts).items():
-        mine = Findings()
+        mine = findings.fresh()
         plan = plan_host(
             model,
             host,

@@ -8,13 +8,15 @@ and remedy. Units are seconds, MiB and cores unless a name says otherwise.
 from __future__ import annotations
 
 import copy
-import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final, TypeAlias, TypedDict, Unpack
+
+from .catalogue import CATALOGUE
+from .findings import Findings, line, nearest, show
 
 # Nested built-in types, as `plain` gives them; what is in them is checked where it is read.
 Plain: TypeAlias = Any
@@ -27,18 +29,11 @@ DEAD: Final = "_dead"
 # A delayed message carries 28 bits and their dots in front of its key; AMQP allows 255 bytes in all.
 ROUTING_KEY_BYTES: Final = 255 - 2 * 28
 LARGEST: Final = 10**9
+DEEPEST: Final = 30
+WEEK_S: Final = 7 * 24 * 3600
 
-_FILES: Final = {
-    "fleet_pool_defaults": "group_vars/all/pools.yml",
-    "fleet_pools": "group_vars/all/pools.yml",
-    "fleet_environment_pools": "the environment's group_vars",
-    "fleet_profiles": "group_vars/all/profiles.yml",
-    "fleet_reserve": "group_vars/all/profiles.yml",
-    "fleet_routing": "group_vars/all/routing.yml",
-    "fleet_broker": "group_vars/all/broker.yml",
-    "fleet_app": "group_vars/all/app.yml",
-    "fleet_model": "group_vars/all/wiring.yml",
-}
+# What fields and variables were called before, and what they are called now.
+RENAMED: Final[dict[str, str]] = {}
 
 # One exchange, one queue, one kind: the broker has them once, so a single host cannot differ.
 FLEET_WIDE: Final = (
@@ -52,125 +47,14 @@ FLEET_WIDE: Final = (
 )
 
 
-@dataclass(frozen=True, order=True)
-class Finding:
-    """One fault of a model or an inventory.
+class Unreadable:
+    """What stands for data that has no end: legal nowhere, so that it is found where it is looked at."""
 
-    Attributes:
-        id: Stable name, such as ``queue/two-owners``.
-        severity: ``error`` refuses the fleet, ``warning`` only says so.
-        variable: Dotted path of the variable at fault, such as ``fleet_pools.cpu.queues``.
-        value: What stands there, as text.
-        where: The file or host where it is written.
-        reason: What is wrong with it.
-        remedy: What to do about it.
-    """
+    def __init__(self, says: str) -> None:
+        self.says = says
 
-    id: str
-    severity: str
-    variable: str
-    value: str
-    where: str
-    reason: str
-    remedy: str
-
-
-class Findings:
-    """Collects findings in the order in which they are met, each once."""
-
-    def __init__(self) -> None:
-        self._found: dict[Finding, None] = {}
-
-    def add(
-        self,
-        id: str,
-        variable: str,
-        value: object,
-        reason: str,
-        remedy: str,
-        *,
-        where: str | None = None,
-        severity: str = "error",
-    ) -> None:
-        """Note one finding.
-
-        Args:
-            id: Stable name of the kind of fault.
-            variable: Dotted path of the variable at fault.
-            value: What stands there.
-            reason: What is wrong with it.
-            remedy: What to do about it.
-            where: The file or host; by default the file in which this variable is usually written.
-            severity: ``error`` or ``warning``.
-        """
-        place = where or _FILES.get(variable.split(".")[0], "the inventory")
-        self._found[Finding(id, severity, variable, show(value), place, reason, remedy)] = None
-
-    def extend(self, findings: Iterable[Finding]) -> None:
-        """Take over findings that were collected elsewhere."""
-        self._found.update(dict.fromkeys(findings))
-
-    def __iter__(self) -> Iterator[Finding]:
-        return iter(self._found)
-
-    @property
-    def errors(self) -> list[Finding]:
-        """Those that refuse the fleet."""
-        return [finding for finding in self._found if finding.severity == "error"]
-
-    def refuse(self) -> None:
-        """Raise everything at once if there is an error in it.
-
-        Raises:
-            ModelError: With all findings.
-        """
-        if self.errors:
-            raise ModelError(list(self._found))
-
-
-class ModelError(ValueError):
-    """A model from which nothing can be derived; its text is the full report."""
-
-    def __init__(self, findings: Sequence[Finding]) -> None:
-        self.findings = list(findings)
-        super().__init__(report(self.findings))
-
-
-def report(findings: Iterable[Finding]) -> str:
-    """Write findings as text for a person, errors first.
-
-    Args:
-        findings: What was found.
-
-    Returns:
-        A paragraph for each finding, or one line that nothing was found.
-    """
-    found = sorted(findings, key=lambda finding: finding.severity)
-    errors = sum(finding.severity == "error" for finding in found)
-    if not found:
-        return "No finding."
-    head = f"{errors} error(s), {len(found) - errors} warning(s):"
-    blocks = [
-        f"[{f.severity}] {f.id}\n"
-        f"  variable: {f.variable} = {f.value}\n"
-        f"  where:    {f.where}\n"
-        f"  reason:   {f.reason}\n"
-        f"  remedy:   {f.remedy}"
-        for f in found
-    ]
-    return "\n".join([head, *blocks])
-
-
-def show(value: object) -> str:
-    """Give a value as short text for a message."""
-    text = value if isinstance(value, str) and value else repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Give a hint such as ``; did you mean 'io'?``, or nothing if no known name is near."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    def __repr__(self) -> str:
+        return f"({self.says})"
 
 
 def plain(value: object) -> Plain:
@@ -184,10 +68,13 @@ def plain(value: object) -> Plain:
 
     Returns:
         The same in ``dict``, ``list``, ``str``, ``int``, ``float``, ``bool`` and ``None``; anything
-        else as it is, to be found wrong where it is looked at.
+        else as it is, to be found wrong where it is looked at. What occurs several times is converted
+        once, and what contains itself, or is nested deeper than anything the kit reads, is cut off.
     """
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
+    return _plain(value, {}, set(), 0)
+
+
+def _plain(value: object, done: dict[int, tuple[object, Plain]], above: set[int], depth: int) -> Plain:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool) or value is None:
@@ -196,9 +83,28 @@ def plain(value: object) -> Plain:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [plain(item) for item in value]
-    return value
+    if not isinstance(value, Mapping | Sequence) or isinstance(value, bytes | bytearray):
+        return value
+    here = id(value)
+    if here in done:
+        return done[here][1]
+    if here in above:
+        return Unreadable("contains itself")
+    if depth == DEEPEST:
+        return Unreadable(f"nested more than {DEEPEST} deep")
+    above.add(here)
+    found: Plain
+    if isinstance(value, Mapping):
+        found = {
+            key if isinstance(key, str) else show(key): _plain(item, done, above, depth + 1)
+            for key, item in ((_plain(key, done, above, depth + 1), item) for key, item in value.items())
+        }
+    else:
+        found = [_plain(item, done, above, depth + 1) for item in value]
+    above.remove(here)
+    # The value is kept, so that its identity is not given to another one meanwhile.
+    done[here] = (value, found)
+    return found
 
 
 def exact(value: float | int | Fraction) -> Fraction:
@@ -250,7 +156,9 @@ class _More(TypedDict, total=False):
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _whole(least: int, unit: str = "", most: int = LARGEST, **more: Unpack[_More]) -> Spec:
@@ -359,6 +267,7 @@ _POOL = {
     "max_tasks_per_child": _whole(1, "tasks", missing="limits/missing"),
     "time_limit": _whole(1, "seconds", missing="limits/missing"),
     "soft_time_limit": _whole(1, "seconds", missing="limits/missing"),
+    "eta_horizon": _whole(0, "seconds", required=False, nullable=True),
 }
 _RESERVE = {
     "cores": Spec("a share from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1),
@@ -482,6 +391,7 @@ class Pool:
     max_tasks_per_child: int
     time_limit: int
     soft_time_limit: int
+    eta_horizon: int | None = None
     origins: Origins = field(default_factory=dict, compare=False, repr=False)
 
     def variable(self, *path: str) -> str:
@@ -600,7 +510,10 @@ def _clean_fields(
     value: Plain, fields: Mapping[str, Spec], path: tuple[str, ...], say: _Say
 ) -> dict[str, Any]:
     for key in value:
-        if key not in fields:
+        if key in RENAMED:
+            new = RENAMED[key]
+            say("model/renamed-key", (*path, key), value[key], f"it is now called {new}", f"write {new}")
+        elif key not in fields:
             known = nearest(key, fields)
             remedy = "remove it, or use one of: " + ", ".join(fields)
             say("model/unknown-key", (*path, key), value[key], f"is no known field{known}", remedy)
@@ -631,9 +544,6 @@ class _Rule:
     id: str
     at: tuple[str, ...]
     broken: Callable[[Mapping[str, Any]], bool]
-    reason: str
-    remedy: str
-    severity: str = "error"
 
 
 # A rule is looked at only when every field that it reads is legal by itself (KeyError otherwise).
@@ -642,58 +552,38 @@ _POOL_RULES: Final = (
         "limits/soft-not-below-hard",
         ("soft_time_limit", "time_limit"),
         lambda p: p["soft_time_limit"] >= p["time_limit"],
-        "the soft limit must come before the hard one, or the task gets no chance to clean up",
-        "make it smaller than time_limit",
     ),
-    _Rule(
-        "limits/not-enforced",
-        ("execution",),
-        lambda p: p["execution"] != "prefork",
-        "threads enforce neither time limits nor max_tasks_per_child, gevent enforces only time_limit",
-        "use prefork, or give every call in these tasks its own timeout",
-        "warning",
-    ),
+    _Rule("limits/not-enforced", ("execution",), lambda p: p["execution"] != "prefork"),
+    _Rule("limits/as-good-as-none", ("time_limit",), lambda p: p["time_limit"] > WEEK_S),
     _Rule(
         "mistake/high-prefetch",
         ("prefetch_multiplier",),
         lambda p: p["kind"] in ("cpu", "memory") and p["prefetch_multiplier"] > 1,
-        "long tasks would wait behind a running one while other workers are idle",
-        "set it to 1 for pools of kind cpu and memory",
     ),
     _Rule(
         "autoscale/not-prefork",
         ("autoscale.enabled", "execution"),
         lambda p: p["autoscale"]["enabled"] and p["execution"] != "prefork",
-        "only prefork can change its number of processes; a worker with threads crashes on it",
-        "set execution to prefork, or autoscale.enabled to false",
     ),
     _Rule(
         "autoscale/no-range",
         ("autoscale.enabled", "autoscale.min", "autoscale.max"),
         lambda p: p["autoscale"]["enabled"] and None in (p["autoscale"]["min"], p["autoscale"]["max"]),
-        "a pool that scales needs both ends of its range",
-        "give autoscale.min and autoscale.max",
     ),
     _Rule(
         "autoscale/empty-range",
         ("autoscale.min", "autoscale.max"),
         lambda p: (p["autoscale"]["min"] or 1) > (p["autoscale"]["max"] or LARGEST),
-        "the lower end is above the upper one",
-        "make autoscale.min at most autoscale.max",
     ),
     _Rule(
         "autoscale/with-concurrency",
         ("concurrency", "autoscale.enabled"),
         lambda p: p["autoscale"]["enabled"] and p["concurrency"] is not None,
-        "Celery ignores a concurrency beside autoscale",
-        "set one of them: concurrency to null, or autoscale.enabled to false",
     ),
     _Rule(
         "sizing/empty-range",
         ("min_concurrency", "max_concurrency"),
         lambda p: p["min_concurrency"] > (p["max_concurrency"] or LARGEST),
-        "the least concurrency is above the greatest",
-        "make min_concurrency at most max_concurrency",
     ),
     _Rule(
         "sizing/outside-range",
@@ -702,23 +592,16 @@ _POOL_RULES: Final = (
             p["concurrency"] is not None
             and not p["min_concurrency"] <= p["concurrency"] <= (p["max_concurrency"] or LARGEST)
         ),
-        "it is outside of the pool's own min_concurrency and max_concurrency",
-        "change the figure or the range",
     ),
     _Rule(
         "sizing/unbounded",
         ("demand",),
         lambda p: not (p["demand"]["cores"] or p["demand"]["memory_mib"] or p["max_concurrency"]),
-        "a task that needs nothing fits any number of times",
-        "give demand.cores or demand.memory_mib, or a max_concurrency",
     ),
     _Rule(
         "queue/drops-oldest",
         ("overflow",),
         lambda p: "drop-head" in {p["overflow"], *(q.get("overflow") for q in p["queues"].values())},
-        "a full queue moves its oldest task to the dead letters, and its publisher hears nothing",
-        "use reject-publish, so that the publisher is told",
-        "warning",
     ),
 )
 
@@ -732,13 +615,17 @@ def _read_pool(
     faults = 0
 
     def say(
-        id: str, path: tuple[str, ...], value: object, reason: str, remedy: str, severity: str = "error"
+        id: str,
+        path: tuple[str, ...],
+        value: object,
+        reason: str | None = None,
+        remedy: str | None = None,
     ) -> None:
         nonlocal faults
-        faults += severity == "error"
+        faults += CATALOGUE[id].structural
         variable = _variable(origins, root, path)
         where = host if variable.startswith("fleet_host_pools") else None
-        findings.add(id, variable, value, reason, remedy, where=where, severity=severity)
+        findings.add(id, variable, value, reason, remedy, where=where)
 
     values = _clean_fields(merged, _POOL, (), say)
     order = [variable for variable, _ in layers]
@@ -750,7 +637,7 @@ def _read_pool(
         except KeyError:
             continue
         named = max(held, key=lambda at: order.index(_origin(origins, at.split(".")) or order[0]))
-        say(rule.id, tuple(named.split(".")), held[named], rule.reason, rule.remedy, rule.severity)
+        say(rule.id, tuple(named.split(".")), held[named])
     return None if faults else _build(name, values, origins)
 
 
@@ -792,10 +679,11 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     if not isinstance(data, dict):
         findings.add("model/bad-value", "fleet_model", data, "is not a mapping", "give a mapping")
         data = {}
-    for key in data.keys() - set(parts):
+    for key in data.keys() - {*parts, "accepted"}:
         reason = f"is no part of the model{nearest(key, parts)}"
         findings.add("model/unknown-key", f"fleet_model.{key}", data[key], reason, "remove it")
     part: dict[str, dict[str, Any]] = {}
+    findings.accept(_read_accepted(data.get("accepted"), findings))
     for name in parts:
         variable = f"fleet_{name}"
         value = data.get(name, {} if name == "environment_pools" else None)
@@ -811,6 +699,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     pools = {name: _read_pool(name, _fleet_layers(layers, name), findings) for name in layers["fleet_pools"]}
     claims = {name: merge(_fleet_layers(layers, name)) for name in layers["fleet_pools"]}
     _check_claims(claims, findings)
+    _check_one_concurrency(claims, findings)
 
     profiles = _read_profiles(part["profiles"], layers["fleet_pools"], findings)
     reserve = _clean_fields(part["reserve"], _RESERVE, (), _sayer(findings, "fleet_reserve"))
@@ -835,6 +724,28 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     for profile in profiles:
         effective_pools(model, f"profile {profile}", [profile], {}, findings)
     return model, findings
+
+
+def _read_accepted(raw: Plain, findings: Findings) -> dict[str, str]:
+    """Give the reasons of a site for what it accepts, without those that cannot be."""
+    variable = "fleet_accepted_findings"
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        findings.add("model/bad-value", variable, raw, "is not a mapping of findings to reasons")
+        return {}
+    accepted = {}
+    for key, reason in raw.items():
+        here, id = f"{variable}.{key}", key.partition("@")[0]
+        if id not in CATALOGUE:
+            findings.add("accept/unknown", here, key, f"there is no such finding{nearest(id, CATALOGUE)}")
+        elif CATALOGUE[id].structural:
+            findings.add("accept/impossible", here, key)
+        elif not isinstance(reason, str) or not reason.strip():
+            findings.add("accept/no-reason", here, reason)
+        else:
+            accepted[key] = line(reason.strip())
+    return accepted
 
 
 def effective_pools(
@@ -1073,6 +984,25 @@ def _check_claims(pools: Mapping[str, tuple[dict[str, Any], Origins]], findings:
     for at, claim in enumerate(claims):
         for other in claims[:at]:
             _check_keys(other, claim, findings)
+
+
+def _check_one_concurrency(pools: Mapping[str, tuple[dict[str, Any], Origins]], findings: Findings) -> None:
+    """Find one stated concurrency for pools that need different ones."""
+    stated = [
+        (name, fields.get("concurrency"), fields.get("kind"), origins)
+        for name, (fields, origins) in pools.items()
+    ]
+    figures = {show(figure) for _, figure, _, _ in stated}
+    kinds = {show(kind) for _, _, kind, _ in stated}
+    if len(stated) < 2 or len(figures) > 1 or len(kinds) < 2 or stated[0][1] is None:
+        return
+    name, figure, _, origins = stated[0]
+    findings.add(
+        "mistake/one-concurrency",
+        _variable(origins, f"fleet_pools.{name}", ("concurrency",)),
+        figure,
+        f"the pools {', '.join(pools)} of the kinds {', '.join(sorted(kinds))} all have this one figure",
+    )
 
 
 def _check_reserved(claim: _Claim, exchanges: set[str], findings: Findings) -> None:

@@ -8,9 +8,9 @@ from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from typing import Any, Final
 
+from .findings import Findings
 from .model import (
     LARGEST,
-    Findings,
     Model,
     Plain,
     Pool,
@@ -193,18 +193,46 @@ def size_host(
                 "or lower the demand to what a task really uses",
                 where=host,
             )
-        if found.over and not found.short:
-            variable = pool.variable(*(("autoscale", "max") if pool.autoscale.enabled else ("concurrency",)))
+        most = math.floor(hardware.usable_cores)
+        if pool.kind == "cpu" and found.concurrency > max(most, found.derived):
+            findings.add(
+                "mistake/more-tasks-than-cores",
+                _stated(pool),
+                found.concurrency,
+                f"pool {name} would run {found.concurrency} tasks at once on "
+                f"{_figure(hardware.usable_cores)} cores; {found.derived} fit",
+                f"set at most {found.derived}, or null to have it derived",
+                where=host,
+            )
+        elif found.over and not found.short:
             findings.add(
                 "sizing/over-budget",
-                variable,
+                _stated(pool),
                 found.concurrency,
                 f"only {found.derived} task(s) of pool {name} fit its budget of "
                 f"{_figure(found.budget['cores'])} cores and {_figure(found.budget['memory'])} MiB ({share})",
                 f"set at most {found.derived}, or null to have it derived",
                 where=host,
             )
+    stated = {name: found for name, found in sizes.items() if found.bound_by == "override"}
+    needed = {name: found.concurrency * pools[name].demand.memory_mib for name, found in sizes.items()}
+    total = sum(needed.values(), Fraction(0))
+    if stated and total > hardware.usable_memory_mib:
+        name = max(stated, key=lambda name: needed[name])
+        findings.add(
+            "sizing/over-host",
+            _stated(pools[name]),
+            stated[name].concurrency,
+            f"all tasks of its pools together need {_figure(total)} MiB, "
+            f"the host has {_figure(hardware.usable_memory_mib)} MiB",
+            where=host,
+        )
     return sizes
+
+
+def _stated(pool: Pool) -> str:
+    """Name the variable that states how many tasks of a pool run at once."""
+    return pool.variable(*(("autoscale", "max") if pool.autoscale.enabled else ("concurrency",)))
 
 
 def host_plan(

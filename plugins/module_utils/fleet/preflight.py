@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .model import Findings, Model, effective_pools, nearest, plain, read_model
-from .plan import read_hardware, size_host
+from . import variables as unread_variables
+from . import versions
+from .findings import Findings, nearest
+from .model import Model, Pool, effective_pools, plain, read_model
+from .plan import CONSUMER_MARGIN_S, consumer_timeout_s, read_hardware, size_host
+from .sizing import Size
+from .topology import has_delays
 
 BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
-
+CLIENTS: Final = "clients"
+BEAT: Final = "beat"
+DAY_S: Final = 24 * 3600
+# The default of worker_open_files.
+OPEN_FILES: Final = 65536
+# Files and sockets of a worker's main process; and what each task adds to it: to prefork's the pipes of a
+# child, to that of threads and gevent the connections of the task itself.
+FILES_MAIN: Final = 64
+FILES_CHILD: Final = 8
+FILES_TASK: Final = 16
 
 # Distributions by whether the kit's own tests run on them; a version stands for its point releases too.
 SYSTEMS: Final = {
@@ -21,16 +35,30 @@ SYSTEMS: Final = {
 }
 
 
-def find(raw_model: object, hosts: object, groups: object, allow_untested_os: bool = False) -> Findings:
+def find(
+    raw_model: object,
+    hosts: object,
+    groups: object,
+    allow_untested_os: bool = False,
+    *,
+    contacted: bool = False,
+    application: object = None,
+    variables: object = None,
+) -> Findings:
     """Look at a model and an inventory together.
 
     Args:
         raw_model: The mapping ``fleet_model``.
         hosts: For each host its ``groups``, its ``host_pools``, its ``hardware`` (none if its facts are not
-            known, which skips sizing) and, if known, its ``nodename``, ``distribution`` and
-            ``distribution_version``.
+            known, which skips sizing) and, if known, its ``nodename``, ``distribution``,
+            ``distribution_version``, ``broker_version``, ``open_files``, whether its facts were ``gathered``
+            and the variables of the model that it ``differs`` in.
         groups: The inventory's groups with their hosts.
         allow_untested_os: Whether to go on with a distribution that the kit does not know.
+        contacted: Whether every host of the inventory was asked for its facts.
+        application: The ``versions`` of its libraries and the ``lock`` in which they stand; none if
+            nobody has looked.
+        variables: What ``variables.unread`` gave; none if nobody has looked.
 
     Returns:
         Everything that was found.
@@ -42,33 +70,37 @@ def find(raw_model: object, hosts: object, groups: object, allow_untested_os: bo
     _check_groups(model, members, findings)
     for host, given in every.items():
         _check_system(host, given, allow_untested_os, findings)
+        _check_origin(host, given, findings)
+    if contacted:
+        _check_reached(members, every, findings)
+    _check_versions(model, application, members, every, findings)
+    unread_variables.check(_mapping(plain(variables)), len(every), findings)
+    for pool in model.pools.values():
+        _check_waits(model, pool, None, findings)
     running: set[str] = set()
     for host, given in facts.items():
         pools = effective_pools(model, host, _hosts(given.get("groups")), given.get("host_pools"), findings)
         running |= pools.keys()
         hardware = read_hardware(given.get("hardware"), host, findings)
-        if hardware:
-            size_host(model, host, pools, hardware, findings)
+        sizes = size_host(model, host, pools, hardware, findings) if hardware else {}
+        for name, pool in pools.items():
+            _check_waits(model, pool, host, findings)
+            if name in sizes:
+                _check_files(pool, sizes[name], given.get("open_files"), host, findings)
         if not pools:
-            findings.add(
-                "inventory/idle-worker",
-                f"groups.{WORKERS}",
-                host,
-                "it runs no pool",
-                "put it in the group of a profile, name a pool in its fleet_host_pools, or take it out",
-                where=host,
-                severity="warning",
-            )
+            findings.add("inventory/idle-worker", f"groups.{WORKERS}", host, where=host)
     _check_nodes(facts, findings)
-    for name in model.pools.keys() - running if facts else ():
-        findings.add(
-            "pool/no-host",
-            f"fleet_pools.{name}",
-            name,
-            "no host runs this pool, so its queues fill until they refuse",
-            "put a host in the group of a profile that has this pool, or remove the pool",
-            severity="warning",
-        )
+    for name, pool in model.pools.items():
+        if facts and name not in running:
+            findings.add(
+                "queue/no-consumer",
+                pool.variable("queues"),
+                ", ".join(pool.queues),
+                f"no host runs pool {name}, so tasks wait in its queues until these refuse more",
+            )
+    if contacted:
+        for key in findings.unused:
+            findings.add("accept/unused", f"fleet_accepted_findings.{key}", key)
     return findings
 
 
@@ -99,14 +131,13 @@ def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findi
                 "it holds no host",
                 f"add to it {holds}",
             )
+    if len(groups.get(BEAT, [])) > 1:
+        findings.add("inventory/two-beats", f"groups.{BEAT}", ", ".join(groups[BEAT]))
     if len(groups.get(BROKERS, [])) % 2 == 0 and groups.get(BROKERS):
         findings.add(
             "inventory/even-brokers",
             f"groups.{BROKERS}",
             ", ".join(groups[BROKERS]),
-            "an even number of brokers bears no more failures than one fewer",
-            "use 1, 3 or 5",
-            severity="warning",
         )
     for profile in model.profiles:
         if profile not in groups:
@@ -162,10 +193,7 @@ def _check_system(host: str, given: Mapping[str, Any], allowed: bool, findings: 
             "os/untested",
             "ansible_facts.distribution",
             f"{name} {version}",
-            "the same steps should work there, but no test of the kit runs on it",
-            "try the fleet on one such host first",
             where=host,
-            severity="warning",
         )
     elif not tested:
         findings.add(
@@ -176,4 +204,94 @@ def _check_system(host: str, given: Mapping[str, Any], allowed: bool, findings: 
             "use one of these, or set preflight_allow_untested_os: true to go on at your own risk",
             where=host,
             severity="warning" if allowed else "error",
+        )
+
+
+def _check_origin(host: str, given: Mapping[str, Any], findings: Findings) -> None:
+    for name in _hosts(given.get("differs")):
+        findings.add(
+            "inventory/another-model",
+            name,
+            "(of this host)",
+            f"{host} reads another {name} than the fleet does",
+            where=host,
+        )
+
+
+def _check_reached(
+    groups: Mapping[str, list[str]], hosts: Mapping[str, Mapping[str, Any]], findings: Findings
+) -> None:
+    for name in (BROKERS, WORKERS, CLIENTS):
+        for host in groups.get(name, []):
+            given = hosts.get(host, {})
+            declared = _mapping(given.get("hardware")).get("declared") is not None
+            if not given.get("gathered") and not declared:
+                findings.add(
+                    "inventory/unreachable",
+                    f"groups.{name}",
+                    host,
+                    f"{host} gave no facts, so it would be left out silently and keep what it runs now",
+                    where=host,
+                )
+
+
+def _check_versions(
+    model: Model,
+    application: object,
+    groups: Mapping[str, list[str]],
+    hosts: Mapping[str, Mapping[str, Any]],
+    findings: Findings,
+) -> None:
+    brokers: dict[str, str | None] = {}
+    for host in groups.get(BROKERS, []):
+        given = hosts.get(host, {})
+        stated, system = given.get("broker_version"), given.get("distribution")
+        if stated is not None:
+            brokers[host] = str(stated)
+        elif system is not None:
+            brokers[host] = versions.packaged(system, given.get("distribution_version"))
+    about = _mapping(plain(application))
+    libraries = {str(name): str(version) for name, version in _mapping(about.get("versions")).items()}
+    versions.check(model, libraries if about else None, str(about.get("lock")), brokers, findings)
+
+
+def _check_waits(model: Model, pool: Pool, host: str | None, findings: Findings) -> None:
+    """Find tasks that wait longer in a worker than the broker, or anyone, should wait for them."""
+
+    def add(id: str, field: str, value: object, reason: str) -> None:
+        variable = pool.variable(field)
+        where = host if variable.startswith("fleet_host_pools") else None
+        findings.add(id, variable, value, reason, where=where)
+
+    timeout = consumer_timeout_s(pool)
+    window = timeout - CONSUMER_MARGIN_S
+    if window > max(DAY_S, pool.time_limit):
+        text = f"the last task of a full prefetch window of pool {pool.name} may wait {window} seconds"
+        add("limits/long-window", "prefetch_multiplier", pool.prefetch_multiplier, text)
+    direct = pool.exchange_type != "topic"
+    if not direct and has_delays(model.pools.values()):
+        return
+    if pool.eta_horizon is None:
+        field, value = ("exchange_type", pool.exchange_type) if direct else ("queue_type", pool.queue_type)
+        text = (
+            f"delayed tasks of pool {pool.name} wait in its workers, which a delay of {timeout} seconds ends"
+        )
+        add("delays/held-by-worker", field, value, text)
+    elif pool.eta_horizon > window:
+        text = f"the broker waits {timeout} seconds for a task of pool {pool.name}, its delays may be longer"
+        add("delays/beyond-timeout", "eta_horizon", pool.eta_horizon, text)
+
+
+def _check_files(pool: Pool, sized: Size, limit: object, host: str, findings: Findings) -> None:
+    each = FILES_CHILD if pool.execution == "prefork" else FILES_TASK
+    needed = FILES_MAIN + sized.concurrency * each
+    known = limit if isinstance(limit, int) and not isinstance(limit, bool) else OPEN_FILES
+    if needed > known:
+        findings.add(
+            "sizing/open-files",
+            "worker_open_files",
+            known,
+            f"the worker of pool {pool.name} needs {needed} open files for {sized.concurrency} tasks at once "
+            f"({FILES_MAIN}, and {each} for each task)",
+            where=host,
         )

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from .model import DEAD, DELAYED, VERIFY, Findings, Model, Pool, Queue, effective_pools, plain, read_model
+from .findings import Findings
+from .model import DEAD, DELAYED, VERIFY, Model, Pool, Queue, effective_pools, plain, read_model
 from .plan import consumer_timeout_s
 
 DELIVERY: Final = f"{DELAYED}delivery"

@@ -4,9 +4,9 @@ import copy
 import json
 
 import pytest
+from fleet.findings import Findings, ModelError
 from fleet.fleet_plan import fleet_plan, fleet_text, host_ranges
 from fleet.installed import changes, plan_figures, read_units
-from fleet.model import Findings, ModelError
 from fleet.plan import read_hardware
 from templates.test_worker import render
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 from fleet.contract import fleet_file
-from fleet.model import ModelError, effective_pools, merge, plain, read_model, report
+from fleet.findings import ModelError, report
+from fleet.model import effective_pools, merge, plain, read_model
 from fleet.plan import host_plan
 from fleet.preflight import find
 from fleet.topology import topology

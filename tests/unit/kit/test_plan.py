@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fleet.model import ModelError
+from fleet.findings import ModelError
 from fleet.plan import host_plan, plan_table
 
 HARDWARE = {"cores": 8, "memory_mib": 64300}

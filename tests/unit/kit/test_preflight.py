@@ -49,7 +49,10 @@ def test_two_hosts_of_one_name(model, hosts, groups):
 
 def test_a_worker_without_a_pool_and_a_pool_without_a_worker(model, hosts, groups):
     hosts["memory1"]["groups"] = ["workers"]
-    assert {finding.id for finding in find(model, hosts, groups)} == {"inventory/idle-worker", "pool/no-host"}
+    assert {finding.id for finding in find(model, hosts, groups)} == {
+        "inventory/idle-worker",
+        "queue/no-consumer",
+    }
 
 
 def test_too_little_memory_for_one_task(model, hosts, groups):
@@ -68,7 +71,7 @@ def test_too_few_cores(model, hosts, groups):
 def test_one_concurrency_for_all(model, hosts, groups):
     model["pool_defaults"]["concurrency"] = 50
     found = {(f.id, f.variable, f.where) for f in find(model, hosts, groups).errors}
-    assert ("sizing/over-budget", "fleet_pool_defaults.concurrency", "cpu1") in found
+    assert ("mistake/more-tasks-than-cores", "fleet_pool_defaults.concurrency", "cpu1") in found
     assert ("sizing/over-budget", "fleet_pool_defaults.concurrency", "memory1") in found
 
 
@@ -108,4 +111,7 @@ def test_a_broker_is_looked_at_for_its_system_only(model, hosts, groups):
         "distribution": "Rocky",
         "distribution_version": "9",
     }
-    assert ids(find(model, hosts, groups)) == {("os/unsupported", "error", "broker1")}
+    assert ids(find(model, hosts, groups)) == {
+        ("os/unsupported", "error", "broker1"),
+        ("versions/unknown", "warning", "broker1"),
+    }

@@ -113,7 +113,7 @@ def test_more_hardware_never_means_fewer_tasks(pools, hardware, cores, memory):
 
 
 def test_all_pools_on_a_small_machine_are_refused_by_name(model):
-    from fleet.model import ModelError
+    from fleet.findings import ModelError
 
     model["profiles"] = {"single": {"pools": {"cpu": {}, "io": {}, "memory": {}, "general": {}}}}
     with pytest.raises(ModelError) as refusal:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from fleet.model import ModelError
+from fleet.findings import ModelError
 from fleet.plan import KERNEL_SHARE, host_plan
 from fleet.sizing import Hardware, size
 from hypothesis import given

@@ -1,0 +1,465 @@
+"""Every finding that the kit knows: what it is called, why it hurts, and what to do about it.
+
+One table serves the code, which adds the variable, the value and the place at run time, and the page
+of the docs that explains each finding. Nothing reports a finding that is not in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+ERROR: Final = "error"
+WARNING: Final = "warning"
+ACCEPTED: Final = "accepted"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of finding.
+
+    Attributes:
+        severity: ``error`` refuses the fleet, ``warning`` only says so.
+        title: What it is, in a few words.
+        why: Why it hurts, in one line.
+        remedy: What to do about it, in general.
+        source: Where the knowledge comes from.
+        structural: Whether nothing can be derived in spite of it, so that no site can accept it.
+    """
+
+    severity: str
+    title: str
+    why: str
+    remedy: str
+    source: str
+    structural: bool = False
+
+
+_KIT: Final = "the kit's own design"
+_GUIDE: Final = "the guide to worker pools that the kit implements"
+_CELERY: Final = "measured with Celery 5.7 on RabbitMQ 4.0"
+_RABBIT: Final = "RabbitMQ's documentation and release notes"
+_SYSTEM: Final = "systemd and Linux"
+
+
+def _fault(title: str, why: str, remedy: str, source: str = _KIT) -> Kind:
+    return Kind(ERROR, title, why, remedy, source, structural=True)
+
+
+def _error(title: str, why: str, remedy: str, source: str = _KIT) -> Kind:
+    return Kind(ERROR, title, why, remedy, source)
+
+
+def _warning(title: str, why: str, remedy: str, source: str = _KIT) -> Kind:
+    return Kind(WARNING, title, why, remedy, source)
+
+
+CATALOGUE: Final[dict[str, Kind]] = {
+    # The mistakes that the guide names
+    "mistake/one-concurrency": _error(
+        "One concurrency for pools of different kinds",
+        "a figure that suits tasks that wait for a network starves tasks that need a core or gigabytes",
+        "remove concurrency, so that each pool is sized for its host, or state it pool by pool",
+        _GUIDE,
+    ),
+    "mistake/more-tasks-than-cores": _error(
+        "A cpu pool with more tasks than the host has cores",
+        "the tasks take turns on the cores: each gets slower, none is done sooner, and limits are hit",
+        "leave concurrency to be derived, or set it to at most the cores of the host",
+        _GUIDE,
+    ),
+    "mistake/high-prefetch": _error(
+        "A high prefetch for cpu or memory tasks",
+        "long tasks would wait behind a running one while other workers are idle",
+        "set prefetch_multiplier to 1 for pools of kind cpu and memory",
+        _GUIDE,
+    ),
+    "mistake/mixed-kinds": _error(
+        "One worker for tasks of different kinds",
+        "slow tasks block quick ones, and no concurrency or limit suits both",
+        "keep each queue, and each hint, to one kind of task",
+        _GUIDE,
+    ),
+    "limits/missing": _fault(
+        "No time limit, or no max_tasks_per_child",
+        "one hung task holds its process forever, and one that leaks memory never gives it back",
+        "give time_limit, soft_time_limit and max_tasks_per_child",
+        _GUIDE,
+    ),
+    # Limits
+    "limits/soft-not-below-hard": _error(
+        "A soft limit that does not come before the hard one",
+        "the soft limit must come before the hard one, or the task gets no chance to clean up",
+        "make soft_time_limit smaller than time_limit",
+        _CELERY,
+    ),
+    "limits/not-enforced": _warning(
+        "Limits that the execution pool does not enforce",
+        "threads enforce neither time limits nor max_tasks_per_child, gevent enforces only time_limit",
+        "use prefork, or give every call in these tasks its own timeout",
+        _CELERY,
+    ),
+    "limits/as-good-as-none": _warning(
+        "A time limit of more than a week",
+        "a hung task holds its process that long, and so may a deploy's old release",
+        "lower time_limit to what the longest task really takes, or split the task",
+    ),
+    "limits/long-window": _warning(
+        "A prefetch window that takes more than a day to drain",
+        "the last task of a full window may wait that long behind the others, and the broker with it",
+        "lower prefetch_multiplier or time_limit, or bring the ends of the autoscale range together",
+        _CELERY,
+    ),
+    # Delays
+    "delays/held-by-worker": _warning(
+        "Delayed tasks wait in the workers",
+        "without native delays each ETA, countdown or retry holds a prefetch slot; one longer than the "
+        "consumer timeout ends its worker",
+        "use exchange_type topic and queue_type quorum, or say in eta_horizon how long the delays are",
+        _CELERY,
+    ),
+    "delays/beyond-timeout": _error(
+        "Delays longer than the broker waits",
+        "the broker takes a task back that is not acknowledged in time, and ends the worker that holds it",
+        "use exchange_type topic and queue_type quorum, whose delays are the broker's own, or shorter delays",
+        _CELERY,
+    ),
+    # Autoscale
+    "autoscale/not-prefork": _fault(
+        "Autoscale with an execution pool that cannot",
+        "only prefork can change its number of processes; a worker with threads crashes on it",
+        "set execution to prefork, or autoscale.enabled to false",
+        _CELERY,
+    ),
+    "autoscale/no-range": _fault(
+        "Autoscale without both ends of its range",
+        "a pool that scales needs both ends of its range",
+        "give autoscale.min and autoscale.max",
+    ),
+    "autoscale/empty-range": _fault(
+        "Autoscale with an empty range",
+        "the lower end is above the upper one",
+        "make autoscale.min at most autoscale.max",
+    ),
+    "autoscale/with-concurrency": _fault(
+        "Autoscale beside a concurrency",
+        "Celery ignores a concurrency beside autoscale",
+        "set one of them: concurrency to null, or autoscale.enabled to false",
+        _CELERY,
+    ),
+    # Sizing
+    "sizing/empty-range": _fault(
+        "An empty range of concurrency",
+        "the least concurrency is above the greatest",
+        "make min_concurrency at most max_concurrency",
+    ),
+    "sizing/outside-range": _fault(
+        "A concurrency outside of the pool's own range",
+        "it is outside of the pool's own min_concurrency and max_concurrency",
+        "change the figure or the range",
+    ),
+    "sizing/unbounded": _fault(
+        "A pool that nothing bounds",
+        "a task that needs nothing fits any number of times",
+        "give demand.cores or demand.memory_mib, or a max_concurrency",
+    ),
+    "sizing/too-little-memory": _fault(
+        "A host with too little memory for a pool",
+        "not even the least number of tasks fits, so they would be killed for memory",
+        "run the pool on a larger host, give it more weight, or lower the demand to what a task really uses",
+    ),
+    "sizing/too-few-cores": _fault(
+        "A host with too few cores for a pool",
+        "not even the least number of tasks fits, so they would run into their limits",
+        "run the pool on a larger host, give it more weight, or lower the demand to what a task really uses",
+    ),
+    "sizing/over-budget": _error(
+        "A stated concurrency or autoscale top beyond the pool's budget",
+        "the tasks need more than the pool's share of the host: memory runs out, or everything slows down",
+        "lower the figure, or leave it to be derived",
+    ),
+    "sizing/over-host": _error(
+        "The pools of a host need more than it has",
+        "all running tasks together exceed the whole host, reserve included: the kernel kills for memory",
+        "lower the stated figures, or take a pool off the host",
+    ),
+    "sizing/open-files": _error(
+        "A worker that needs more open files than it may have",
+        "at the limit it can open no connection and start no process, and stops taking tasks",
+        "raise worker_open_files, or lower the pool's concurrency",
+        "descriptors counted in /proc of a worker with 4 and with 20 processes; " + _SYSTEM,
+    ),
+    "hardware/unreadable": _fault(
+        "A host whose size is not known",
+        "nothing can be sized for a host without cores and memory",
+        "gather facts from the host (setup) and look at processor_vcpus and memtotal_mb",
+    ),
+    "hardware/bad-declaration": _fault(
+        "A declaration of hardware that cannot be read",
+        "a host that does not exist yet can be planned only by what is declared",
+        "write for example {cores: 16, memory_gib: 32}",
+    ),
+    "hardware/differs-from-declaration": _warning(
+        "A host that is not what the inventory declares",
+        "what was planned before the host existed is not what will run",
+        "correct the declaration or remove it, or give the host what was ordered",
+    ),
+    # The model's form
+    "model/unknown-key": _fault(
+        "An unknown or misspelt field",
+        "nothing reads it, so what it was meant to set silently stays as it was",
+        "correct the name, or remove the field",
+    ),
+    "model/renamed-key": _fault(
+        "A field under its former name",
+        "nothing reads it any more, so what it was meant to set silently stays as it was",
+        "use the new name",
+    ),
+    "model/missing-key": _fault("A missing field", "nothing can be derived without it", "give the field"),
+    "model/bad-value": _fault(
+        "A value of a wrong type or out of range",
+        "what is derived from it would be refused later, or worse, be accepted",
+        "give a legal value",
+    ),
+    "model/fleet-wide-field": _fault(
+        "A host or profile that changes what the whole fleet shares",
+        "the broker has it once for the whole fleet, so no profile or host can differ",
+        "set it in fleet_pools or fleet_environment_pools",
+    ),
+    "name/invalid": _fault(
+        "A name that the broker or the hosts would not take",
+        "names become exchanges, queues, directories and units",
+        "use letters, digits, '_', '.', ':' and '-'",
+    ),
+    "name/reserved": _fault(
+        "A name that the kit uses itself",
+        "the kit has a queue or an exchange of this name itself",
+        "choose another name",
+    ),
+    "pool/bad-name": _fault(
+        "A pool name that systemd would misread",
+        "a pool's name becomes a slice and a unit",
+        "use lower-case letters, digits and '_'",
+        _SYSTEM,
+    ),
+    "pool/no-queues": _fault(
+        "A pool without queues", "its workers would have nothing to consume", "give it a queue"
+    ),
+    "pool/none": _fault("A fleet without pools", "there is nothing to run", "define at least one pool"),
+    "profile/unknown-pool": _fault(
+        "A profile with a pool that does not exist",
+        "the pool that was meant stays off these hosts",
+        "name a pool of fleet_pools",
+    ),
+    "environment/unknown-pool": _fault(
+        "An environment that changes a pool that does not exist",
+        "the pool that was meant keeps its old figures",
+        "name a pool of fleet_pools",
+    ),
+    "host/unknown-pool": _fault(
+        "A host that changes a pool that does not exist",
+        "the pool that was meant keeps its old figures on this host",
+        "name a pool of fleet_pools",
+    ),
+    # Queues and exchanges
+    "queue/two-owners": _fault(
+        "A queue of two pools",
+        "either pool could take a task of the other",
+        "give each pool queues of its own",
+        _GUIDE,
+    ),
+    "queue/no-consumer": _error(
+        "Queues that no host consumes",
+        "tasks wait in them until they are full and refuse their publishers",
+        "put a host in the group of a profile that has the pool, or remove the pool and its routes",
+    ),
+    "queue/no-routing-key": _fault(
+        "A queue without a routing key", "no task would ever reach it", "give the queue a routing_key"
+    ),
+    "queue/bad-routing-key": _fault(
+        "A routing key that does not work",
+        "wildcards and over-long keys match what nobody meant, or do not fit beside a delay",
+        "use words of letters, digits, '_' and '-' with dots between them",
+        _RABBIT,
+    ),
+    "queue/drops-oldest": _warning(
+        "A queue that drops its oldest tasks",
+        "a full queue moves its oldest task to the dead letters, and its publisher hears nothing",
+        "use reject-publish, so that the publisher is told",
+        _CELERY,
+    ),
+    "exchange/two-types": _fault(
+        "An exchange of two types",
+        "the broker has one exchange of a name, so one of the pools could not be declared",
+        "give both pools the same exchange_type, or exchanges of their own",
+        _RABBIT,
+    ),
+    "exchange/binding-clash": _fault(
+        "Two queues with one routing key",
+        "the exchange would copy each task to both queues, and it would run twice",
+        "give each queue of an exchange its own routing key",
+        _RABBIT,
+    ),
+    "exchange/delay-clash": _fault(
+        "A routing key that ends another",
+        "delayed tasks are bound by the end of their key, would reach both queues, and run twice",
+        "give the queues keys of which none ends another",
+        "kombu's native delayed delivery",
+    ),
+    # Routing
+    "routing/unknown-queue": _fault(
+        "A route to a queue that does not exist",
+        "every such task would be refused where it is published",
+        "name a queue of a pool",
+    ),
+    "routing/no-queue": _fault(
+        "A rule without a queue", "a task that it matches would go nowhere", "give the rule a queue"
+    ),
+    "routing/no-condition": _fault(
+        "A rule that never matches",
+        "a rule without words or task never matches",
+        "give it words, or a task pattern",
+    ),
+    "broker/no-address": _fault(
+        "A broker without an address",
+        "workers and clients would not know where to connect",
+        "give each broker an ansible_host or a broker_address",
+    ),
+    # Versions
+    "versions/unknown": _warning(
+        "Versions that cannot be read",
+        "whether Celery, kombu and the broker fit each other shows only when a worker starts",
+        "pin celery and kombu in the lock file of a directory source; use a distribution that the kit knows, "
+        "or set broker_version",
+    ),
+    "versions/untested": _warning(
+        "Versions that the kit was not tested with",
+        "settings change their meaning between versions of Celery and RabbitMQ",
+        "try the fleet with these versions in the lab first",
+    ),
+    "versions/celery-too-old": _error(
+        "A Celery or kombu that does not know quorum queues",
+        "it sets a prefetch for the whole channel, which quorum queues refuse, and has no native delays",
+        "use Celery 5.5 and kombu 5.5 or newer, or queue_type classic",
+        "the release notes of Celery and kombu 5.5",
+    ),
+    "versions/rabbitmq-too-old": _error(
+        "A RabbitMQ that lacks what quorum queues need here",
+        "before 3.10 they have neither the message TTL that delays are made of nor safe dead-lettering",
+        "use RabbitMQ 3.10 or newer (Debian 12 or newer), or queue_type classic",
+        _RABBIT,
+    ),
+    "versions/transient-queues": _error(
+        "Control queues that RabbitMQ 4.3 refuses",
+        "Celery before 5.7 declares its control and event queues neither durable nor exclusive, and RabbitMQ "
+        "refuses such queues from 4.3 on: workers reconnect forever",
+        "use Celery 5.7 and kombu 5.7 or newer with RabbitMQ 4.3",
+        _RABBIT,
+    ),
+    "versions/no-consumer-timeout": _warning(
+        "Classic queues on RabbitMQ 4.3 or newer",
+        "the broker no longer takes back tasks from a consumer of a classic queue that hangs",
+        "use queue_type quorum where a hung worker must not keep its tasks",
+        _RABBIT,
+    ),
+    "versions/mixed-brokers": _error(
+        "Brokers of different versions",
+        "a cluster of mixed versions is meant for the hours of an upgrade, and refuses new features",
+        "use the same distribution, or the same broker_version, on all brokers",
+        _RABBIT,
+    ),
+    # The inventory
+    "inventory/missing-group": _fault(
+        "A missing group",
+        "no play finds the hosts that should be in it",
+        "add the group to the inventory",
+    ),
+    "inventory/empty-group": _fault(
+        "An empty group", "no play finds a host in it", "add a host to the group"
+    ),
+    "inventory/even-brokers": _warning(
+        "An even number of brokers",
+        "an even number of brokers bears no more failures than one fewer",
+        "use 1, 3 or 5",
+        _RABBIT,
+    ),
+    "inventory/two-beats": _error(
+        "More than one beat",
+        "each would send every periodic task, so that all of them run several times",
+        "leave one host in the group beat",
+        "Celery's documentation",
+    ),
+    "inventory/idle-worker": _warning(
+        "A worker host that runs no pool",
+        "it costs money and does nothing",
+        "put it in the group of a profile, name a pool in its fleet_host_pools, or take it out",
+    ),
+    "inventory/outside-workers": _error(
+        "A host with a profile outside of the workers",
+        "no play reaches it, so its pools never start",
+        "make the profile's group a child of the group workers",
+    ),
+    "inventory/duplicate-node": _fault(
+        "Two hosts of one name",
+        "their workers could not be told apart, and Celery's control commands reach both",
+        "give each host its own name (hostnamectl set-hostname)",
+        _CELERY,
+    ),
+    "inventory/unreachable": _error(
+        "A host from which no facts came",
+        "it would be left out silently, and keep its old release, limits and queues",
+        "repair the connection, run with --limit to leave it out for now, or take it out of the inventory",
+    ),
+    "inventory/misspelt-variable": _error(
+        "A misspelt variable",
+        "nothing reads it, so what it was meant to set silently stays as it was",
+        "correct the name, or choose another prefix for a variable of your own",
+    ),
+    "inventory/unknown-variable": _warning(
+        "A variable that nothing reads",
+        "nothing reads it, so what it was meant to set silently stays as it was",
+        "remove it, or choose another prefix for a variable of your own",
+    ),
+    "inventory/renamed-variable": _error(
+        "A variable under its former name",
+        "nothing reads it any more, so what it was meant to set silently stays as it was",
+        "use the new name",
+    ),
+    "inventory/another-model": _warning(
+        "A host with a model of its own",
+        "the broker, the routes and this report follow the fleet's model, so the host may drain other queues",
+        "set it for the whole environment; a host differs by fleet_host_pools, a profile by fleet_profiles",
+    ),
+    # Operating systems
+    "os/untested": _warning(
+        "A distribution that the kit's tests do not run on",
+        "the same steps should work there, but no test of the kit runs on it",
+        "try the fleet on one such host first",
+    ),
+    "os/unsupported": _error(
+        "A distribution that the kit does not know",
+        "package names, versions and paths may differ",
+        "use a distribution that the kit knows, or set preflight_allow_untested_os: true",
+    ),
+    # Acceptance
+    "accept/no-reason": _fault(
+        "An acceptance without a reason",
+        "nobody will know later why this was right",
+        "write why the finding is acceptable here",
+    ),
+    "accept/unknown": _fault(
+        "An acceptance of a finding that does not exist",
+        "a finding that was meant by it still refuses the fleet",
+        "use an identifier of docs/findings.md, alone or with @host or @variable behind it",
+    ),
+    "accept/impossible": _fault(
+        "An acceptance of a finding that no one can accept",
+        "nothing can be derived from what is contradictory or missing",
+        "repair what the finding says",
+    ),
+    "accept/unused": _warning(
+        "An acceptance of a finding that did not occur",
+        "it would hide the finding if it came back for another reason",
+        "remove it",
+    ),
+}

@@ -1,0 +1,254 @@
+"""Findings: collected all at once, accepted where a site says why, and written for a person."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .catalogue import ACCEPTED, CATALOGUE, ERROR, WARNING
+
+FILES: Final = {
+    "fleet_pool_defaults": "group_vars/all/pools.yml",
+    "fleet_pools": "group_vars/all/pools.yml",
+    "fleet_environment_pools": "the environment's group_vars",
+    "fleet_accepted_findings": "the environment's group_vars",
+    "fleet_profiles": "group_vars/all/profiles.yml",
+    "fleet_reserve": "group_vars/all/profiles.yml",
+    "fleet_routing": "group_vars/all/routing.yml",
+    "fleet_broker": "group_vars/all/broker.yml",
+    "fleet_app": "group_vars/all/app.yml",
+    "fleet_model": "group_vars/all/wiring.yml",
+}
+INVENTORY: Final = "the inventory"
+LONGEST: Final = 120
+PLACES: Final = 5
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One fault of a model or an inventory.
+
+    Attributes:
+        id: Stable name, such as ``queue/two-owners``; see the catalogue.
+        severity: ``error`` refuses the fleet, ``warning`` only says so, ``accepted`` was either.
+        variable: Dotted path of the variable at fault, such as ``fleet_pools.cpu.queues``.
+        value: What stands there, as text.
+        where: The file or host where it is written.
+        reason: What is wrong with it.
+        remedy: What to do about it.
+        accepted: Why the site accepts it; empty if it does not.
+    """
+
+    id: str
+    severity: str
+    variable: str
+    value: str
+    where: str
+    reason: str
+    remedy: str
+    accepted: str = ""
+
+
+class Findings:
+    """Collects findings in the order in which they are met, each once.
+
+    Args:
+        accepted: Reasons by what a site accepts: an identifier, or one with ``@`` and a host or a
+            variable behind it.
+    """
+
+    def __init__(self, accepted: Mapping[str, str] | None = None) -> None:
+        self._found: dict[Finding, None] = {}
+        self._accepted = dict(accepted or {})
+        self._used: set[str] = set()
+
+    def accept(self, accepted: Mapping[str, str]) -> None:
+        """Accept what is found from now on.
+
+        Args:
+            accepted: Reasons by what is accepted.
+        """
+        self._accepted.update(accepted)
+
+    def fresh(self) -> Findings:
+        """Give an empty collection in which the same is accepted."""
+        return Findings(self._accepted)
+
+    def extend(self, other: Findings) -> None:
+        """Take over what another collection holds.
+
+        Args:
+            other: A collection.
+        """
+        self._found.update(other._found)
+        self._used |= other._used
+
+    def add(
+        self,
+        id: str,
+        variable: str,
+        value: object,
+        reason: str | None = None,
+        remedy: str | None = None,
+        *,
+        where: str | None = None,
+        severity: str | None = None,
+    ) -> None:
+        """Note one finding.
+
+        Args:
+            id: Stable name of the kind of fault.
+            variable: Dotted path of the variable at fault.
+            value: What stands there.
+            reason: What is wrong with it; by default why this kind hurts.
+            remedy: What to do about it; by default what helps against this kind.
+            where: The file or host; by default the file in which this variable is usually written.
+            severity: ``error`` or ``warning``; by default that of the kind.
+        """
+        kind = CATALOGUE[id]
+        place = where or FILES.get(variable.split(".")[0], INVENTORY)
+        by = None if kind.structural else self._acceptance(id, variable, place)
+        finding = Finding(
+            id,
+            ACCEPTED if by else severity or kind.severity,
+            line(variable),
+            show(value),
+            place,
+            reason or kind.why,
+            remedy or kind.remedy,
+            self._accepted[by] if by else "",
+        )
+        self._found[finding] = None
+
+    def _acceptance(self, id: str, variable: str, where: str) -> str | None:
+        for key in (f"{id}@{variable}", f"{id}@{where}", id):
+            if key in self._accepted:
+                self._used.add(key)
+                return key
+        return None
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._found)
+
+    @property
+    def errors(self) -> list[Finding]:
+        """Those that refuse the fleet."""
+        return [finding for finding in self._found if finding.severity == ERROR]
+
+    @property
+    def unused(self) -> list[str]:
+        """What a site accepts and nothing found."""
+        return [key for key in self._accepted if key not in self._used]
+
+    def refuse(self) -> None:
+        """Raise everything at once if there is an error in it.
+
+        Raises:
+            ModelError: With all findings.
+        """
+        if self.errors:
+            raise ModelError(list(self._found))
+
+
+class ModelError(ValueError):
+    """A model from which nothing can be derived; its text is the full report."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = list(findings)
+        super().__init__(report(self.findings))
+
+
+def report(findings: Iterable[Finding]) -> str:
+    """Write findings as text for a person: errors first, each kind once, and a summary at the end.
+
+    Args:
+        findings: What was found.
+
+    Returns:
+        A paragraph for each kind of finding with all its places, and one line that counts them.
+    """
+    found = list(findings)
+    lines = []
+    for severity in (ERROR, WARNING, ACCEPTED):
+        some = [finding for finding in found if finding.severity == severity]
+        for id in dict.fromkeys(finding.id for finding in some):
+            lines += _paragraph(id, severity, [finding for finding in some if finding.id == id])
+    return "\n".join([*lines, summary(found)])
+
+
+def summary(findings: Iterable[Finding]) -> str:
+    """Count findings in one line.
+
+    Args:
+        findings: What was found.
+
+    Returns:
+        How many of each severity, and whether they refuse the fleet.
+    """
+    severities = [finding.severity for finding in findings]
+    counts = [(severities.count(severity), severity) for severity in (ERROR, WARNING, ACCEPTED)]
+    told = [
+        f"{count} {name}{'s' if count > 1 and name != ACCEPTED else ''}" for count, name in counts if count
+    ]
+    return (", ".join(told) or "No finding") + (": refused." if ERROR in severities else ".")
+
+
+def _paragraph(id: str, severity: str, found: Sequence[Finding]) -> list[str]:
+    kind = CATALOGUE[id]
+    lines = [f"[{severity}] {id}: {kind.title}"]
+    places: dict[tuple[str, ...], list[str]] = {}
+    for f in found:
+        places.setdefault((f.variable, f.value, f.reason, f.remedy, f.accepted), []).append(f.where)
+    if all(f.reason != kind.why for f in found):
+        lines.append(f"  why: {kind.why}")
+    for (variable, value, reason, remedy, accepted), wheres in places.items():
+        more = f" and {len(wheres) - PLACES} more" if len(wheres) > PLACES else ""
+        lines += [
+            f"  {variable} = {value}",
+            f"    where:  {', '.join(wheres[:PLACES])}{more}",
+            f"    reason: {reason}",
+            f"    remedy: {remedy}",
+        ]
+        if accepted:
+            lines.append(f"    accepted: {accepted}")
+    return [*lines, ""]
+
+
+class _Brief(reprlib.Repr):
+    """A representation whose length and depth are bounded, whatever the value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = 8
+        self.maxstring = self.maxlong = self.maxother = LONGEST
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Give a number, or its size if it has more digits than Python writes."""
+        return repr(x) if abs(x) < 10**40 else f"a whole number of {x.bit_length()} bits"
+
+
+_brief: Final = _Brief()
+
+
+def show(value: object) -> str:
+    """Give a value as short text for a message."""
+    return line(value) if isinstance(value, str) and value else _shorten(_brief.repr(value))
+
+
+def line(text: str) -> str:
+    """Give text as one short line without control characters."""
+    return _shorten(text if text.isprintable() else _brief.repr(text))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Give a hint such as ``; did you mean 'io'?``, or nothing if no known name is near."""
+    near = difflib.get_close_matches(str(name)[:LONGEST], [*known], n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
