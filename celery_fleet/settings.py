@@ -13,6 +13,7 @@ from celery_fleet.fleet_file import Broker, Fleet, Pool
 POOL_VARIABLE = "CELERY_FLEET_POOL"
 
 CONSUMER = "celery_fleet.consumer:FleetConsumer"
+AUTOSCALER = "celery_fleet.autoscale:FleetAutoscaler"
 
 
 def broker_urls(broker: Broker, user: str, password: str) -> list[str]:
@@ -121,6 +122,8 @@ def defaults(fleet: Fleet, pool_name: str | None) -> dict[str, Any]:
         # A task that raises or exceeds its limit has failed, which is a result: delivered again it
         # would do the same again.
         "task_acks_on_failure_or_timeout": True,
+        # Celery's own may end a process that has just begun a task.
+        "worker_autoscaler": AUTOSCALER,
         # `inspect` and `control`, which the operator's verbs use.
         "worker_enable_remote_control": True,
     }
