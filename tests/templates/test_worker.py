@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import shutil
 import subprocess
 from collections import defaultdict
@@ -12,9 +14,12 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from ansible.utils.collection_loader import AnsibleCollectionConfig
 
-ROLE = Path(__file__).parents[2] / "roles" / "worker"
+ROOT = Path(__file__).parents[2]
+ROLE = ROOT / "roles" / "worker"
 UNKNOWN_TO_OLD_SYSTEMD = ("Unknown key name", "Unknown lvalue", "Failed to parse")
 
 
@@ -235,3 +240,30 @@ def test_systemd_takes_every_key_and_finds_the_unit_confined(tmp_path: Path, exe
         check=False,
     )
     assert rated.returncode == 0, rated.stdout + rated.stderr
+
+
+def test_a_worker_is_outdated_when_its_unit_or_its_password_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if AnsibleCollectionConfig.collection_finder is None:
+        init_plugin_loader([str(ROOT / "collections")])
+    module = importlib.import_module("ansible_collections.celery_fleet.kit.plugins.modules.worker_instances")
+    monkeypatch.setattr(module, "UNITS", tmp_path)
+    monkeypatch.setattr(module, "RUNTIME", tmp_path)
+    unit, password = tmp_path / "celery-fleet-cpu@.service", tmp_path / "password"
+    marker = tmp_path / "celery-fleet-cpu@demo-1" / "digest"
+    worker = module.Instance("celery-fleet-cpu@demo-1.service", "active")
+    unit.write_text(render("worker.service.j2", pool()))
+    password.write_text("one")
+    os.utime(password, (1000, 1000))
+    assert worker.outdated([str(password)]), "it never was started"
+
+    marker.parent.mkdir()
+    marker.write_text(digest().partition("=")[2] + "\n")
+    os.utime(marker, (2000, 2000))
+    assert not worker.outdated([str(password)])
+    os.utime(password, (3000, 3000))
+    assert worker.outdated([str(password)])
+    assert not worker.outdated([])
+    unit.write_text(render("worker.service.j2", pool(concurrency=11)))
+    assert worker.outdated([])
