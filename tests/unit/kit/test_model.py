@@ -353,7 +353,7 @@ def attempt(function, *args):
         return str(refusal)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated_models() | junk, junk)
 def test_any_model_gives_a_plan_or_a_refusal(model, host_pools):
     facts = {}
@@ -368,7 +368,7 @@ def test_any_model_gives_a_plan_or_a_refusal(model, host_pools):
     assert report(findings)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(junk, junk)
 def test_any_inventory_gives_findings(hosts, groups):
     assert report(find(LOADED, hosts, groups))
