@@ -47,6 +47,13 @@ def _work(label: str, seconds: float = 0) -> None:
     _mark("end", label)
 
 
+def _hold(label: str) -> None:
+    _mark("start", label)
+    while not Path(os.environ["TEST_LEDGER"], f".release-{label}").exists():
+        time.sleep(0.05)
+    _mark("end", label)
+
+
 def _again(task: Any, label: str, countdowns: list[float]) -> None:
     _mark("start", label)
     if task.request.retries < len(countdowns):
@@ -86,4 +93,5 @@ app.task(_note_failure, name="shop.email_failure")
 app.task(_retry_twice, name="shop.fetch_again", bind=True)
 app.task(_call_others, name="shop.call_others")
 work = app.task(_work, name="work")
+hold = app.task(_hold, name="hold")
 again = app.task(_again, name="again", bind=True)

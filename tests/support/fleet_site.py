@@ -275,6 +275,10 @@ class Site:
             (json.loads(path.read_text(encoding="utf-8")) for path in paths), key=lambda mark: mark["at"]
         )
 
+    def release(self, label: str) -> None:
+        """Let the task `hold` of this label end."""
+        (self.ledger / f".release-{label}").touch()
+
     def ready_messages(self, queue: str) -> int:
         """Count the messages that wait in a queue, now rather than when statistics were last taken."""
         with Connection(self.admin_url) as connection:
