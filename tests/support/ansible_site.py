@@ -53,8 +53,8 @@ ANSWER = {
 }
 
 
-def facts(**values):
-    """A play that gives each worker facts without looking at it."""
+def facts(hosts="workers", **values):
+    """A play that gives each host facts without looking at it."""
     fixed = {
         "cacheable": True,
         "nodename": "{{ inventory_hostname }}",
@@ -62,7 +62,7 @@ def facts(**values):
         "distribution_version": "13.1",
     }
     return {
-        "hosts": "workers",
+        "hosts": hosts,
         "gather_facts": False,
         "tasks": [{"ansible.builtin.set_fact": fixed | values}],
     }
@@ -128,6 +128,7 @@ class Site(Run):
 
     def __init__(self, path):
         fake = facts(
+            "brokers:workers",
             processor_vcpus="{{ fake.processor_vcpus }}",
             memtotal_mb="{{ fake.memtotal_mb }}",
             distribution="{{ fake.distribution | default('Debian') }}",
@@ -137,7 +138,8 @@ class Site(Run):
         workers = {
             groups[0]: {"hosts": {host: {"fake": FACTS[host]}}} for host, (groups, _, _) in HOSTS.items()
         }
-        self.write("hosts.yml", {"brokers": {"hosts": {"broker1": None}}, "workers": {"children": workers}})
+        brokers = {"broker1": {"fake": FACTS["cpu1"]}}
+        self.write("hosts.yml", {"brokers": {"hosts": brokers}, "workers": {"children": workers}})
 
     def write(self, name, data):
         """Write a file of the inventory."""
