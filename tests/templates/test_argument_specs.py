@@ -17,6 +17,7 @@ OPEN = {
     "preflight_model": "preflight itself finds every fault of it at once",
     "preflight_hosts": "by host",
     "preflight_groups": "by group",
+    "preflight_variables": "by variable",
     "app_settings.environment": "by variable",
     "app_fleet_file.pools": "by pool",
     "app_fleet_file.routing": "preflight checks it as fleet_routing",

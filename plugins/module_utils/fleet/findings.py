@@ -198,22 +198,18 @@ def summary(findings: Iterable[Finding]) -> str:
 
 def _paragraph(id: str, severity: str, found: Sequence[Finding]) -> list[str]:
     kind = CATALOGUE[id]
-    lines = [f"[{severity}] {id}: {kind.title}"]
+    lines = [f"[{severity}] {id}: {kind.title}", f"  why:    {kind.why}"]
+    if any(f.remedy == kind.remedy for f in found):
+        lines.append(f"  remedy: {kind.remedy}")
     places: dict[tuple[str, ...], list[str]] = {}
     for f in found:
         places.setdefault((f.variable, f.value, f.reason, f.remedy, f.accepted), []).append(f.where)
-    if all(f.reason != kind.why for f in found):
-        lines.append(f"  why: {kind.why}")
     for (variable, value, reason, remedy, accepted), wheres in places.items():
         more = f" and {len(wheres) - PLACES} more" if len(wheres) > PLACES else ""
-        lines += [
-            f"  {variable} = {value}",
-            f"    where:  {', '.join(wheres[:PLACES])}{more}",
-            f"    reason: {reason}",
-            f"    remedy: {remedy}",
-        ]
-        if accepted:
-            lines.append(f"    accepted: {accepted}")
+        lines += [f"  {variable} = {value}", f"    where:  {', '.join(wheres[:PLACES])}{more}"]
+        lines += [f"    reason: {reason}"] * (reason != kind.why)
+        lines += [f"    remedy: {remedy}"] * (remedy != kind.remedy)
+        lines += [f"    accepted, because: {accepted}"] * bool(accepted)
     return [*lines, ""]
 
 

@@ -213,7 +213,7 @@ def _check_origin(host: str, given: Mapping[str, Any], findings: Findings) -> No
             "inventory/another-model",
             name,
             "(of this host)",
-            f"{host} reads another {name} than the fleet does",
+            f"it is not the {name} of the fleet",
             where=host,
         )
 
@@ -226,13 +226,7 @@ def _check_reached(
             given = hosts.get(host, {})
             declared = _mapping(given.get("hardware")).get("declared") is not None
             if not given.get("gathered") and not declared:
-                findings.add(
-                    "inventory/unreachable",
-                    f"groups.{name}",
-                    host,
-                    f"{host} gave no facts, so it would be left out silently and keep what it runs now",
-                    where=host,
-                )
+                findings.add("inventory/unreachable", f"groups.{name}", host, where=host)
 
 
 def _check_versions(
