@@ -117,7 +117,7 @@ VARIABLES: Final = {
         "Fields that a host changes, and pools that it takes beside its profile's.",
     ),
     "fleet_accepted_findings": Variable(
-        "`{ID: reason}` or `{ID@HOST: reason}`", "none", "Findings that a site accepts, each with its reason."
+        "`{ID: reason}`; `ID@HOST` or `ID@VARIABLE` for one", "none", "Findings that a site accepts, and why."
     ),
     "fleet_hardware": Variable(
         "`{cores: 16, memory_gib: 32}`", "the host's facts", "Hardware of a host that is planned unseen."
