@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -179,6 +180,7 @@ def play(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["ansible-playbook", str(MOLECULE / "broker" / "converge.yml"), "-i", str(site.inventory), *options],
         cwd=MOLECULE.parent,
+        env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
         capture_output=True,
         text=True,
         check=False,
