@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
-from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "app"
@@ -47,8 +45,6 @@ def arguments(tasks: str, name: str) -> dict[str, Any]:
 
 def module(name: str) -> ModuleType:
     """Import one of the kit's modules."""
-    if AnsibleCollectionConfig.collection_finder is None:
-        init_plugin_loader([str(ROOT / "collections")])
     return importlib.import_module(f"ansible_collections.celery_fleet.kit.plugins.modules.{name}")
 
 

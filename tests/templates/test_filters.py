@@ -6,15 +6,9 @@ import subprocess
 import pytest
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
-from support.ansible_site import COLLECTIONS, FACTS, Site, environment, tool
+from support.ansible_site import FACTS, Site, environment, tool
 from support.fleet_model import HOSTS, LOADED
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _plugins():
-    init_plugin_loader([str(COLLECTIONS)])
 
 
 def render(expression, **variables):

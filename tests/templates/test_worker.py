@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
-from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "worker"
@@ -245,8 +243,6 @@ def test_systemd_takes_every_key_and_finds_the_unit_confined(tmp_path: Path, exe
 def test_a_worker_is_outdated_when_its_unit_or_its_password_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if AnsibleCollectionConfig.collection_finder is None:
-        init_plugin_loader([str(ROOT / "collections")])
     module = importlib.import_module("ansible_collections.celery_fleet.kit.plugins.modules.worker_instances")
     monkeypatch.setattr(module, "UNITS", tmp_path)
     monkeypatch.setattr(module, "RUNTIME", tmp_path)
