@@ -24,6 +24,7 @@ FILES: Final = {
 }
 INVENTORY: Final = "the inventory"
 LONGEST: Final = 120
+SENTENCE: Final = 600
 PLACES: Final = 5
 
 
@@ -114,11 +115,11 @@ class Findings:
         finding = Finding(
             id,
             ACCEPTED if by else severity or kind.severity,
-            line(variable),
+            show(variable),
             show(value),
-            place,
-            reason or kind.why,
-            remedy or kind.remedy,
+            line(place),
+            line(reason or kind.why, SENTENCE),
+            line(remedy or kind.remedy, SENTENCE),
             self._accepted[by] if by else "",
         )
         self._found[finding] = None
@@ -235,13 +236,13 @@ def show(value: object) -> str:
     return line(value) if isinstance(value, str) and value else _shorten(_brief.repr(value))
 
 
-def line(text: str) -> str:
-    """Give text as one short line without control characters."""
-    return _shorten(text if text.isprintable() else _brief.repr(text))
+def line(text: str, most: int = LONGEST) -> str:
+    """Give text as one line of at most so many characters, without control characters."""
+    return _shorten(text if text.isprintable() else repr(text), most)
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+def _shorten(text: str, most: int = LONGEST) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

@@ -107,6 +107,12 @@ def _plain(value: object, done: dict[int, tuple[object, Plain]], above: set[int]
     return found
 
 
+def texts(value: object) -> list[str]:
+    """Give the texts of a list, such as the names of hosts or groups; anything else is left out."""
+    items = value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else ()
+    return [str.__str__(item) for item in items if isinstance(item, str)]
+
+
 def exact(value: float | int | Fraction) -> Fraction:
     """Take a number by its decimal digits, so that 3 / 0.06 is 50 and not a little less."""
     return value if isinstance(value, Fraction) else Fraction(str(value))
@@ -158,7 +164,7 @@ class _More(TypedDict, total=False):
 def _is_number(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST**2
 
 
 def _whole(least: int, unit: str = "", most: int = LARGEST, **more: Unpack[_More]) -> Spec:
@@ -465,7 +471,7 @@ def _overlay(
         if isinstance(value, Mapping) and isinstance(below.get(key), dict):
             _overlay(below[key], value, variable, here, origins)
         else:
-            below[key] = copy.deepcopy(value)
+            below[key] = copy.deepcopy(value) if isinstance(value, Mapping) else value
             origins[here] = variable
 
 
@@ -749,7 +755,7 @@ def _read_accepted(raw: Plain, findings: Findings) -> dict[str, str]:
 
 
 def effective_pools(
-    model: Model, host: str, groups: Iterable[object], host_pools: object, findings: Findings
+    model: Model, host: str, groups: object, host_pools: object, findings: Findings
 ) -> dict[str, Pool]:
     """Give the pools that a host runs, each with its effective fields.
 
@@ -763,7 +769,7 @@ def effective_pools(
     Returns:
         Pools by name, in the order of the model; those at fault are left out.
     """
-    member = {str(group) for group in groups}
+    member = set(texts(groups))
     mine = [name for name in model.profiles if name in member]
     own = plain(host_pools)
     known = model.layers["fleet_pools"]

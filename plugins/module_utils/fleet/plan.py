@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from typing import Any, Final
 
-from .findings import Findings
+from .findings import Findings, show
 from .model import (
     LARGEST,
     Model,
@@ -19,6 +19,7 @@ from .model import (
     merge,
     plain,
     read_model,
+    texts,
 )
 from .sizing import Hardware, Size, size
 
@@ -238,7 +239,7 @@ def _stated(pool: Pool) -> str:
 def host_plan(
     raw_model: object,
     host: str,
-    groups: Iterable[object],
+    groups: object,
     host_pools: object,
     hardware: object,
     nodename: object,
@@ -300,7 +301,7 @@ def host_plans(raw_model: object, hosts: object) -> list[dict[str, Any]]:
 def plan_host(
     model: Model,
     host: str,
-    groups: Iterable[object],
+    groups: object,
     host_pools: object,
     hardware: object,
     nodename: object,
@@ -320,7 +321,7 @@ def plan_host(
     Returns:
         The plan in plain types, or none if the hardware is not known.
     """
-    member = {str(group) for group in groups}
+    member = set(texts(groups))
     pools = effective_pools(model, host, member, host_pools, findings)
     found = read_hardware(hardware, host, findings)
     if found is None:
@@ -344,7 +345,7 @@ def plan_host(
         },
         "pools": {
             name: {
-                **_pool_plan(pools[name], sized, math.ceil(found.cores), str(nodename)),
+                **_pool_plan(pools[name], sized, math.ceil(found.cores), show(nodename)),
                 "overrides": overrides(model, pools[name], sized),
             }
             for name, sized in sizes.items()

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from . import variables as unread_variables
 from . import versions
-from .findings import Findings, nearest
-from .model import Model, Pool, effective_pools, plain, read_model
+from .findings import Findings, nearest, show
+from .model import Model, Pool, effective_pools, plain, read_model, texts
 from .plan import CONSUMER_MARGIN_S, consumer_timeout_s, read_hardware, size_host
 from .sizing import Size
 from .topology import has_delays
@@ -64,7 +64,7 @@ def find(
         Everything that was found.
     """
     model, findings = read_model(raw_model)
-    members = {name: list(_hosts(names)) for name, names in _mapping(plain(groups)).items()}
+    members = {name: texts(names) for name, names in _mapping(plain(groups)).items()}
     every = {name: _mapping(host) for name, host in _mapping(plain(hosts)).items()}
     facts = {name: host for name, host in every.items() if name in members.get(WORKERS, every)}
     _check_groups(model, members, findings)
@@ -79,7 +79,7 @@ def find(
         _check_waits(model, pool, None, findings)
     running: set[str] = set()
     for host, given in facts.items():
-        pools = effective_pools(model, host, _hosts(given.get("groups")), given.get("host_pools"), findings)
+        pools = effective_pools(model, host, texts(given.get("groups")), given.get("host_pools"), findings)
         running |= pools.keys()
         hardware = read_hardware(given.get("hardware"), host, findings)
         sizes = size_host(model, host, pools, hardware, findings) if hardware else {}
@@ -106,10 +106,6 @@ def find(
 
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _hosts(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findings) -> None:
@@ -208,7 +204,7 @@ def _check_system(host: str, given: Mapping[str, Any], allowed: bool, findings: 
 
 
 def _check_origin(host: str, given: Mapping[str, Any], findings: Findings) -> None:
-    for name in _hosts(given.get("differs")):
+    for name in texts(given.get("differs")):
         findings.add(
             "inventory/another-model",
             name,
@@ -241,12 +237,12 @@ def _check_versions(
         given = hosts.get(host, {})
         stated, system = given.get("broker_version"), given.get("distribution")
         if stated is not None:
-            brokers[host] = str(stated)
+            brokers[host] = show(stated)
         elif system is not None:
             brokers[host] = versions.packaged(system, given.get("distribution_version"))
     about = _mapping(plain(application))
-    libraries = {str(name): str(version) for name, version in _mapping(about.get("versions")).items()}
-    versions.check(model, libraries if about else None, str(about.get("lock")), brokers, findings)
+    libraries = {name: show(version) for name, version in _mapping(about.get("versions")).items()}
+    versions.check(model, libraries if about else None, show(about.get("lock")), brokers, findings)
 
 
 def _check_waits(model: Model, pool: Pool, host: str | None, findings: Findings) -> None:

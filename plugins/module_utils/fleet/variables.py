@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from .findings import LONGEST, Findings
-from .model import RENAMED
+from .findings import LONGEST, PLACES, Findings, show
+from .model import RENAMED, texts
 
 # Where the kit says which variables it reads.
 READERS: Final = ("group_vars/all/*.yml", "playbooks/*.yml", "roles/*/*/*.yml", "roles/*/*/*.j2", "site.yml")
@@ -68,7 +68,7 @@ def unread(given: Mapping[str, Iterable[str]], kit: Path) -> dict[str, dict[str,
     }
 
 
-def check(found: Mapping[str, Mapping[str, object]], hosts: int, findings: Findings) -> None:
+def check(found: Mapping[str, object], hosts: int, findings: Findings) -> None:
     """Report variables that nobody reads. Their values may be secrets, and are not shown.
 
     Args:
@@ -77,18 +77,17 @@ def check(found: Mapping[str, Mapping[str, object]], hosts: int, findings: Findi
         findings: Receives one finding for each variable.
     """
     for name, about in found.items():
-        holders = about.get("hosts")
-        names = [str(host) for host in holders] if isinstance(holders, list) else []
-        where = str(about.get("file") or ("every host" if len(names) >= hosts else ", ".join(names[:5])))
-        near = about.get("near")
+        given = about if isinstance(about, Mapping) else {}
+        names, near, file = texts(given.get("hosts")), texts(given.get("near")), given.get("file")
+        where = show(file) if file else "every host" if len(names) >= hosts else ", ".join(names[:PLACES])
         if name in RENAMED:
             id, reason, remedy = (
                 "renamed-variable",
                 f"it is now called {RENAMED[name]}",
                 f"write {RENAMED[name]}",
             )
-        elif isinstance(near, list) and near:
+        elif near:
             id, reason, remedy = "misspelt-variable", f"nothing reads it; did you mean '{near[0]}'?", None
         else:
             id, reason, remedy = "unknown-variable", None, None
-        findings.add(f"inventory/{id}", name, "(not shown)", reason, remedy, where=where)
+        findings.add(f"inventory/{id}", name, "(not shown)", reason, remedy, where=where or None)

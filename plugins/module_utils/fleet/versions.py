@@ -56,7 +56,7 @@ def packaged(distribution: object, version: object) -> str | None:
         The version of RabbitMQ, or none if it is not known.
     """
     for (name, number), broker in PACKAGED.items():
-        if name == distribution and f"{version}.".startswith(f"{number}."):
+        if name == distribution and isinstance(version, str) and f"{version}.".startswith(f"{number}."):
             return broker
     return None
 

@@ -1,18 +1,12 @@
 """Every fault of a model is found, by its stable name, at its variable; and nothing ever crashes."""
 
 import collections
-import copy
-import json
 
 import pytest
-from fleet.contract import fleet_file
 from fleet.findings import ModelError, report
 from fleet.model import effective_pools, merge, plain, read_model
 from fleet.plan import host_plan
-from fleet.preflight import find
 from fleet.topology import topology
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support.fleet_model import HOSTS, LOADED
 
 DELETE = object()
@@ -286,89 +280,3 @@ def test_foreign_types_become_plain_ones():
     assert found == {"a": ["x", {"b": "y"}]}
     assert type(found) is dict
     assert type(found["a"][0]) is str
-
-
-junk = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**12), 10**12)
-    | st.floats()
-    | st.text(max_size=8)
-    | st.binary(max_size=4)
-    | st.dates(),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3)
-    ),
-    max_leaves=5,
-)
-
-
-def paths(data, path=()):
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    for key, value in items:
-        yield (*path, key)
-        yield from paths(value, (*path, key))
-
-
-PATHS = list(paths(LOADED))
-
-
-@st.composite
-def mutated_models(draw):
-    model = copy.deepcopy(LOADED)
-    for path in draw(st.lists(st.sampled_from(PATHS), min_size=1, max_size=4)):
-        target = model
-        for key in path[:-1]:
-            try:
-                target = target[key]
-            except (KeyError, IndexError, TypeError):
-                break
-        if not isinstance(target, dict | list):
-            continue
-        key = path[-1] if isinstance(target, dict) else min(len(target) - 1, 0)
-        kind = draw(st.sampled_from(("replace", "delete", "add", "copy")))
-        if kind == "replace" and len(target):
-            target[key] = draw(junk)
-        elif kind == "delete" and len(target):
-            target.pop(key, None) if isinstance(target, dict) else target.pop()
-        elif kind == "add" and isinstance(target, dict):
-            target[draw(st.text(max_size=8))] = draw(junk)
-        elif kind == "copy" and len(target):
-            source = model
-            for step in draw(st.sampled_from(PATHS)):
-                try:
-                    source = source[step]
-                except (KeyError, IndexError, TypeError):
-                    break
-            target[key] = copy.deepcopy(source)
-    return model
-
-
-def attempt(function, *args):
-    """Give what a function makes of its input, or the text of its refusal."""
-    try:
-        return json.dumps(function(*args))
-    except ModelError as refusal:
-        assert refusal.findings
-        return str(refusal)
-
-
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-@given(mutated_models() | junk, junk)
-def test_any_model_gives_a_plan_or_a_refusal(model, host_pools):
-    facts = {}
-    for host, (groups, cores, memory) in HOSTS.items():
-        hardware = {"cores": cores, "memory_mib": memory}
-        assert attempt(host_plan, model, host, groups, {}, hardware, host)
-        assert attempt(host_plan, model, host, groups, host_pools, hardware, host)
-        facts[host] = {"groups": groups, "host_pools": host_pools, "hardware": hardware}
-    assert attempt(topology, model, facts)
-    assert attempt(fleet_file, model, "worker")
-    findings = find(model, facts, {"brokers": ["b"]})
-    assert report(findings)
-
-
-@settings(max_examples=50)
-@given(junk, junk)
-def test_any_inventory_gives_findings(hosts, groups):
-    assert report(find(LOADED, hosts, groups))
