@@ -12,6 +12,7 @@ from typing import Any, Final
 import overrides
 import reference
 import yaml
+from fleet.catalogue import CATALOGUE, Kind
 from fleet.fleet_plan import fleet_plan, fleet_text
 from fleet.installed import plan_figures
 from fleet.meanings import MEANINGS
@@ -21,7 +22,7 @@ from jinja2.nativetypes import NativeEnvironment
 from reference import table
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = ("README.md", "docs/model.md", "docs/plan.md", "docs/overrides.md", "docs/variables.md")
+PAGES: Final = ("README.md", "docs/model.md", "docs/plan.md", "docs/overrides.md", "docs/variables.md", "docs/findings.md")
 BLOCK: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 MIB_PER_GIB: Final = 1024
 
@@ -173,11 +174,36 @@ def single(raw: dict[str, Any]) -> str:
     )
 
 
+def findings(_: dict[str, Any]) -> str:
+    """Explain every finding, by what it is about."""
+    areas: dict[str, list[tuple[str, Kind]]] = {}
+    for name, kind in CATALOGUE.items():
+        areas.setdefault(name.partition("/")[0], []).append((name, kind))
+    head = ("finding", "", "what it is", "why it hurts", "what to do", "known from")
+    return "\n".join(
+        f"## {area}\n\n"
+        + table(
+            head,
+            (
+                (
+                    f"`{name}`",
+                    f"{kind.severity}{', not acceptable' if kind.structural else ''}",
+                    *(text[0].upper() + text[1:] for text in (kind.title, kind.why, kind.remedy)),
+                    kind.source,
+                )
+                for name, kind in kinds
+            ),
+        )
+        for area, kinds in areas.items()
+    )
+
+
 BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "pools": pools,
     "queues": queues,
     "plan": example,
     "single": single,
+    "findings": findings,
     "site_variables": reference.site_variables,
     "role_variables": reference.role_variables,
     **{name: partial(reference.model_fields, variable=name) for name in MEANINGS},
