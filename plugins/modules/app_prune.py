@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 module: app_prune
 short_description: Remove releases that nothing needs any more
 description:
-  - Keeps the newest releases, the current one, and every one that an instance of a unit runs.
+  - Keeps the releases that were current last, the current one, and every one that an instance of a unit runs.
   - A release that never was completed is removed as well.
 options:
   root:
@@ -98,6 +98,9 @@ def main() -> None:
     unneeded = sorted(path.name for path in there if path.name not in kept)
     removed = [name for name in unneeded if name not in running]
     if not module.check_mode:
+        # The marker's age tells when a release was current, also after a way back to an older one.
+        if complete and complete[0].name != current and current in {path.name for path in complete}:
+            (root / current / ".complete").touch()
         for name in removed:
             shutil.rmtree(root / name)
     before = "".join(f"{path.name}\n" for path in sorted(there))

@@ -230,9 +230,10 @@ def main() -> None:
         tasks = build(place, params)
     except BuildError as error:
         module.fail_json(msg=f"Release {params['release']}: {error}")
+    finally:
+        for used in filter(None, (params["archive"], params["wheels"])):
+            Path(used).unlink()
     complete.touch()
-    for used in filter(None, (params["archive"], params["wheels"])):
-        Path(used).unlink()
     module.exit_json(changed=True, diff=diff, tasks=tasks, seconds=round(time.monotonic() - begun, 1))
 
 
