@@ -138,11 +138,11 @@ def test_broken_model_changes_no_host(site: Site, host: Host) -> None:
     before = host("fleet-cpu").check_output(
         "find /etc/systemd/system /etc/celery-fleet /opt -newermt @0 -printf '%p %T@\\n'"
     )
-    broken = json.dumps({"fleet_environment_pools": {"cpu": {"concurrency": 50, "soft_time_limit": 9999}}})
+    broken = json.dumps({"fleet_environment_pools": {"cpu": {"prefetch_multiplier": 16, "soft_time_limit": 9999}}})
     run = playbook(site, "site.yml", "--extra-vars", broken)
     assert run.returncode != 0
     # All at once, with variable and value.
-    for words in ("soft_time_limit", "9999", "concurrency", "50", "remedy"):
+    for words in ("soft_time_limit = 9999", "prefetch_multiplier = 16", "remedy:"):
         assert words in run.stdout
     after = host("fleet-cpu").check_output(
         "find /etc/systemd/system /etc/celery-fleet /opt -newermt @0 -printf '%p %T@\\n'"
