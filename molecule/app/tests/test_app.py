@@ -158,8 +158,10 @@ def test_releases_are_kept_rebuilt_and_pruned(host: Hosts, site: Site, tmp_path:
     # A release that a worker still runs is kept beyond the number.
     unit = f"celery-fleet-probe@{first}.service"
     host(INDEX).check_output(f"systemd-run --unit={unit} sleep infinity")
-    deployed(site, third_source, keep=2)
-    third = current(host(INDEX))
-    assert releases(host(INDEX)) == {first, second, third}
-    assert releases(host(WHEELHOUSE)) == {second, third}
-    host(INDEX).check_output(f"systemctl stop {unit}")
+    try:
+        deployed(site, third_source, keep=2)
+        third = current(host(INDEX))
+        assert releases(host(INDEX)) == {first, second, third}
+        assert releases(host(WHEELHOUSE)) == {second, third}
+    finally:
+        host(INDEX).check_output(f"systemctl stop {unit}")
