@@ -12,7 +12,14 @@ from .findings import LONGEST, PLACES, Findings, show
 from .model import RENAMED, texts
 
 # Where the kit says which variables it reads.
-READERS: Final = ("group_vars/all/*.yml", "playbooks/*.yml", "roles/*/*/*.yml", "roles/*/*/*.j2", "site.yml")
+READERS: Final = (
+    "group_vars/all/*.yml",
+    "playbooks/*.yml",
+    "roles/*/*/*.yml",
+    "roles/*/*/*.j2",
+    "plugins/filter/*.py",
+)
+COMMENT: Final = re.compile(r"(?:^|\s)#.*")
 # As alike as two names with one letter more, less or swapped.
 ALIKE: Final = 0.85
 
@@ -30,7 +37,7 @@ def prefixes(kit: Path) -> list[str]:
 
 
 def read_by(kit: Path) -> set[str]:
-    """Give every variable of those prefixes that a file of the kit mentions.
+    """Give every variable of those prefixes that a file of the kit mentions outside of comments.
 
     Args:
         kit: The kit's directory.
@@ -40,7 +47,8 @@ def read_by(kit: Path) -> set[str]:
     """
     pattern = re.compile(rf"\b(?:{'|'.join(prefixes(kit))})\w+")
     paths = {path for reader in READERS for path in kit.glob(reader)}
-    return {name for path in paths for name in pattern.findall(path.read_text(encoding="utf-8"))}
+    found = (COMMENT.sub("", path.read_text(encoding="utf-8")) for path in paths)
+    return {name for text in found for name in pattern.findall(text)}
 
 
 def unread(given: Mapping[str, Iterable[str]], kit: Path) -> dict[str, dict[str, list[str]]]:

@@ -1,0 +1,119 @@
+"""Preflight as a site runs it: what it says of real inventories, before and after the hosts were asked."""
+
+import json
+
+import pytest
+from support.ansible_site import Site
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+def told(run):
+    """What a run printed, without Ansible's line breaks."""
+    return " ".join(run.stdout.split())
+
+
+def test_an_accepted_override_is_planned_and_told_with_its_reason(site):
+    site.write("host_vars/balanced1.yml", {"fleet_host_pools": {"io": {"concurrency": 60}}})
+    refused = site.run()
+    assert refused.returncode != 0
+    assert "sizing/over-budget" in refused.stdout
+    site.write(
+        "group_vars/all.yml", {"fleet_accepted_findings": {"sizing/over-budget@balanced1": "they sleep"}}
+    )
+    run = site.run()
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "accepted, because: they sleep" in told(run)
+    assert "1 accepted." in told(run)
+    assert site.result("balanced1")["plan"]["pools"]["io"]["concurrency"] == 60
+    assert "--concurrency 60" in site.unit("balanced1", "io")
+
+
+def test_an_acceptance_that_nothing_needs_is_told_when_the_hosts_are_known(site):
+    site.write("group_vars/all.yml", {"fleet_accepted_findings": {"sizing/over-budget": "they sleep"}})
+    run = site.run()
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert told(run).count("accept/unused") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "finding", "near"),
+    [
+        ("worker_open_file", "inventory/misspelt-variable", "worker_open_files"),
+        ("fleet_host_pool", "inventory/misspelt-variable", "fleet_host_pools"),
+        ("broker_disk_free_limits", "inventory/misspelt-variable", "broker_disk_free_limit"),
+        ("app_favourite_colour", "inventory/unknown-variable", None),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_told_with_its_file(site, name, finding, near):
+    site.write("host_vars/cpu1.yml", {name: "s3cret"})
+    run = site.run()
+    assert (run.returncode != 0) == (near is not None)
+    assert finding in run.stdout
+    assert "inventory/host_vars/cpu1.yml:1" in run.stdout
+    assert "s3cret" not in run.stdout
+    if near:
+        assert f"did you mean '{near}'?" in told(run).replace("''", "'")
+
+
+def test_a_finding_names_the_line_in_which_its_value_stands(site):
+    site.write(
+        "group_vars/all.yml",
+        {
+            "a_first_line": 1,
+            "fleet_environment_pools": {"cpu": {"max_tasks_per_child": 5, "prefetch_multiplier": 9}},
+        },
+    )
+    run = site.run()
+    assert run.returncode != 0
+    assert "mistake/high-prefetch" in run.stdout
+    assert "inventory/group_vars/all.yml:5" in run.stdout
+
+
+def test_a_host_that_gave_no_facts_stops_the_run_unless_it_is_limited(site):
+    site.write("more.yml", {"clients": {"hosts": {"client1": None}}})
+    run = site.run()
+    assert run.returncode != 0
+    assert "inventory/unreachable" in run.stdout
+    assert "groups.clients = client1" in run.stdout
+    limited = site.run("--limit", "localhost,workers")
+    assert limited.returncode == 0, limited.stdout + limited.stderr
+
+
+def test_a_limited_run_is_looked_at_as_well(site):
+    site.write("group_vars/all.yml", {"ansible_connection": "local", "fleet_pools": {}})
+    run = site.run("--limit", "cpu1", playbooks=("preflight.yml",))
+    assert run.returncode != 0
+    assert "pool/none" in run.stdout
+    assert "Look at the hosts" not in run.stdout
+
+
+def test_a_group_with_a_model_of_its_own_is_told(site):
+    site.write("group_vars/cpu_servers.yml", {"fleet_reserve": {"cores": 0.5, "memory": 0.1}})
+    run = site.run()
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "inventory/another-model" in run.stdout
+    assert "fleet_reserve = (of this host)" in run.stdout
+
+
+def test_versions_are_read_from_the_application_s_lock(site):
+    source = site.path / "app"
+    source.mkdir()
+    (source / "requirements.lock").write_text("celery==5.4.0 \\\n    --hash=sha256:0\nkombu==5.7.0\n")
+    app = {
+        "name": "demo",
+        "celery_app": "demo.app:app",
+        "source": {"type": "directory", "path": str(source)},
+        "requirements": "requirements.lock",
+        "python": "python3",
+        "wheelhouse": False,
+        "keep_releases": 3,
+        "environment": {},
+    }
+    run = site.run("-e", json.dumps({"fleet_app": app}))
+    assert run.returncode != 0
+    assert "versions/celery-too-old" in run.stdout
+    assert "fleet_app.requirements = celery 5.4.0" in run.stdout
