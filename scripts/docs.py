@@ -22,7 +22,14 @@ from jinja2.nativetypes import NativeEnvironment
 from reference import table
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = ("README.md", "docs/model.md", "docs/plan.md", "docs/overrides.md", "docs/variables.md", "docs/findings.md")
+PAGES: Final = (
+    "README.md",
+    "docs/model.md",
+    "docs/plan.md",
+    "docs/overrides.md",
+    "docs/variables.md",
+    "docs/findings.md",
+)
 BLOCK: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 MIB_PER_GIB: Final = 1024
 
