@@ -138,7 +138,9 @@ def test_broken_model_changes_no_host(site: Site, host: Host) -> None:
     before = host("fleet-cpu").check_output(
         "find /etc/systemd/system /etc/celery-fleet /opt -newermt @0 -printf '%p %T@\\n'"
     )
-    broken = json.dumps({"fleet_environment_pools": {"cpu": {"prefetch_multiplier": 16, "soft_time_limit": 9999}}})
+    broken = json.dumps(
+        {"fleet_environment_pools": {"cpu": {"prefetch_multiplier": 16, "soft_time_limit": 9999}}}
+    )
     run = playbook(site, "site.yml", "--extra-vars", broken)
     assert run.returncode != 0
     # All at once, with variable and value.
