@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,6 +133,26 @@ def test_check_mode_on_a_running_fleet_finds_nothing_to_change(site: Site) -> No
     recap = run.stdout.split("PLAY RECAP")[1]
     assert "changed=0" in recap
     assert all("changed=0" in line for line in recap.splitlines() if " : ok=" in line), run.stdout
+
+
+def test_plan_knows_what_runs_and_what_another_figure_would_change(site: Site, tmp_path: Path) -> None:
+    def changes(*arguments: str) -> dict[str, Any]:
+        output = tmp_path / "plan.json"
+        run = playbook(site, "playbooks/plan.yml", "--extra-vars", f"plan_output={output}", *arguments)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return {
+            pool: change
+            for host in json.loads(output.read_text())["hosts"]
+            for pool, change in host["changes"].items()
+        }
+
+    now = changes()
+    assert {pool: change["action"] for pool, change in now.items()} == dict.fromkeys(now, "keep")
+    assert set(now) == {pool for pools in CONCURRENCY.values() for pool in pools}
+
+    lower = changes("--extra-vars", json.dumps({"fleet_environment_pools": {"cpu": {"concurrency": 8}}}))
+    assert {pool for pool, change in lower.items() if change["action"] != "keep"} == {"cpu"}
+    assert lower["cpu"]["fields"]["concurrency"] == {"now": 12, "then": 8}
 
 
 def test_broken_model_changes_no_host(site: Site, host: Host) -> None:
