@@ -3,7 +3,8 @@
 import collections
 
 import pytest
-from fleet.findings import ModelError, report
+from fleet.catalogue import CATALOGUE
+from fleet.findings import ModelError, report, show
 from fleet.model import effective_pools, merge, plain, read_model
 from fleet.plan import host_plan
 from fleet.topology import topology
@@ -154,8 +155,11 @@ def test_a_broken_model_is_refused_by_name(model, broken):
     with pytest.raises(ModelError) as refusal:
         host_plan(model, "cpu1", HOSTS["cpu1"][0], {}, {"cores": 16, "memory_mib": 32102}, "cpu1")
     text = str(refusal.value)
-    assert variable in text
-    assert id in text
+    told = next(finding for finding in findings.errors if (finding.id, finding.variable) == (id, variable))
+    for words in (f"[error] {id}: {CATALOGUE[id].title}", f"{variable} = {told.value}"):
+        assert words in text
+    if isinstance(value, int | float):
+        assert told.value == show(value)
     for finding in refusal.value.findings:
         assert all([finding.reason, finding.remedy, finding.value, finding.where])
 
