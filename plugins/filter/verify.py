@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.table import columns
+
 
 def verify_table(result: Mapping[str, Any]) -> str:
     """Lay out one line per queue.
@@ -18,11 +20,7 @@ def verify_table(result: Mapping[str, Any]) -> str:
         for a in sorted(result["answers"], key=lambda a: (a["exchange"], a["queue"]))
     ]
     rows += [(queue, "", "", "NO ANSWER", "") for queue in result["missing"]]
-    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return "\n".join(columns([[str(cell) for cell in row] for row in rows]))
 
 
 def verify_faults(result: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from .installed import changes
 from .model import plain, read_model
 from .plan import plan_host, pool_fields
+from .table import columns
 
 SCHEMA: Final = 1
 SIGNS: Final = {"add": "+", "change": "~", "keep": "=", "remove": "-"}
@@ -163,11 +164,7 @@ def fleet_text(document: Mapping[str, Any]) -> str:
         for at in range(max(len(cells), len(names))):
             row = cells[at] if at < len(cells) else ("",) * (len(_HEAD) - 1)
             table.append((names[at] if at < len(names) else "", *row))
-    widths = [max(len(row[column]) for row in table) for column in range(len(_HEAD))]
-    lines += [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]
+    lines += columns(table)
     lines += ["", *_KEY]
     for title, notes in (
         ("What would change:", _change_notes(document["hosts"])),

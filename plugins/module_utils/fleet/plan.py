@@ -22,6 +22,7 @@ from .model import (
     texts,
 )
 from .sizing import Hardware, Size, size
+from .table import columns
 
 # A unit may take its hard limit and a minute to stop.
 STOP_MARGIN_S: Final = 60
@@ -512,10 +513,7 @@ def plan_table(plans: Sequence[Mapping[str, Any]]) -> str:
             )
         if not plan["pools"]:
             rows.append((plan["host"], "-", *("" for _ in head[2:])))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join(columns(rows))
 
 
 def _number(value: Fraction) -> int | float:
