@@ -12,6 +12,7 @@ import hashlib
 import http.client
 import json
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from html import unescape
 from typing import Any, Final
@@ -31,6 +32,8 @@ _GIVEN, _DIFFERS = "as given", "another one"
 _CELERY_OWN = re.compile(r"celeryev|(.+\.)?celery\.pidbox")
 
 
+# RabbitMQ closes a connection that was idle for five seconds.
+_KEPT_ALIVE_S: Final = 3
 _ALARMS: Final = {
     "mem_alarm": "memory alarm: it takes no messages until its consumers have freed memory.",
     "disk_free_alarm": "disk alarm: it takes no messages until more disk space is free.",
@@ -228,6 +231,7 @@ class Management:
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         self.requests = 0
+        self._last = time.monotonic()
 
     def definitions(self) -> dict[str, Any]:
         """Everything that the broker has.
@@ -322,12 +326,15 @@ class Management:
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
         self.requests += 1
+        if time.monotonic() - self._last > _KEPT_ALIVE_S:
+            self._connection.close()
         try:
             self._connection.request(
                 method, path, None if body is None else json.dumps(body), headers=self._headers
             )
             response = self._connection.getresponse()
             answer = response.read()
+            self._last = time.monotonic()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise BrokerError(
