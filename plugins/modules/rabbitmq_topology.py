@@ -9,15 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.migration import interrupted
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.ownership import (
     FIXED_KINDS,
     Ownership,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.rabbitmq import (
-    MIGRATION,
     BrokerError,
     Management,
-    Refusal,
+    RefusedError,
     current_state,
     desired_state,
     import_document,
@@ -205,18 +205,14 @@ class Topology:
             for key in sorted(ownership.surplus)
             if not ownership.removable(key)
         ]
-        self.migrations = sorted(
-            key[1] for key in self._state if key[0] in FIXED_KINDS and key[1].startswith(MIGRATION)
-        )
+        self.migrations = sorted(interrupted(definitions, self._vhost))
         made = plan(
             self._state,
             desired_state(wanted, self._state),
             fixed=FIXED_KINDS,
             removable=ownership.removable,
         )
-        return replace(
-            made, unmanaged=tuple(key for key in made.unmanaged if key not in ownership.surplus)
-        )
+        return replace(made, unmanaged=tuple(key for key in made.unmanaged if key not in ownership.surplus))
 
     def apply(self, todo: Plan) -> Plan:
         """Apply a plan and return what is still to do after it: nothing, if the broker did as it was told.
@@ -286,7 +282,7 @@ class Topology:
     def _try(self, key: Key, conditions: str) -> None:
         try:
             self._broker.remove(key, self._vhost, conditions)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             if key[0] != "queue":
                 raise
             self._refused[key[1]] = str(refusal)
@@ -318,8 +314,8 @@ def run(module: AnsibleModule) -> None:
         module.warn(obstacle)
     for name in topology.migrations:
         module.warn(
-            f"{name} is left of a migration that was interrupted; it may hold messages. "
-            f"Finish it: {VERB}, with the same inventory."
+            f"The migration of queue {name} was interrupted, and messages may wait in a queue beside it. "
+            f"Finish it with the same inventory: {VERB}"
         )
     before, after = before_and_after(todo.differences)
     result: dict[str, Any] = {

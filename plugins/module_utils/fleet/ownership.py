@@ -55,7 +55,8 @@ def recorded(state: State, vhost: str) -> set[Key]:
         Their keys.
     """
     names = state.get(record_key(vhost), {})
-    return {(kind, name) for kind in FIXED_KINDS for name in names.get(f"{kind}s", ())} & state.keys()
+    known: set[Key] = {(kind, name) for kind in FIXED_KINDS for name in names.get(f"{kind}s", ())}
+    return known & state.keys()
 
 
 class Ownership:
@@ -92,7 +93,9 @@ class Ownership:
         self.surplus: set[Key] = self._surplus | self._surplus_users
         self.reasons: dict[Key, str] = {}
         if in_use is not None:
-            self.reasons = {key: in_use[key[1]] for key in self._surplus if key[0] == "queue" and key[1] in in_use}
+            self.reasons = {
+                key: in_use[key[1]] for key in self._surplus if key[0] == "queue" and key[1] in in_use
+            }
             self._keep_what_they_need()
 
     def removable(self, key: Key) -> bool:

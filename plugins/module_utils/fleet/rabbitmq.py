@@ -22,16 +22,11 @@ from .ownership import FIXED_KINDS, GUEST, OWNER, record, record_key, recorded
 from .reconcile import Attributes, Difference, Key, State
 from .topology import POLICY_PREFIX
 
-# What playbooks/migrate_queue.yml makes, and takes away again at its end, begins with this.
-MIGRATION: Final = "celery_fleet_migration."
-
 _HASHES = {"rabbit_password_hashing_sha256": hashlib.sha256, "rabbit_password_hashing_sha512": hashlib.sha512}
 _SALT_BYTES = 4
 _GIVEN, _DIFFERS = "as given", "another one"
 # Celery's workers declare these themselves, at run time.
 _CELERY_OWN = re.compile(r"celeryev|(.+\.)?celery\.pidbox")
-
-
 # RabbitMQ closes a connection that was idle for five seconds.
 _KEPT_ALIVE_S: Final = 3
 _ALARMS: Final = {
@@ -39,6 +34,7 @@ _ALARMS: Final = {
     "disk_free_alarm": "disk alarm: it takes no messages until more disk space is free.",
 }
 _PATHS: Final = {
+    "global_parameter": "/api/global-parameters/{name}",
     "user": "/api/users/{name}",
     "permission": "/api/permissions/{vhost}/{name}",
     "topic_permission": "/api/topic-permissions/{vhost}/{name}",
@@ -52,8 +48,16 @@ class BrokerError(Exception):
     """The broker can't be reached, or refused what it was asked."""
 
 
-class Refusal(BrokerError):
-    """The broker was reached and refused one request."""
+class RefusedError(BrokerError):
+    """The broker was reached and refused one request.
+
+    Attributes:
+        status: Its answer, as HTTP numbers it.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def password_hash(password: str, salt: bytes) -> str:
@@ -244,6 +248,48 @@ class Management:
         """
         return dict(self._request("GET", "/api/definitions"))
 
+    def set_policy(self, vhost: str, name: str, policy: Mapping[str, Any]) -> None:
+        """Create or change a policy.
+
+        Args:
+            vhost: Where.
+            name: Its name.
+            policy: Its attributes, with the names of RabbitMQ's definitions.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses it.
+        """
+        self._request("PUT", f"/api/policies/{_quoted(vhost)}/{_quoted(name)}", policy)
+
+    def policy_in_force(self, vhost: str, exchange: str) -> str | None:
+        """The policy that applies to an exchange.
+
+        Args:
+            vhost: Where it is.
+            exchange: Its name.
+
+        Returns:
+            The policy's name; None if there is none.
+
+        Raises:
+            BrokerError: The broker can't be reached, or there is no such exchange.
+        """
+        found = self._request("GET", f"/api/exchanges/{_quoted(vhost)}/{_quoted(exchange)}?columns=policy")
+        return found.get("policy") or None
+
+    def set_parameter(self, name: str, value: Mapping[str, Any]) -> None:
+        """Create or change a global parameter.
+
+        Args:
+            name: Its name.
+            value: Its value.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses it.
+        """
+        path = f"/api/global-parameters/{_quoted(name)}"
+        self._request("PUT", path, {"name": name, "value": value})
+
     def load(self, document: Mapping[str, Any]) -> None:
         """Create and change objects, in one request.
 
@@ -290,13 +336,48 @@ class Management:
         columns = ",".join(["name", "consumers", *fields])
         told = {}
         for queue in self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"):
-            parts = [_count(queue[field], f"{text} message") for field, text in fields.items() if queue.get(field)]
+            parts = [
+                _count(queue[field], f"{text} message") for field, text in fields.items() if queue.get(field)
+            ]
             if queue.get("consumers"):
                 parts.append(_count(queue["consumers"], "consumer"))
             # A queue whose node is down has no figures, which is not the same as empty.
             if queue["name"] in names and (parts or not fields.keys() <= queue.keys()):
                 told[queue["name"]] = ", ".join(parts) or "its messages can't be counted now"
         return told
+
+    def queue_figures(self, vhost: str, name: str) -> dict[str, Any]:
+        """Type and unacknowledged messages of a queue; the figures are up to five seconds old.
+
+        Args:
+            vhost: Where it is.
+            name: Its name.
+
+        Returns:
+            `type` and `messages_unacknowledged`.
+
+        Raises:
+            BrokerError: The broker can't be reached, or there is no such queue.
+        """
+        path = f"/api/queues/{_quoted(vhost)}/{_quoted(name)}?columns=type,messages_unacknowledged"
+        # A queue that was made a moment ago has no figures yet, and nobody has anything of it.
+        return {"messages_unacknowledged": 0} | dict(self._request("GET", path))
+
+    def remove_if_there(self, key: Key, vhost: str) -> None:
+        """Remove an object that may be gone already.
+
+        Args:
+            key: Its key.
+            vhost: Where it is.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses it.
+        """
+        try:
+            self.remove(key, vhost)
+        except RefusedError as refusal:
+            if refusal.status != http.client.NOT_FOUND:
+                raise
 
     def remove(self, key: Key, vhost: str, conditions: str = "") -> None:
         """Remove an object.
@@ -307,7 +388,7 @@ class Management:
             conditions: Under which the broker does it, such as `if-empty=true`.
 
         Raises:
-            Refusal: The broker refuses it.
+            RefusedError: The broker refuses it.
             BrokerError: The broker can't be reached.
         """
         kind, name = key[:2]
@@ -348,8 +429,9 @@ class Management:
                 "user lacks the tag administrator."
             )
         if response.status >= http.client.BAD_REQUEST:
-            raise Refusal(
-                f"RabbitMQ at {self._url} refused {method} {path} ({response.status}): {_reason(answer)}"
+            raise RefusedError(
+                f"RabbitMQ at {self._url} refused {method} {path} ({response.status}): {_reason(answer)}",
+                response.status,
             )
         try:
             return json.loads(answer) if answer else None

@@ -84,15 +84,11 @@ class Broker:
         return tuple(entry[field] for field in NAMED[section])
 
 
-def owned(
-    broker: Broker, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None
-) -> Ownership:
+def owned(broker: Broker, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None) -> Ownership:
     return Ownership(wanted, current_state(broker.definitions, wanted, PASSWORDS), in_use)
 
 
-def planned(
-    broker: Broker, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None
-) -> Plan:
+def planned(broker: Broker, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None) -> Plan:
     current = current_state(broker.definitions, wanted, PASSWORDS)
     return plan(
         current,
