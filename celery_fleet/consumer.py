@@ -63,11 +63,15 @@ class FleetConsumer(Consumer):
         def reporting(
             errback: Callable[..., None], max_retries: int | None, callback: Callable[[], None]
         ) -> Connection:
+            def failed(error: Exception, interval: float) -> None:
+                self._obstacle = f": {error}"
+                errback(error, interval)
+
             def waiting() -> None:
                 self._report_waiting()
                 callback()
 
-            return ensure(errback, max_retries, **RECONNECT, callback=waiting)
+            return ensure(failed, max_retries, **RECONNECT, callback=waiting)
 
         conn.ensure_connection = reporting
         return super().ensure_connected(conn)
@@ -93,6 +97,9 @@ class FleetConsumer(Consumer):
         self.systemd.send("READY=1", "WATCHDOG=1", f"STATUS={self._status()}")
         if not self._ready:
             self._ready = True
+            # A worker that consumed once has a right to its queues. If one is gone now, or a channel is
+            # closed for another reason, then an operator is at work: it tries until it is served again.
+            self.connection_errors += self.channel_errors
             interval = min(REPORT_INTERVAL, (self.systemd.watchdog or REPORT_INTERVAL) / 3)
             # The timer of gevent workers runs beside the loop: it only asks the loop to report.
             self.timer.call_repeatedly(interval, self.call_soon, (self._report,))
