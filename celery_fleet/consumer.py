@@ -9,6 +9,7 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import Connection
 
+from celery_fleet.control import UNCONFIRMED
 from celery_fleet.notify import Notifier
 
 # Seconds between status texts, and so at most between two signs of life.
@@ -75,6 +76,13 @@ class FleetConsumer(Consumer):
 
         conn.ensure_connection = reporting
         return super().ensure_connected(conn)
+
+    def connection_for_write(self, url: object = None, heartbeat: float | None = None) -> Connection:
+        """Connect for the worker's events, the only thing that is published from here."""
+        connection = self.app.connection_for_write(
+            url=url, heartbeat=heartbeat, transport_options=UNCONFIRMED
+        )
+        return self.ensure_connected(connection)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Clean up after a lost connection, and remember why it was lost for the status."""
