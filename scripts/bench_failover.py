@@ -1,8 +1,8 @@
 """How long workers and publishers stand still when a broker node goes away.
 
-It makes a virtual host with the model's topology at a cluster, starts workers and publishers of its own on this
-machine, does something to the node that one of them is connected to, and reads from the ledger of the tasks and
-from the publisher's log how long nothing happened.
+It makes a virtual host with the model's topology at a cluster, starts workers and publishers of its own on
+this machine, does something to the node that one of them is connected to, and reads from the ledger of the
+tasks and from the publisher's log how long nothing happened.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ number, log = 0, open(sys.argv[1], "a", buffering=1)
 while True:
     begun = time.time()
     try:
-        work.apply_async((f"n{number}",), queue="%s", ignore_result=True)
-        log.write(f"{time.time()} {number}\\n")
+        work.apply_async((f"n{{number}}",), queue="{QUEUE}", ignore_result=True)
+        log.write(f"{{time.time()}} {{number}}\\n")
         number += 1
     except Exception as error:
         print(time.time(), number, type(error).__name__, error, flush=True)
@@ -69,10 +69,10 @@ class Cluster:
     network: str
 
     def run(self, host: str, event: str, command: str) -> None:
+        """Run what makes or undoes an event."""
         prefix = (self.network if event == "cut" else self.shell).format(host=host)
-        subprocess.run(
-            f"{prefix} bash -c {shlex.quote(command)}", shell=True, check=False, capture_output=True
-        )
+        line = f"{prefix} bash -c {shlex.quote(command)}"
+        subprocess.run(line, shell=True, check=False, capture_output=True)  # noqa: S602 - the caller's own
 
     def wait(self, site: Site) -> None:
         """Wait until all nodes run and all queues have all members."""
@@ -101,6 +101,7 @@ def node_of(site: Site, user: str) -> str:
 
 @contextmanager
 def publisher(site: Site, fleet_file: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Publish numbered tasks, and log when each was confirmed."""
     environment = {**site.environment(fleet_file), "TEST_RESULTS": site.results, "CELERY_FLEET_POOL": ""}
     with (site.directory / "publisher.err").open("ab") as errors:
         process = subprocess.Popen(
@@ -119,6 +120,7 @@ def longest_gap(times: list[float], since: float) -> float:
 
 
 def measure(cluster: Cluster, event: str, execution: str, hit: str, concurrency: int) -> dict[str, object]:
+    """Let one event happen, and give what came of it."""
     with tempfile.TemporaryDirectory(prefix="failover") as directory, temporary_site(Path(directory)) as site:
         cluster.wait(site)
         fleet_file = site.fleet_file(*((address, 5672) for address in cluster.addresses.values()))
@@ -170,6 +172,7 @@ def measure(cluster: Cluster, event: str, execution: str, hit: str, concurrency:
 
 
 def main() -> int:
+    """Measure all combinations and print a line of JSON for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("nodes", nargs="+", metavar="HOST=ADDRESS", help="the broker's nodes")
     parser.add_argument(

@@ -57,11 +57,16 @@ def _runs(site: Site, app: Celery, seconds: float = 15) -> float:
     return time.monotonic() - sent
 
 
+def _closed(site: Site, name: str) -> None:
+    """Close a user's connections from the broker's side, once its statistics know them."""
+    wait_for(lambda: site.connections(name), 10, f"{name}'s connections in the statistics")
+    site.close_connections(name)
+
+
 def _reconnected(site: Site, worker: Worker) -> None:
     """Break a worker's connections, and wait until it consumes again."""
     since = time.monotonic()
-    wait_for(lambda: site.connections("worker_io"), 10, "the worker's connection in the statistics")
-    site.close_connections("worker_io")
+    _closed(site, "worker_io")
     wait_for(lambda: worker.systemd.count("READY=1", since), 20, "the worker's return")
 
 
@@ -133,13 +138,13 @@ def test_a_password_changes_under_worker_and_publisher(
         # The broker does not know it yet.
         if name == "worker_io":
             _reconnected(site, running)
-        app.pool.force_close_all()
+        _closed(site, "client")
         _runs(site, app)
         site.set_password(name, new)
         previous.unlink()
         if name == "worker_io":
             _reconnected(site, running)
-        app.pool.force_close_all()
+        _closed(site, "client")
         _runs(site, app)
     assert running.process.poll() is None
     log = running.log.read_text()
@@ -165,6 +170,8 @@ def test_a_refused_worker_waits_and_says_why(site: Site, worker: Callable[..., W
 def test_a_refused_publisher_raises(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     right = site.password("client")
     app = site.client(monkeypatch)
+    app.send_task("work", ("taken",), queue=QUEUE)
+    _closed(site, "client")
     (site.secrets / "client").write_text("wrong")
     (site.secrets / "client.previous").write_text("wrong, too")
     try:
