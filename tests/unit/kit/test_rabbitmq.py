@@ -217,13 +217,13 @@ def test_other_vhosts_and_users_are_not_looked_at(broker):
 
 
 def test_a_password_that_differs_is_set_again_and_never_shown(broker):
-    entry(broker, "users", "worker")["password_hash"] = password_hash("another", b"salt")
+    entry(broker, "users", "worker_io")["password_hash"] = password_hash("another", b"salt")
     todo = planned(broker)
-    assert [each.key for each in todo.change] == [("user", "worker")]
-    assert todo.change[0].explain() == ["user worker: password is another one, wanted as given"]
+    assert [each.key for each in todo.change] == [("user", "worker_io")]
+    assert todo.change[0].explain() == ["user worker_io: password is another one, wanted as given"]
     shown = repr(todo)
-    assert PASSWORDS["worker"] not in shown
-    assert entry(broker, "users", "worker")["password_hash"] not in shown
+    assert PASSWORDS["worker_io"] not in shown
+    assert entry(broker, "users", "worker_io")["password_hash"] not in shown
 
 
 def test_a_password_is_recognised_by_rabbitmqs_own_hash():
