@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Report:
-    """The answers of one run, the queues whose canary nobody answered, and what each dead-letter queue holds."""
+    """The answers of one run, the queues whose canary nobody answered, and the dead letters by queue."""
 
     run: str
     answers: tuple[Answer, ...]

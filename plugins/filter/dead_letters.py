@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -75,24 +76,31 @@ def dead_letters_table(result: Mapping[str, Any], broker: Sequence[Mapping[str, 
 
 
 def dead_letters_faults(
-    broker: Sequence[Mapping[str, Any]], topology: Mapping[str, Any], queues: Mapping[str, Any]
+    broker: Sequence[Mapping[str, Any]],
+    policies: Sequence[Mapping[str, Any]],
+    topology: Mapping[str, Any],
+    queues: Mapping[str, Any],
 ) -> list[str]:
     """Find dead-letter queues that would drop what is sent back.
 
-    :param broker: the broker's queues with the policies in force
+    :param broker: the broker's queues with the name of the policy in force
+    :param policies: the broker's policies, each definition as JSON text
     :param topology: what the model wants there
     :param queues: the dead-letter queues
     :returns: a sentence for each fault
     """
+    definitions = {policy["name"]: json.loads(policy["definition"]) for policy in plain(policies)}
+    in_force = {queue["name"]: definitions.get(queue["policy"], {}) for queue in plain(broker)}
     wanted = {policy["name"]: policy["definition"] for policy in plain(topology)["policies"]}
-    in_force = {queue["name"]: queue["effective_policy_definition"] or {} for queue in plain(broker)}
-    return [
-        f"{name}: the broker has {key} {dict(in_force.get(name, {})).get(key)!r} instead of "
-        f"{wanted[POLICY_PREFIX + name][key]!r}; run playbooks/broker.yml first"
-        for name in plain(queues)
-        for key in WAY_BACK
-        if dict(in_force.get(name, {})).get(key) != wanted[POLICY_PREFIX + name][key]
-    ]
+    faults = []
+    for name in plain(queues):
+        for key in WAY_BACK:
+            should, does = wanted[POLICY_PREFIX + name][key], in_force.get(name, {}).get(key)
+            if does != should:
+                faults.append(
+                    f"{name}: {key} is {does!r} instead of {should!r}; run playbooks/broker.yml first"
+                )
+    return faults
 
 
 def dead_letters_done(
