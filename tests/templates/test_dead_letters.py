@@ -53,7 +53,8 @@ def test_the_table_has_queues_then_kinds_then_single_ones():
         "cpu_tasks_dead     5             3         4",
         "",
         "task              reason          died in          dead letters  sent back  oldest",
-        "shop.train_model  delivery_limit  cpu_ml_training  3             1x         2 h     1 lead to no queue",
+        "shop.train_model  delivery_limit  cpu_ml_training  3             1x         2 h     1 lead to no "
+        "queue",
         "",
         "id    task              reason          died in          times  sent back  age",
         "4f1c  shop.train_model  delivery_limit  cpu_ml_training  2      1x         2 h",
@@ -75,7 +76,8 @@ def test_a_queue_that_would_drop_what_is_sent_back_is_a_fault():
 
     assert faults(**way_back) == []
     assert faults(**{**way_back, "dead-letter-exchange": "other"}) == [
-        "cpu_tasks_dead: dead-letter-exchange is 'other' instead of 'cpu_tasks'; run playbooks/broker.yml first"
+        "cpu_tasks_dead: dead-letter-exchange is 'other' instead of 'cpu_tasks'; "
+        "run playbooks/broker.yml first"
     ]
     assert len(faults()) == 3
     assert len(dead_letters_faults([], [], topology, {DEAD: ["cpu"]})) == 3

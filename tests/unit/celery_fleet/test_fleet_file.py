@@ -148,5 +148,7 @@ def test_a_dead_letter_queue_belongs_to_pools(
     contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], pools: object
 ) -> None:
     contents["dead_letters"]["queues"]["cpu_tasks_dead"] = pools
-    with pytest.raises(FleetFileError, match="`dead_letters.queues.cpu_tasks_dead` must be a list of pools"):
+    with pytest.raises(
+        FleetFileError, match=r"`dead_letters\.queues\.cpu_tasks_dead` must be a list of pools"
+    ):
         write()
