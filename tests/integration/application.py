@@ -55,6 +55,15 @@ def _hold(label: str) -> None:
     _mark("end", label)
 
 
+def _retry_when_released(task: Any, label: str, countdown: float) -> None:
+    if task.request.retries == 0:
+        _mark("start", label)
+        while not Path(os.environ["TEST_LEDGER"], f".release-{label}").exists():
+            time.sleep(0.05)
+        raise task.retry(countdown=countdown, max_retries=1)
+    _mark("end", label)
+
+
 def _poison(label: str) -> None:
     """Kill the process that runs it, as a task does that needs more memory than there is."""
     _mark("start", label)
@@ -100,6 +109,7 @@ app.task(_note_failure, name="shop.email_failure")
 app.task(_retry_twice, name="shop.fetch_again", bind=True)
 app.task(_call_others, name="shop.call_others")
 work = app.task(_work, name="work")
+retry_when_released = app.task(_retry_when_released, name="retry_when_released", bind=True)
 poison = app.task(_poison, name="poison")
 hold = app.task(_hold, name="hold")
 again = app.task(_again, name="again", bind=True)

@@ -19,6 +19,7 @@ from amqp import Message
 from kombu import Connection
 from support.fleet_site import Site, temporary_site, wait_for
 
+import celery_fleet
 from celery_fleet import fleet_file
 from celery_fleet.dead_letters import DeadLetters, Selection
 
@@ -353,6 +354,39 @@ def test_a_full_dead_letter_queue_loses_nothing(shop: Site) -> None:
         return int(shop.management.call("GET", "queues", shop.vhost, queue).get("messages", 0))
 
     wait_for(lambda: behind() == 60 - shop.ready_messages(dead_queue), 15, "the others at their own queue")
+
+
+@pytest.mark.usefixtures("own_policies")
+@pytest.mark.parametrize("countdown", [0, 1])
+def test_a_retry_onto_a_full_queue_is_not_lost(
+    shop: Site, monkeypatch: pytest.MonkeyPatch, countdown: int
+) -> None:
+    """At once it is refused, so the task dies and can be sent back; delayed it waits at the broker for room."""
+    queue, label = "io_email_sending", f"retried-{countdown}"
+    worker = shop.worker(
+        "io", "--pool", "prefork", "--concurrency", "1", environment={"TEST_PATIENCE": "1"}
+    ).ready()
+    app = shop.client(monkeypatch, patience=0)
+    retried = app.send_task("retry_when_released", (label, countdown), queue=queue)
+    wait_for(lambda: shop.events(label)["start"], 20, "the start of the task")
+    shop.policy(queue, **{**limits(shop, queue), "max-length": 2})
+    fillers = 0
+    with pytest.raises(celery_fleet.QueueFullError):
+        for fillers in range(100):
+            app.send_task("work", (f"{label}-{fillers}", 1), queue=queue)
+    shop.release(label)
+    if countdown == 0:
+        (letter,) = wait_for(
+            lambda: dead(shop, "list", "--pool", "io")["letters"], 60, "the task among the dead letters"
+        )
+        assert (letter["id"], letter["reason"], letter["queue"]) == (retried.id, "rejected", queue)
+        wait_for(lambda: shop.ready_messages(queue) == 0, 60, "room")
+        assert send_back(shop, "--id", retried.id)["done"] == 1
+    for number in range(fillers):
+        wait_for(lambda n=number: shop.events(f"{label}-{n}")["end"], 60, f"filler {number}")
+    wait_for(lambda: shop.events(label)["end"], 240, "the end of the retried task")
+    assert len(shop.events(label)["end"]) == 1
+    assert worker.stop(60) == 0
 
 
 def test_ten_thousand_are_a_matter_of_seconds_and_little_memory(shop: Site) -> None:
