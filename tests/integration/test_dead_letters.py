@@ -361,7 +361,7 @@ def test_a_full_dead_letter_queue_loses_nothing(shop: Site) -> None:
 def test_a_retry_onto_a_full_queue_is_not_lost(
     shop: Site, monkeypatch: pytest.MonkeyPatch, countdown: int
 ) -> None:
-    """At once it is refused, so the task dies and can be sent back; delayed it waits at the broker for room."""
+    """At once it is refused, so the task dies and can be sent back; delayed it waits for room."""
     queue, label = "io_email_sending", f"retried-{countdown}"
     worker = shop.worker(
         "io", "--pool", "prefork", "--concurrency", "1", environment={"TEST_PATIENCE": "1"}
