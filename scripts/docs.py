@@ -46,7 +46,7 @@ def model() -> dict[str, Any]:
         "profiles": variables["fleet_profiles"],
         "reserve": variables["fleet_reserve"],
         "routing": variables["fleet_routing"],
-        "broker": {**variables["fleet_broker"], "nodes": ["broker"]},
+        "broker": {**variables["fleet_broker"], "nodes": ["broker"], "port": 5672, "tls": False},
         "app": {**variables["fleet_app"], "environment": {}},
     }
 

@@ -55,8 +55,8 @@ description:
   - Gives queues and exchanges the type and the arguments that the topology wants, moves the messages, and loses
     none. Safe to repeat; a migration that was interrupted goes on where it was.
   - The workers of a queue are told to consume it no more, and what they have of it is awaited. Then the exchange
-    sends its messages to a queue beside it, the queue is replaced, the workers consume it again, and all messages
-    come back to it, in this order.
+    sends its messages to a queue beside it, the queue is replaced, its workers finish what they run and are
+    started again by systemd, and all messages come back to it, in this order.
   - Every message is confirmed at its new place before it is acknowledged at its old one. An interruption between
     the two leaves one message twice.
 requirements: [amqp (python3-amqp) on the host]
@@ -178,10 +178,10 @@ class Workers:
             if isinstance(queues, list) and any(each.get("name") == queue for each in queues)
         )
 
-    def tell(self, command: str, queue: str, nodes: list[str]) -> None:
-        """Tell nodes to consume a queue, or to do so no more."""
+    def tell(self, command: str, queue: str | None, nodes: list[str]) -> None:
+        """Tell nodes to consume a queue, to do so no more, or (without a queue) something else."""
         if nodes:
-            self._send(command, {"queue": queue}, nodes)
+            self._send(command, {"queue": queue} if queue else {}, nodes)
 
     def _send(self, method: str, arguments: Attributes, nodes: list[str] | None = None) -> None:
         command = {
@@ -273,7 +273,7 @@ class Migration:
         )
         for each in lines:
             self._bind(each, nowait=True)
-        self._channel.exchange_declare(name, passive=True)
+        self._channel.exchange_declare(name, exchange["type"], passive=True)
         return {"name": name, "seconds": round(time.monotonic() - begin, 4)}
 
     def replace_queue(self, name: str) -> Attributes:
@@ -305,7 +305,9 @@ class Migration:
             workers = Workers(self._channel)
         self._limit(name, self._wanted)
         self._declare(name)
-        workers.tell("add_consumer", name, remembered["nodes"])
+        # Not add_consumer: on the channel that knew the old queue the broker would break the connection off, and
+        # deliver all that these workers run once more. They finish it, stop, and systemd starts them again.
+        workers.tell("shutdown", None, remembered["nodes"])
         back = self._move(beside, lambda message: self._home(message, name)) if self._exists(beside) else 0
         self._end_diversion(name)
         if self._exists(beside):
