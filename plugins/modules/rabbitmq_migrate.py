@@ -55,8 +55,8 @@ description:
   - Gives queues and exchanges the type and the arguments that the topology wants, moves the messages, and
     loses none. Safe to repeat; a migration that was interrupted goes on where it was.
   - The workers of a queue are told to consume it no more, and what they have of it is awaited. Then the
-    exchange sends its messages to a queue beside it, the queue is replaced, its workers finish what they run and are
-    started again by systemd, and all messages come back to it, in this order.
+    exchange sends its messages to a queue beside it, the queue is replaced, its workers finish what they run
+    and are started again by systemd, and all messages come back to it, in this order.
   - Every message is confirmed at its new place before it is acknowledged at its old one. An interruption
     between the two leaves one message twice.
 requirements: [amqp (python3-amqp) on the host]
@@ -115,7 +115,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 queues:
-  description: For each migrated queue, messages that were in it, that arrived meanwhile, that were brought back.
+  description: For each migrated queue, messages before, arrived meanwhile, and brought back.
   type: list
   elements: dict
   returned: success
@@ -317,7 +317,7 @@ class Migration:
         self._limit(name, self._wanted)
         self._declare(name)
         # Not add_consumer: on the channel that knew the old queue the broker would break the connection off,
-        # and deliver all that these workers run once more. They finish it, stop, and systemd starts them again.
+        # and deliver all that these workers run once more. They finish, stop, and are started by systemd.
         workers.tell("shutdown", None, remembered["nodes"])
         back = self._move(beside, lambda message: self._home(message, name)) if self._exists(beside) else 0
         self._end_diversion(name)

@@ -327,7 +327,7 @@ class Management:
             names: The queues that are asked for.
 
         Returns:
-            Messages and consumers in words, by the queue's name; a queue that is empty and unused is left out.
+            Messages and consumers in words by name; a queue that is empty and unused is left out.
 
         Raises:
             BrokerError: The broker can't be reached or refuses the user.
