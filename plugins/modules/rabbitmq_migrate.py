@@ -153,7 +153,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 ORIGIN = "x-celery-fleet-origin"
 # The broker counts the deliveries of each queue itself.
 DELIVERIES = "x-delivery-count"
-CONTROL, REPLIES = "celery.pidbox", "reply.celery.pidbox"
+CONTROL = "celery.pidbox"
+REPLIES = "reply.celery.pidbox"
 ANSWER_S = 2
 # The broker's figures of a queue are at most five seconds old.
 FIGURES_AGE_S = 6
