@@ -35,7 +35,7 @@ for process in glob.glob("/proc/[0-9]*"):
         if int(process.split("/")[2]) == os.getpid():
             continue
         told(process + "/cmdline", open(process + "/cmdline", "rb").read())
-        # In a container root may not read everybody's environment; what its own user may not read, nobody may.
+        # In a container root may not read every environment; what its own user may not read, nobody may.
         read = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
         found = subprocess.run([*read, "cat", process + "/environ"], capture_output=True)
         told(process + "/environ", found.stdout)
