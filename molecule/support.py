@@ -21,19 +21,26 @@ LAB = MOLECULE.parent / ".lab" / "molecule"
 # Everything on a host in which somebody else could find a secret: what all may read, logs, and the command
 # lines and environments of processes.
 LOOK_FOR_SECRETS = """
-import glob, os, stat, subprocess
+import glob, os, shutil, stat, subprocess
+assert shutil.which("setpriv")
 def told(where, content):
     for name, secret in given.items():
         # A key's longest line stands for it, however it is quoted.
         if max(secret.splitlines(), key=len).encode() in content:
             print(where, "holds", name)
 told("the journal", subprocess.run(["journalctl", "--no-pager"], capture_output=True, check=True).stdout)
-for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
-    if path.split("/")[2] != str(os.getpid()):
-        try:
-            told(path, open(path, "rb").read())
-        except (FileNotFoundError, ProcessLookupError):
-            pass
+for process in glob.glob("/proc/[0-9]*"):
+    try:
+        owner = os.stat(process)
+        if int(process.split("/")[2]) == os.getpid():
+            continue
+        told(process + "/cmdline", open(process + "/cmdline", "rb").read())
+        # In a container root may not read every environment; what its own user may not read, nobody may.
+        read = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+        found = subprocess.run([*read, "cat", process + "/environ"], capture_output=True)
+        told(process + "/environ", found.stdout)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
 for root in ("/etc", "/var", "/tmp", "/run", "/home", "/root", "/opt", "/usr/local", "/srv", "/dev/shm"):
     for directory, _, names in os.walk(root):
         for path in (os.path.join(directory, name) for name in names):

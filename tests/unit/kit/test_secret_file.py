@@ -153,3 +153,30 @@ def test_what_is_prepared_is_preferred_when_asked_for(path):
     assert file.value("client") == "old"
     assert file.value("client", upcoming=True) == "new"
     assert file.value("kit", upcoming=True) == "same"
+
+
+class Odd:
+    """What YAML can't hold, and what its error would show."""
+
+    def __repr__(self):
+        return "the secret"
+
+
+def test_what_cannot_be_kept_is_not_shown(path):
+    file = SecretFile(path, Plain())
+    with pytest.raises(SecretsError) as refused, file.edit() as content:
+        content["client"] = Odd()
+    assert "the secret" not in repr(refused.value)
+    assert refused.value.__cause__ is None and refused.value.__suppress_context__
+    assert not path.exists()
+
+
+class Tagged(str):
+    """As Ansible's own texts are."""
+
+
+def test_texts_of_ansible_are_kept_as_any_other(path):
+    file = SecretFile(path, Plain())
+    with file.edit() as content:
+        content["client"] = Tagged("secret")
+    assert yaml.safe_load(path.read_text()) == {"client": "secret"}
