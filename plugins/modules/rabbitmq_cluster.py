@@ -75,6 +75,11 @@ def apply(commands: Commands, seed: str, todo: Membership) -> None:
 def run(module: AnsibleModule) -> None:
     nodes: list[str] = module.params["nodes"]
     commands = Commands(lambda argv: module.run_command(argv), module.params["timeout"])
+    # A run that was cut short may have left a node stopped; it is looked at once it runs.
+    stopped = [node for node in nodes if commands.stopped(node)]
+    if not module.check_mode:
+        for node in stopped:
+            commands.call("rabbitmqctl", node, "start_app")
     views = {node: view for node in nodes if (view := commands.view(node)) is not None}
     todo = membership(nodes, views)
     if todo.refusals:
@@ -88,7 +93,7 @@ def run(module: AnsibleModule) -> None:
     known = sorted(views[todo.seed].known)
     after = sorted((set(known) - set(todo.forget)) | set(todo.join))
     module.exit_json(
-        changed=not todo.empty,
+        changed=bool(stopped) or not todo.empty,
         joined=list(todo.join),
         forgotten=list(todo.forget),
         down=list(todo.down),

@@ -78,9 +78,7 @@ def run(module: AnsibleModule) -> None:
         module.fail_json(msg=f"None of the nodes answers: {', '.join(nodes)}.")
     running = sorted(view.running & set(nodes))
     queues = quorum_queues(commands, running[0], vhost)
-    lacking = {
-        node: [queue["name"] for queue in queues if node not in queue["members"]] for node in running
-    }
+    lacking = {node: [queue["name"] for queue in queues if node not in queue["members"]] for node in running}
     lacking = {node: names for node, names in lacking.items() if names}
     pattern = ["--vhost-pattern", f"^{vhost}$", "--queue-pattern", ".*"]
     if not module.check_mode:

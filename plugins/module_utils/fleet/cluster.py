@@ -80,7 +80,9 @@ def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
                 "rabbitmqctl start_app` on those that are to join, and run again",
             ),
         )
-    chosen = max(full or clusters, key=lambda known: (len(known), [-nodes.index(n) for n in answering if n in known]))
+    chosen = max(
+        full or clusters, key=lambda known: (len(known), [-nodes.index(n) for n in answering if n in known])
+    )
     seed = next(node for node in answering if views[node].known == chosen)
     join = tuple(node for node in answering if views[node].known != chosen)
     strangers = sorted(chosen - set(nodes))

@@ -62,6 +62,20 @@ class Commands:
         """Run a command on a node and read the JSON that it prints."""
         return json.loads(self.call(command, node, "--formatter", "json", *arguments))
 
+    def stopped(self, node: str) -> bool:
+        """Say whether a node runs without its broker, as one that was about to join or leave does.
+
+        Args:
+            node: The node.
+
+        Returns:
+            False also for a node that doesn't answer.
+        """
+        try:
+            return self.call("rabbitmqctl", node, "eval", "rabbit:is_running().").strip() == "false"
+        except CommandError:
+            return False
+
     def view(self, node: str) -> View | None:
         """Ask a node for its cluster.
 
