@@ -144,10 +144,8 @@ def test_only_the_other_nodes_are_let_in() -> None:
 )
 def test_the_last_node_that_is_reached_works_for_all(reached: list[str], last: str) -> None:
     for host in reached:
-        told = render(
-            "{{ __broker_last }}", inventory_hostname=host, ansible_play_hosts=reached, broker_members=THREE
-        )
-        assert told == str(host == last)
+        given = {"inventory_hostname": host, "ansible_play_hosts": reached, "broker_members": THREE}
+        assert render("{{ __broker_last }}", **given) == str(host == last)
 
 
 def test_the_consumer_timeout_is_the_topologys_in_milliseconds() -> None:

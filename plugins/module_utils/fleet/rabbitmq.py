@@ -18,7 +18,7 @@ from html import unescape
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from .ownership import GUEST, OWNER, record, record_key, recorded
+from .ownership import FIXED_KINDS, GUEST, OWNER, record, record_key, recorded
 from .reconcile import Attributes, Difference, Key, State
 from .topology import POLICY_PREFIX
 

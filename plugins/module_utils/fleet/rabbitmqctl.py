@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .cluster import View
@@ -75,6 +75,24 @@ class Commands:
             return self.call("rabbitmqctl", node, "eval", "rabbit:is_running().").strip() == "false"
         except CommandError:
             return False
+
+    def running(self, nodes: Sequence[str]) -> set[str]:
+        """Say which of some nodes run in one cluster.
+
+        Args:
+            nodes: The nodes.
+
+        Returns:
+            Those that run, as the first that answers sees them.
+
+        Raises:
+            CommandError: None of them answers.
+        """
+        for node in nodes:
+            view = self.view(node)
+            if view is not None:
+                return view.running & set(nodes)
+        raise CommandError(f"None of the nodes answers: {', '.join(nodes)}.")
 
     def view(self, node: str) -> View | None:
         """Ask a node for its cluster.

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from fleet.ownership import FIXED_KINDS, Ownership, record_key
+from fleet.ownership import FIXED_KINDS, OWNER, Ownership, record_key
 from fleet.rabbitmq import (
     BrokerError,
     Management,
