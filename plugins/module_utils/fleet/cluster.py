@@ -96,8 +96,8 @@ def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
     wiped = tuple(node for node in join if node in chosen)
     if (forget or wiped) and 2 * len(running - set(wiped)) <= len(chosen):
         refusals.append(
-            f"only {', '.join(sorted(running))} of {', '.join(sorted(chosen))} run, which is no majority, and "
-            "what the others hold may be the newest. Start them, then run again"
+            f"only {', '.join(sorted(running))} of {', '.join(sorted(chosen))} run, which is no majority, "
+            "and what the others hold may be the newest. Start them, then run again"
         )
     if refusals:
         return Membership(seed, down=down, refusals=tuple(refusals))

@@ -91,7 +91,7 @@ class Commands:
         for node in nodes:
             view = self.view(node)
             if view is not None:
-                return view.running & set(nodes)
+                return set(view.running & set(nodes))
         raise CommandError(f"None of the nodes answers: {', '.join(nodes)}.")
 
     def view(self, node: str) -> View | None:
