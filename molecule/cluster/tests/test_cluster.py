@@ -1,4 +1,4 @@
-"""Three brokers as one: who is in it, who may reach it, and what it does when nodes come, go and lose their data."""
+"""Three brokers as one: who is in it, who reaches it, and how nodes come, go and lose their data."""
 
 from __future__ import annotations
 
