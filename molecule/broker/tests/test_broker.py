@@ -7,9 +7,12 @@ import os
 import re
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import amqp
@@ -153,10 +156,12 @@ def broker(request: pytest.FixtureRequest, brokers: dict[str, Broker]) -> Broker
     return brokers[request.param]
 
 
-def play(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the scenario's playbook once more."""
+def play(
+    site: Site, *options: str, playbook: Path = MOLECULE / "broker" / "converge.yml"
+) -> subprocess.CompletedProcess[str]:
+    """Run the scenario's playbook once more, or another one."""
     return subprocess.run(
-        ["ansible-playbook", str(MOLECULE / "broker" / "converge.yml"), "-i", str(site.inventory), *options],
+        ["ansible-playbook", str(playbook), "-i", str(site.inventory), *options],
         cwd=MOLECULE.parent,
         env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
         capture_output=True,
@@ -452,6 +457,184 @@ def test_what_cannot_be_changed_in_place_is_refused_before_anything_is_applied(s
         message = f"queue {queue}: arguments.x-queue-type is quorum, wanted classic"
         assert message in " ".join(result.stdout.split())
     assert {name: sections(broker.definitions()) for name, broker in brokers.items()} == before
+
+
+SPARE_POOL = {
+    "kind": "cpu",
+    "exchange": "spare_tasks",
+    "queues": {"spare_quorum": {"routing_key": "spare.one", "max_length": 200}},
+    "demand": {"cores": 1, "memory_mib": 512},
+    "prefetch_multiplier": 1,
+    "max_tasks_per_child": 500,
+    "time_limit": 900,
+    "soft_time_limit": 840,
+}
+SPARE_CLASSIC = SPARE_POOL | {
+    "exchange": "spare_classic_tasks",
+    "queue_type": "classic",
+    "queues": {"spare_classic": {"routing_key": "spare.two", "max_length": 200}},
+}
+
+
+def said(result: subprocess.CompletedProcess[str]) -> str:
+    return " ".join(result.stdout.split())
+
+
+def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(site, brokers):
+    """Two pools come and go, beside objects of somebody else that nothing may touch."""
+    before = {name: sections(broker.definitions()) for name, broker in brokers.items()}
+    more = json.dumps({"fleet_environment_pools": {"spare": SPARE_POOL, "classic": SPARE_CLASSIC}})
+    assert play(site, "--extra-vars", more).returncode == 0
+    for broker in brokers.values():
+        ctl = "rabbitmqctl --quiet"
+        with broker.channel("kit") as channel:
+            channel.exchange_declare("reports", "topic", durable=True, auto_delete=False)
+            channel.queue_declare("reports", durable=True, auto_delete=False)
+            channel.queue_bind("reports", "reports", "#")
+            broker.publish(channel, "reports", "any", "theirs")
+            broker.publish(channel, "spare_tasks", "spare.one", "still to do")
+            broker.publish(channel, "spare_classic_tasks", "spare.two", "still to do")
+        broker.host.check_output(f"{ctl} add_vhost reports && {ctl} add_user reports x")
+        broker.host.check_output(f"""{ctl} set_policy -p {VHOST} reports '^reports$' '{{"max-length": 9}}'""")
+    theirs = ("exchange reports", "queue reports", "policy reports")
+
+    kept = play(site, "--verbose")
+    assert kept.returncode == 0, kept.stdout
+    refused = play(site, "--verbose", "--extra-vars", "broker_prune=true")
+    assert refused.returncode == 0, refused.stdout
+    for name in theirs:
+        assert name in said(kept)
+    for queue in ("spare_quorum", "spare_classic"):
+        assert f"- queue {queue} (1 ready message)" not in said(kept)
+        assert said(refused).count(f"- queue {queue} (1 ready message)") == len(brokers), refused.stdout
+    for broker in brokers.values():
+        assert broker.drain("spare_quorum", "kit") == ["still to do"]
+        assert broker.drain("spare_classic", "kit") == ["still to do"]
+    time.sleep(6)  # the age of the broker's figures, which no request can make younger
+
+    pruned = play(site, "--extra-vars", "broker_prune=true")
+    assert pruned.returncode == 0, pruned.stdout
+    for name, broker in brokers.items():
+        assert broker.drain("reports", "kit") == ["theirs"]
+        assert "reports" in broker.names("users")
+        assert "reports" in broker.names("vhosts")
+        assert "reports" in {each["name"] for each in broker.definitions()["policies"]}
+        broker.host.check_output(
+            f"rabbitmqctl --quiet delete_vhost reports && rabbitmqctl --quiet delete_user reports "
+            f"&& rabbitmqctl --quiet clear_policy -p {VHOST} reports"
+        )
+        with broker.channel("kit") as channel:
+            channel.queue_delete("reports")
+            channel.exchange_delete("reports")
+        assert sections(broker.definitions()) == before[name]
+
+
+def test_an_alarm_is_told_with_its_node(site, brokers):
+    for broker in brokers.values():
+        broker.host.check_output("rabbitmqctl --quiet set_disk_free_limit 900000000000000")
+    try:
+        told = said(play(site))
+        refused = play(site, "--extra-vars", CLASSIC, playbook=MIGRATE)
+    finally:
+        for broker in brokers.values():
+            broker.host.check_output("rabbitmqctl --quiet set_disk_free_limit 1GB")
+    for name in brokers:
+        assert f"Node rabbit@{name} has raised its disk alarm: it takes no messages" in told
+    assert refused.returncode != 0
+    assert "Nothing was migrated: Node rabbit@" in said(refused)
+
+
+MIGRATE = MOLECULE.parent / "playbooks" / "migrate_queue.yml"
+CLASSIC = json.dumps({"fleet_environment_pools": {"general": {"queue_type": "classic"}}})
+DIRECT = json.dumps({"fleet_environment_pools": {"general": {"exchange_type": "direct"}}})
+
+
+class Publisher(threading.Thread):
+    """Publishes numbered messages one after the other, as a client that tries again after any error."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__()
+        self.broker, self.sent, self.errors = broker, 0, []
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        while not self._end.is_set():
+            try:
+                with self.broker.channel("client") as channel:
+                    while not self._end.is_set():
+                        returned = self.broker.publish(
+                            channel, "general_tasks", "general.background", str(self.sent)
+                        )
+                        if returned:
+                            self.errors += returned
+                        else:
+                            self.sent += 1
+                        time.sleep(0.01)
+            except amqp.exceptions.AMQPError as error:
+                self.errors.append(str(error))
+
+    def __enter__(self) -> Publisher:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.join()
+
+
+@contextmanager
+def publishing(brokers: dict[str, Broker]) -> Iterator[list[Publisher]]:
+    """Publish to all brokers meanwhile."""
+    new, old = (Publisher(broker) for broker in brokers.values())
+    with new, old:
+        yield [new, old]
+
+
+@pytest.mark.parametrize("there", [CLASSIC, DIRECT], ids=["queue type", "exchange type"])
+def test_a_migration_under_load_loses_nothing_and_duplicates_nothing(site, brokers, there):
+    """To another type and back, each time with messages in the queue and with a publisher."""
+    before = {name: sections(broker.definitions()) for name, broker in brokers.items()}
+    for change in (there, "{}"):
+        with publishing(brokers) as publishers:
+            while any(each.sent < 100 for each in publishers):
+                time.sleep(0.05)
+            result = play(site, "--extra-vars", change, playbook=MIGRATE)
+            assert result.returncode == 0, result.stdout
+        for publisher in publishers:
+            got = publisher.broker.drain("general_background", "kit")
+            assert sorted(got, key=int) == [str(number) for number in range(publisher.sent)]
+            if there == CLASSIC:
+                assert publisher.errors == []
+    assert {name: sections(broker.definitions()) for name, broker in brokers.items()} == before
+
+
+def test_a_migration_that_was_killed_is_finished_by_running_it_again(site, brokers):
+    """Killed again and again at other moments, then left alone."""
+    filled = 300
+    for broker in brokers.values():
+        with broker.channel("client") as channel:
+            for number in range(filled):
+                broker.publish(channel, "general_tasks", "general.background", str(number))
+    kills = 0
+    for seconds in (7, 9, 8, 10):
+        process = subprocess.Popen(
+            ["ansible-playbook", str(MIGRATE), "-i", str(site.inventory), "--extra-vars", CLASSIC],
+            cwd=MOLECULE.parent,
+            stdout=subprocess.DEVNULL,
+        )
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+        for broker in brokers.values():
+            kills += broker.host.run("pkill -9 -f AnsiballZ_rabbitmq_migrate").rc == 0
+    assert kills, "no migration was running when it should have been killed"
+    for change in (CLASSIC, "{}"):
+        result = play(site, "--extra-vars", change, playbook=MIGRATE)
+        assert result.returncode == 0, result.stdout
+    for broker in brokers.values():
+        got = broker.drain("general_background", "kit")
+        assert set(got) == {str(number) for number in range(filled)}
+        assert len(got) <= filled + kills, "an interruption leaves one message twice at most"
 
 
 def process(broker: Broker) -> str:
