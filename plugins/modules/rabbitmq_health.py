@@ -1,0 +1,152 @@
+#!/usr/bin/python
+"""Read the health of a RabbitMQ cluster on one of its nodes, and wait for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker_health import (
+    QUORUM_STATUS,
+    behind,
+    critical,
+    read_queues,
+    unhealthy,
+)
+
+DOCUMENTATION = r"""
+module: rabbitmq_health
+short_description: Read the health of a RabbitMQ cluster on one of its nodes, and wait for it
+description:
+  - Runs C(rabbitmqctl) on the node, so it needs root and no password. Changes nothing.
+  - A node may be stopped when all nodes run, none is in maintenance mode, no alarm is raised, nothing is
+    partitioned, and every quorum queue keeps its majority without the node.
+  - A member of a quorum queue is in sync when its log holds what the queue had committed at a look before.
+options:
+  expect:
+    description:
+      - V(nothing) only reads. V(stoppable) waits until this node may be stopped and all members of all queues
+        are in sync. V(synchronous) waits until the members on this node are.
+    type: str
+    choices: [nothing, stoppable, synchronous]
+    default: nothing
+  nodes:
+    description: Names of the nodes that the cluster should have; those that it has always count.
+    type: list
+    elements: str
+    default: []
+  timeout:
+    description: Seconds to wait; then the module fails and says what is missing.
+    type: int
+    default: 0
+author: celery-fleet
+attributes:
+  check_mode: {support: full}
+"""
+
+EXAMPLES = r"""
+- name: Wait until this node may be stopped
+  celery_fleet.kit.rabbitmq_health:
+    expect: stoppable
+    timeout: 60
+"""
+
+RETURN = r"""
+node:
+  description: Name of this node.
+  type: str
+  returned: success
+version:
+  description: Version of RabbitMQ on it.
+  type: str
+  returned: success
+nodes:
+  description: Names of the cluster's nodes.
+  type: list
+  elements: str
+  returned: success
+maintenance:
+  description: Whether this node is in maintenance mode.
+  type: bool
+  returned: success
+obstacles:
+  description: Why this node may not be stopped now.
+  type: list
+  elements: str
+  returned: success
+behind:
+  description: The nodes whose members of quorum queues are not in sync.
+  type: list
+  elements: str
+  returned: success
+"""
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "expect": {"type": "str", "choices": ["nothing", "stoppable", "synchronous"], "default": "nothing"},
+    "nodes": {"type": "list", "elements": "str", "default": []},
+    "timeout": {"type": "int", "default": 0},
+}
+# Seconds between two looks.
+PAUSE = 1
+
+
+class Node:
+    """The node of this host, asked by its own commands."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self._module = module
+        self.name = str(self._ask("eval", "io:format('~s~n', [node()])."))
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self._ask("--formatter", "json", "cluster_status")))
+
+    def queues(self) -> list[Any]:
+        return read_queues(json.loads(self._ask("eval", QUORUM_STATUS)))
+
+    def _ask(self, *arguments: str) -> str:
+        _, printed, _ = self._module.run_command(["rabbitmqctl", "--quiet", *arguments], check_rc=True)
+        # `eval` prints the value of the expression after what the expression printed.
+        return printed.strip().removesuffix("\nok")
+
+
+def look(node: Node, module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+    """Read everything, and say what is missing from what is expected."""
+    expect = module.params["expect"]
+    before = node.queues()
+    status = node.status()
+    now = node.queues()
+    obstacles = unhealthy(status, module.params["nodes"]) + critical(now, node.name)
+    late = behind(before, now, node.name if expect == "synchronous" else None)
+    found = {
+        "node": node.name,
+        "version": status["versions"][node.name]["rabbitmq_version"],
+        "nodes": sorted(status["disk_nodes"]),
+        "maintenance": status["maintenance_status"].get(node.name) != "not under maintenance",
+        "obstacles": obstacles,
+        "behind": late,
+    }
+    missing = {"nothing": [], "stoppable": obstacles + late, "synchronous": late}
+    return found, missing[expect]
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    node = Node(module)
+    deadline = time.monotonic() + module.params["timeout"]
+    found, missing = look(node, module)
+    while missing and time.monotonic() < deadline:
+        time.sleep(PAUSE)
+        found, missing = look(node, module)
+    if missing:
+        may = {"stoppable": "may not be stopped now", "synchronous": "is not in sync"}[module.params["expect"]]
+        module.fail_json(
+            msg=f"{node.name} {may}, after {module.params['timeout']} s of waiting: {'; '.join(missing)}.",
+            **found,
+        )
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()
