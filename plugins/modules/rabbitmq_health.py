@@ -103,12 +103,12 @@ class Node:
         return dict(json.loads(self._ask("--formatter", "json", "cluster_status")))
 
     def queues(self) -> list[Any]:
-        return read_queues(json.loads(self._ask("eval", QUORUM_STATUS)))
+        return list(read_queues(json.loads(self._ask("eval", QUORUM_STATUS))))
 
     def _ask(self, *arguments: str) -> str:
         _, printed, _ = self._module.run_command(["rabbitmqctl", "--quiet", *arguments], check_rc=True)
         # `eval` prints the value of the expression after what the expression printed.
-        return printed.strip().removesuffix("\nok")
+        return str(printed).strip().removesuffix("\nok")
 
 
 def look(node: Node, module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
@@ -140,7 +140,9 @@ def main() -> None:
         time.sleep(PAUSE)
         found, missing = look(node, module)
     if missing:
-        may = {"stoppable": "may not be stopped now", "synchronous": "is not in sync"}[module.params["expect"]]
+        may = {"stoppable": "may not be stopped now", "synchronous": "is not in sync"}[
+            module.params["expect"]
+        ]
         module.fail_json(
             msg=f"{node.name} {may}, after {module.params['timeout']} s of waiting: {'; '.join(missing)}.",
             **found,
