@@ -316,9 +316,8 @@ def picture(run: Run, verdict: Verdict) -> str:
             f"<title>{escape(event.name)}</title></rect>"
         )
         # Two rows, so that the names of neighbours don't meet.
-        parts.append(
-            f'<text class="small" x="{left:.1f}" y="{TOP - 22 + 16 * (number % 2)}">{escape(event.name)}</text>'
-        )
+        row = TOP - 22 + 16 * (number % 2)
+        parts.append(f'<text class="small" x="{left:.1f}" y="{row}">{escape(event.name)}</text>')
     for at in range(0, int(span) + 1, max(30, int(span / 10) // 30 * 30)):
         parts.append(
             f'<text class="small" x="{x(at):.1f}" y="{floor + 18}" text-anchor="middle">{at} s</text>'

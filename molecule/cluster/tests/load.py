@@ -55,8 +55,8 @@ class Load:
         for kind, rate in RATES.items():
             least = LEAST * rate // sum(RATES.values()) + 1
             self.host(self.client).check_output(
-                f"systemd-run --quiet --collect --unit={self._unit(kind)} --uid=celery-fleet --setenv=HOME=/tmp "
-                f"--working-directory=/var/lib/celery-fleet {CURRENT} -m load.publish {self.run} {kind} "
+                f"systemd-run --quiet --collect --unit={self._unit(kind)} --uid=celery-fleet "
+                f"--setenv=HOME=/tmp --working-directory=/var/lib/celery-fleet {CURRENT} -m load.publish {self.run} {kind} "
                 f"--rate {rate} --least {least}"
             )
 

@@ -1,4 +1,4 @@
-"""No task is lost, whatever happens to the brokers: one load of 20 000 tasks and more, every fault under it."""
+"""No task is lost, whatever happens to the brokers: every fault under one load of 20 000 tasks."""
 
 from __future__ import annotations
 

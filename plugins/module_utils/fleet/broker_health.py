@@ -1,7 +1,7 @@
 """What the nodes of a RabbitMQ cluster say about themselves, and whether one of them may be stopped now.
 
-Two documents are read on a node: what `rabbitmqctl cluster_status` prints, and the Raft status of every quorum
-queue's members (`QUORUM_STATUS`, for which the command line has one command a queue, of a second each).
+Two documents are read on a node: what `rabbitmqctl cluster_status` prints, and the Raft status of the members
+of every quorum queue (`QUORUM_STATUS`; the command line has one command a queue for it, of a second each).
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-# The status of all quorum queues as JSON in one call; 3.10 and 4.0 know these functions. What is no number and
-# no atom, such as the reason why a member does not answer, becomes text.
+# The status of all quorum queues as JSON in one call; 3.10 and 4.0 know these functions. What is no number
+# and no atom, such as the reason why a member does not answer, becomes text. 4.0.5 itself fails while a
+# member is just being started; then nothing is known of the queue's members but where they are.
 QUORUM_STATUS: Final = (
     'io:format("~s~n", [rabbit_json:encode([#{vhost => V, name => N, members => ['
     "maps:from_list([{K, if is_atom(X); is_integer(X) -> X;"
     ' true -> iolist_to_binary(io_lib:format("~p", [X])) end} || {K, X} <- M])'
-    " || M <- rabbit_quorum_queue:status(V, N)]}"
+    " || M <- try rabbit_quorum_queue:status(V, N) catch _:_ ->"
+    ' [[{<<"Node Name">>, O}, {<<"Raft State">>, unknown}]'
+    " || {members, L} <- rabbit_amqqueue:info(Q, [members]), O <- L] end]}"
     " || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue,"
     " {resource, V, queue, N} <- [amqqueue:get_name(Q)]])])."
 )

@@ -45,22 +45,27 @@ def refusal(now: str, then: str) -> str:
         The reason, with the way that there is; empty if nothing is against it.
     """
     now, then = upstream(now), upstream(then)
-    numbers = [tuple(int(part) for part in version.split(".")) for version in (now, then) if version]
-    if len(numbers) < 2 or any(len(number) < 2 for number in numbers):
-        return f"From RabbitMQ {now} to {then}: these are no versions that the kit can compare."
-    old, new = numbers[0][:2], numbers[1][:2]
-    if numbers[1] < numbers[0]:
-        return f"From RabbitMQ {now} to {then}: a node can't read the data of a later version."
-    if old == new or new in STEPS.get((old[0], old[1]), ()):
+    step = f"From RabbitMQ {now} to {then}"
+    found, wanted = _numbers(now), _numbers(then)
+    if len(found) < 2 or len(wanted) < 2:
+        return f"{step}: these are no versions that the kit can compare."
+    if wanted < found:
+        return f"{step}: a node can't read the data of a later version."
+    old, new = (found[0], found[1]), (wanted[0], wanted[1])
+    if old == new or new in STEPS.get(old, ()):
         return ""
-    way = _way((old[0], old[1]), (new[0], new[1]))
+    way = _way(old, new)
     if not way:
-        return f"From RabbitMQ {now} to {then}: the kit knows of no way that RabbitMQ supports."
+        return f"{step}: the kit knows of no way that RabbitMQ supports."
     steps = " → ".join(f"{major}.{minor}" for major, minor in way)
     return (
-        f"From RabbitMQ {now} to {then}: not supported in one step. Go {steps}, the whole cluster at each step "
-        "and all stable feature flags enabled before the next; or build a new cluster and move the queues."
+        f"{step}: not supported in one step. Go {steps}, the whole cluster at each step and all stable "
+        "feature flags enabled before the next; or build a new cluster and move the queues."
     )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def _way(old: Series, new: Series) -> list[Series]:
