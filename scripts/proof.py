@@ -176,7 +176,7 @@ def repeated(run: Run) -> list[tuple[Ran, str]]:
     by_task: dict[Key, list[Ran]] = defaultdict(list)
     for each in sorted(run.ran, key=lambda ran: ran.at):
         by_task[each.key].append(each)
-    tried_again = {each.key for each in run.sent if each.errors or each.at - each.begun > 1}
+    tried_again = {each.key for each in run.sent if each.errors}
     return [
         (each, _cause(each, first, tried_again)) for first, *others in by_task.values() for each in others
     ]

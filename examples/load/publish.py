@@ -23,8 +23,8 @@ PAUSE = 0.2
 def publish(run: str, kind: str, number: int) -> dict[str, object]:
     """Publish one task, as often as it takes.
 
-    Each try is a task of its own to Celery, so that a task that runs twice tells why: two ids come from two
-    tries, the first of which was stored although nobody said so.
+    What is in the way of a try is counted, also when Celery itself tries again: a task that runs twice
+    then tells why, namely that its first try was stored although nobody could say so.
 
     :param run: id of the run.
     :param kind: which task.
@@ -32,11 +32,15 @@ def publish(run: str, kind: str, number: int) -> dict[str, object]:
     :returns: what there is to write down.
     """
     begun, errors = time.time(), Counter[str]()
+
+    def note(error: BaseException, _pause: float = 0) -> None:
+        errors[type(error).__name__] += 1
+
     while True:
         try:
-            result = app.tasks[f"load.{kind}"].apply_async((run, number))
+            result = app.tasks[f"load.{kind}"].apply_async((run, number), retry_policy={"errback": note})
         except (KombuError, AMQPError, OSError) as error:
-            errors[type(error).__name__] += 1
+            note(error)
             time.sleep(PAUSE)
         else:
             return {

@@ -97,56 +97,23 @@ class Node:
 
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
-        self.name = str(self._ask("eval", "io:format('~s~n', [node()])."))
-
-    def status(self) -> dict[str, Any]:
-        return dict(json.loads(self._ask("--formatter", "json", "cluster_status")))
-
-    def queues(self) -> list[Any]:
-        return list(read_queues(json.loads(self._ask("eval", QUORUM_STATUS))))
-
-    def _ask(self, *arguments: str) -> str:
-        _, printed, _ = self._module.run_command(["rabbitmqctl", "--quiet", *arguments], check_rc=True)
-        # `eval` prints the value of the expression after what the expression printed.
-        return str(printed).strip().removesuffix("\nok")
-
-
-def look(node: Node, module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
-    """Read everything, and say what is missing from what is expected."""
-    expect = module.params["expect"]
-    before = node.queues()
-    status = node.status()
-    now = node.queues()
-    obstacles = unhealthy(status, module.params["nodes"]) + critical(now, node.name)
-    late = behind(before, now, node.name if expect == "synchronous" else None)
-    found = {
-        "node": node.name,
-        "version": status["versions"][node.name]["rabbitmq_version"],
-        "nodes": sorted(status["disk_nodes"]),
-        "maintenance": status["maintenance_status"].get(node.name) != "not under maintenance",
-        "obstacles": obstacles,
-        "behind": late,
-    }
-    missing = {"nothing": [], "stoppable": obstacles + late, "synchronous": late}
-    return found, missing[expect]
+        self._before: list[Any] | None = None
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     node = Node(module)
     deadline = time.monotonic() + module.params["timeout"]
-    found, missing = look(node, module)
+    found, missing = node.look()
     while missing and time.monotonic() < deadline:
         time.sleep(PAUSE)
-        found, missing = look(node, module)
+        found, missing = node.look()
     if missing:
         may = {"stoppable": "may not be stopped now", "synchronous": "is not in sync"}[
             module.params["expect"]
         ]
-        module.fail_json(
-            msg=f"{node.name} {may}, after {module.params['timeout']} s of waiting: {'; '.join(missing)}.",
-            **found,
-        )
+        waited = f"after {module.params['timeout']} s of waiting"
+        module.fail_json(msg=f"{found['node']} {may}, {waited}: {'; '.join(missing)}.", **found)
     module.exit_json(changed=False, **found)
 
 

@@ -56,8 +56,8 @@ class Load:
             least = LEAST * rate // sum(RATES.values()) + 1
             self.host(self.client).check_output(
                 f"systemd-run --quiet --collect --unit={self._unit(kind)} --uid=celery-fleet "
-                f"--setenv=HOME=/tmp --working-directory=/var/lib/celery-fleet {CURRENT} -m load.publish {self.run} {kind} "
-                f"--rate {rate} --least {least}"
+                "--setenv=HOME=/tmp --working-directory=/var/lib/celery-fleet "
+                f"{CURRENT} -m load.publish {self.run} {kind} --rate {rate} --least {least}"
             )
 
     def note(self, name: str, fault: Callable[[], None]) -> None:

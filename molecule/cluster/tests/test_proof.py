@@ -106,8 +106,8 @@ class Cluster:
         begin = time.monotonic()
         host.check_output(
             "nft 'table ip proof { "
-            f"chain in {{ type filter hook input priority -200; ip saddr {{ {peers} }} drop; }} "
-            f"chain out {{ type filter hook output priority -200; ip daddr {{ {peers} }} drop; }} }}'"
+            f"chain in {{ type filter hook input priority -200; ip saddr {{ {peers} }} drop; }}; "
+            f"chain out {{ type filter hook output priority -200; ip daddr {{ {peers} }} drop; }}; }}'"
         )
         try:
             until(

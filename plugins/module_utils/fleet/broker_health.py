@@ -10,18 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-# The status of all quorum queues as JSON in one call; 3.10 and 4.0 know these functions. What is no number
-# and no atom, such as the reason why a member does not answer, becomes text. 4.0.5 itself fails while a
-# member is just being started; then nothing is known of the queue's members but where they are.
+# The node's name and the status of all quorum queues as JSON in one call; 3.10 and 4.0 know these functions.
+# What is no number and no atom, such as the reason why a member does not answer, becomes text. 4.0.5 itself
+# fails while a member is just being started; then nothing is known of the queue's members but where they are.
 QUORUM_STATUS: Final = (
-    'io:format("~s~n", [rabbit_json:encode([#{vhost => V, name => N, members => ['
+    'io:format("~s~n", [rabbit_json:encode(#{node => node(), queues => [#{vhost => V, name => N, members => ['
     "maps:from_list([{K, if is_atom(X); is_integer(X) -> X;"
     ' true -> iolist_to_binary(io_lib:format("~p", [X])) end} || {K, X} <- M])'
     " || M <- try rabbit_quorum_queue:status(V, N) catch _:_ ->"
     ' [[{<<"Node Name">>, O}, {<<"Raft State">>, unknown}]'
     " || {members, L} <- rabbit_amqqueue:info(Q, [members]), O <- L] end]}"
     " || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue,"
-    " {resource, V, queue, N} <- [amqqueue:get_name(Q)]])])."
+    " {resource, V, queue, N} <- [amqqueue:get_name(Q)]]})])."
 )
 # What a member is that takes part; one of a drained node is `noproc`, of a stopped one `{nodedown,…}`.
 _ALIVE: Final = frozenset(
@@ -72,7 +72,7 @@ def read_queues(document: Iterable[Mapping[str, Any]]) -> list[QuorumQueue]:
     """Read what `QUORUM_STATUS` printed.
 
     Args:
-        document: Its JSON.
+        document: The queues of its JSON.
 
     Returns:
         The queues.
