@@ -99,6 +99,32 @@ class Node:
         self._module = module
         self._before: list[Any] | None = None
 
+    def look(self) -> tuple[dict[str, Any], list[str]]:
+        """Read everything, and say what is missing from what is expected."""
+        expect = self._module.params["expect"]
+        status = json.loads(self._ask("--formatter", "json", "cluster_status"))
+        document = json.loads(self._ask("eval", QUORUM_STATUS))
+        name, now = document["node"], read_queues(document["queues"])
+        obstacles = unhealthy(status, self._module.params["nodes"]) + critical(now, name)
+        # The first look has none before it: at rest, nothing is missing even so.
+        late = behind(self._before or now, now, name if expect == "synchronous" else None)
+        self._before = now
+        found = {
+            "node": name,
+            "version": status["versions"][name]["rabbitmq_version"],
+            "nodes": sorted(status["disk_nodes"]),
+            "maintenance": status["maintenance_status"].get(name) != "not under maintenance",
+            "obstacles": obstacles,
+            "behind": late,
+        }
+        missing = {"nothing": [], "stoppable": obstacles + late, "synchronous": late}
+        return found, missing[expect]
+
+    def _ask(self, *arguments: str) -> str:
+        _, printed, _ = self._module.run_command(["rabbitmqctl", "--quiet", *arguments], check_rc=True)
+        # `eval` prints the value of the expression after what the expression printed.
+        return str(printed).strip().removesuffix("\nok")
+
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
