@@ -22,7 +22,7 @@ lint:  ## Style and types of Python, YAML and playbooks
 unit:  ## Unit and template tests on each ansible-core that the machine can run
 	scripts/test unit
 
-molecule:  ## Scenarios broker, app, worker, single, fleet on real systemd hosts
+molecule:  ## Scenarios broker, app, worker, single, fleet, cluster on real systemd hosts
 	scripts/test molecule
 
 lab-up: setup  ## Create the lab, or bring it up to date

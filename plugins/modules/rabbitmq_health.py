@@ -33,7 +33,9 @@ options:
     choices: [nothing, stoppable, synchronous]
     default: nothing
   nodes:
-    description: Names of the nodes that the cluster should have; those that it has always count.
+    description:
+      - Names of the nodes that matter, by default all of the cluster. One that left for good is none of them, but
+        the majority of the queues counts its members as long as it is not forgotten.
     type: list
     elements: str
     default: []
@@ -101,13 +103,13 @@ class Node:
 
     def look(self) -> tuple[dict[str, Any], list[str]]:
         """Read everything, and say what is missing from what is expected."""
-        expect = self._module.params["expect"]
+        expect, nodes = self._module.params["expect"], self._module.params["nodes"]
         status = json.loads(self._ask("--formatter", "json", "cluster_status"))
         document = json.loads(self._ask("eval", QUORUM_STATUS))
         name, now = document["node"], read_queues(document["queues"])
-        obstacles = unhealthy(status, self._module.params["nodes"]) + critical(now, name)
+        obstacles = unhealthy(status, nodes) + critical(now, name)
         # The first look has none before it: at rest, nothing is missing even so.
-        late = behind(self._before or now, now, name if expect == "synchronous" else None)
+        late = behind(self._before or now, now, [name] if expect == "synchronous" else nodes)
         self._before = now
         found = {
             "node": name,

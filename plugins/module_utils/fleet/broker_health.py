@@ -96,20 +96,19 @@ def read_queues(document: Iterable[Mapping[str, Any]]) -> list[QuorumQueue]:
     ]
 
 
-def unhealthy(status: Mapping[str, Any], nodes: Iterable[str]) -> list[str]:
+def unhealthy(status: Mapping[str, Any], nodes: Iterable[str] = ()) -> list[str]:
     """Say why no node of the cluster may be stopped now.
 
     Args:
         status: What `cluster_status` printed as JSON.
-        nodes: The nodes that there should be; those of the cluster always count.
+        nodes: The nodes that matter, all if there are none here: one that left for good waits to be forgotten.
 
     Returns:
         A sentence for each reason.
     """
     running = set(status["running_nodes"])
     members = {*status["disk_nodes"], *status.get("ram_nodes", [])}
-    reasons = [f"{node} is not a member of the cluster" for node in sorted(set(nodes) - members)]
-    reasons += [f"{node} is not running" for node in sorted(members - running)]
+    reasons = [f"{node} is not running" for node in sorted(members & (set(nodes) or members) - running)]
     reasons += [
         f"{node} is in maintenance mode"
         for node, state in sorted(status["maintenance_status"].items())
@@ -148,7 +147,7 @@ def critical(queues: Iterable[QuorumQueue], node: str) -> list[str]:
     ]
 
 
-def behind(before: Iterable[QuorumQueue], now: Iterable[QuorumQueue], node: str | None = None) -> list[str]:
+def behind(before: Iterable[QuorumQueue], now: Iterable[QuorumQueue], nodes: Iterable[str] = ()) -> list[str]:
     """Say whose members do not yet hold what was committed at an earlier look.
 
     Under load a member is always some entries behind its leader; one that has what the queue had committed a
@@ -157,17 +156,18 @@ def behind(before: Iterable[QuorumQueue], now: Iterable[QuorumQueue], node: str 
     Args:
         before: The quorum queues at the earlier look.
         now: The same, now.
-        node: The node whose members are looked at; none looks at all.
+        nodes: The nodes that matter, all if there are none here.
 
     Returns:
         A sentence for each node, with the queue that lacks most.
     """
+    wanted = set(nodes)
     goals = {(queue.vhost, queue.name): queue.committed for queue in before}
     lacking: dict[str, list[tuple[int, str]]] = {}
     for queue in now:
         goal = goals.get((queue.vhost, queue.name), -1)
         for member in queue.members:
-            if node in (None, member.node) and (not member.alive or member.last < goal):
+            if (not wanted or member.node in wanted) and (not member.alive or member.last < goal):
                 lacking.setdefault(member.node, []).append((goal - member.last, queue.name))
     return [
         f"{name} does not hold all of {_some([queue for _, queue in sorted(queues, reverse=True)])}: "

@@ -41,7 +41,6 @@ def test_healthy_cluster_has_no_obstacle():
     ("change", "reason"),
     [
         ({"running_nodes": NODES[:2]}, "rabbit@c is not running"),
-        ({"disk_nodes": NODES[:2], "running_nodes": NODES[:2]}, "rabbit@c is not a member of the cluster"),
         (
             {"maintenance_status": {"rabbit@b": "under maintenance"}},
             "rabbit@b is in maintenance mode",
@@ -67,6 +66,11 @@ def test_node_that_a_majority_needs_is_critical(state):
     ]
     # Whose own member does not take part takes nothing away.
     assert critical(found, "rabbit@c") == []
+
+
+def test_node_that_left_for_good_is_no_obstacle():
+    assert unhealthy(HEALTHY | {"running_nodes": NODES[:2]}, NODES[:2]) == []
+    assert unhealthy(HEALTHY | {"running_nodes": NODES[:2]}) == ["rabbit@c is not running"]
 
 
 def test_queue_of_one_member_stops_with_its_node_and_waits():
@@ -103,16 +107,16 @@ def test_member_that_holds_what_was_committed_before_is_in_sync():
     before = queues(member("rabbit@a", "leader", 100, 98), member("rabbit@b", last=90, committed=90))
     now = queues(member("rabbit@a", "leader", 120, 119), member("rabbit@b", last=98, committed=98))
     assert behind(before, now) == []
-    assert behind(before, before, "rabbit@a") == []
-    assert behind(before, before, "rabbit@b") == [
+    assert behind(before, before, ["rabbit@a"]) == []
+    assert behind(before, before, ["rabbit@b"]) == [
         "rabbit@b does not hold all of tasks: 8 entries of tasks are missing"
     ]
 
 
 def test_member_that_does_not_take_part_is_behind():
     gone = member("rabbit@b", "noproc") | GONE
-    assert behind(queues(), queues(member("rabbit@a", "leader"), gone), "rabbit@b") != []
-    assert behind(queues(), queues(member("rabbit@a", "leader"), gone), "rabbit@a") == []
+    assert behind(queues(), queues(member("rabbit@a", "leader"), gone), ["rabbit@b"]) != []
+    assert behind(queues(), queues(member("rabbit@a", "leader"), gone), ["rabbit@a"]) == []
 
 
 def test_status_of_3_10_is_read_too():

@@ -1,0 +1,105 @@
+"""What makes one cluster of broker nodes: who joins, who is forgotten, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class View:
+    """What a node that answers says of itself and its cluster.
+
+    Attributes:
+        known: All nodes of its cluster, itself among them.
+        running: Those of them that run.
+        blank: Whether it holds nothing but what a broker has at its first start.
+        holds: What it holds, in words.
+    """
+
+    known: frozenset[str]
+    running: frozenset[str]
+    blank: bool = True
+    holds: str = ""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What is to be done, and what can't be.
+
+    Attributes:
+        seed: The node that the others join; none if no node answers.
+        forget: Nodes that the cluster has to forget, in order.
+        join: Blank nodes that join the seed, in order.
+        down: Nodes that are wanted and don't answer.
+        refusals: Why nothing may be done, each with its remedy.
+    """
+
+    seed: str | None
+    forget: tuple[str, ...] = ()
+    join: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is to be done."""
+        return not (self.forget or self.join)
+
+
+def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
+    """Compare the cluster that is wanted with what its nodes say.
+
+    Args:
+        nodes: The nodes that are wanted, in the inventory's order.
+        views: What each of them that answers says.
+
+    Returns:
+        What is to be done. With refusals, nothing.
+    """
+    answering = [node for node in nodes if node in views]
+    down = tuple(node for node in nodes if node not in views)
+    if not answering:
+        return Membership(None, down=down)
+    # A node that its cluster forgot, or that lost its data, may think itself alone while others know it.
+    clusters = {views[node].known for node in answering}
+    full = [known for known in clusters if any(node in known and not views[node].blank for node in answering)]
+    if len(full) > 1:
+        told = "; ".join(
+            f"{node} ({', '.join(sorted(known))}) holds {views[node].holds}"
+            for known in sorted(full, key=sorted)
+            for node in answering
+            if views[node].known == known and not views[node].blank
+        )
+        return Membership(
+            None,
+            down=down,
+            refusals=(
+                f"these brokers hold data of their own, and to join one would lose the others': {told}. "
+                "Drain and move what is to be kept, run `rabbitmqctl stop_app; rabbitmqctl force_reset; "
+                "rabbitmqctl start_app` on those that are to join, and run again",
+            ),
+        )
+    chosen = max(
+        full or clusters, key=lambda known: (len(known), [-nodes.index(n) for n in answering if n in known])
+    )
+    seed = next(node for node in answering if views[node].known == chosen)
+    join = tuple(node for node in answering if views[node].known != chosen)
+    strangers = sorted(chosen - set(nodes))
+    running = views[seed].running
+    refusals = [
+        f"{node} is in the cluster and runs, but is not in the inventory. Stop it "
+        "(systemctl disable --now rabbitmq-server on its host) to have it forgotten, or add its host"
+        for node in strangers
+        if node in running
+    ]
+    forget = tuple(node for node in strangers if node not in running)
+    wiped = tuple(node for node in join if node in chosen)
+    if (forget or wiped) and 2 * len(running - set(wiped)) <= len(chosen):
+        refusals.append(
+            f"only {', '.join(sorted(running))} of {', '.join(sorted(chosen))} run, which is no majority, and what "
+            "the others hold may be the newest. Start them, then run again"
+        )
+    if refusals:
+        return Membership(seed, down=down, refusals=tuple(refusals))
+    return Membership(seed, forget=wiped + forget, join=join, down=down)

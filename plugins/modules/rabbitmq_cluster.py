@@ -1,0 +1,114 @@
+#!/usr/bin/python
+"""Make one cluster of broker nodes."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.cluster import Membership, membership
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.rabbitmqctl import (
+    CommandError,
+    Commands,
+)
+
+DOCUMENTATION = r"""
+module: rabbitmq_cluster
+short_description: Make one RabbitMQ cluster of the nodes that are wanted
+description:
+  - Asks every node for its cluster, lets blank nodes join the one that holds data, and lets the cluster forget
+    nodes that are down and not wanted. A node that lost its data is forgotten first, and joins anew.
+  - Refuses, before anything is changed, to reset a node that holds data of its own, to forget one that runs, and
+    to forget any without a majority.
+  - Nodes that are wanted and don't answer are told of and left alone.
+options:
+  nodes:
+    description: Names of the nodes that are wanted, such as V(rabbit@broker1).
+    type: list
+    elements: str
+    required: true
+  timeout:
+    description: Seconds that one command may take.
+    type: int
+    default: 120
+author: celery-fleet
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+"""
+
+EXAMPLES = r"""
+- name: Form the cluster
+  celery_fleet.kit.rabbitmq_cluster:
+    nodes: [rabbit@broker1, rabbit@broker2, rabbit@broker3]
+"""
+
+RETURN = r"""
+joined:
+  description: Nodes that joined, or would.
+  type: list
+  elements: str
+  returned: success
+forgotten:
+  description: Nodes that were forgotten, or would be.
+  type: list
+  elements: str
+  returned: success
+down:
+  description: Nodes that are wanted and don't answer.
+  type: list
+  elements: str
+  returned: success
+"""
+
+
+def apply(commands: Commands, seed: str, todo: Membership) -> None:
+    """Do what is to be done; a run that is cut short anywhere leaves something that the next one completes."""
+    for node in todo.join:
+        commands.call("rabbitmqctl", node, "stop_app")
+    for node in todo.forget:
+        commands.call("rabbitmqctl", seed, "forget_cluster_node", node)
+    for node in todo.join:
+        commands.call("rabbitmqctl", node, "reset")
+        commands.call("rabbitmqctl", node, "join_cluster", seed)
+        commands.call("rabbitmqctl", node, "start_app")
+
+
+def run(module: AnsibleModule) -> None:
+    nodes: list[str] = module.params["nodes"]
+    commands = Commands(lambda argv: module.run_command(argv), module.params["timeout"])
+    views = {node: view for node in nodes if (view := commands.view(node)) is not None}
+    todo = membership(nodes, views)
+    if todo.refusals:
+        module.fail_json(msg=f"Nothing was done: {'; '.join(todo.refusals)}.")
+    if todo.seed is None:
+        module.fail_json(msg=f"None of the nodes answers: {', '.join(nodes)}.")
+    if not module.check_mode:
+        apply(commands, todo.seed, todo)
+    if todo.down:
+        module.warn(f"Down, and left as they are: {', '.join(todo.down)}. Start them and run again.")
+    known = sorted(views[todo.seed].known)
+    after = sorted((set(known) - set(todo.forget)) | set(todo.join))
+    module.exit_json(
+        changed=not todo.empty,
+        joined=list(todo.join),
+        forgotten=list(todo.forget),
+        down=list(todo.down),
+        diff={"before": "\n".join([*known, ""]), "after": "\n".join([*after, ""])},
+    )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "nodes": {"type": "list", "elements": "str", "required": True},
+            "timeout": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        run(module)
+    except CommandError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
