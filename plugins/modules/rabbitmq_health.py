@@ -34,8 +34,8 @@ options:
     default: nothing
   nodes:
     description:
-      - Names of the nodes that matter, by default all of the cluster. One that left for good is none of them, but
-        the majority of the queues counts its members as long as it is not forgotten.
+      - Names of the nodes that matter, by default all of the cluster. One that left for good is none of them,
+        but the majority of the queues counts its members as long as it is not forgotten.
     type: list
     elements: str
     default: []

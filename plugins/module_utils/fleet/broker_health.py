@@ -101,7 +101,8 @@ def unhealthy(status: Mapping[str, Any], nodes: Iterable[str] = ()) -> list[str]
 
     Args:
         status: What `cluster_status` printed as JSON.
-        nodes: The nodes that matter, all if there are none here: one that left for good waits to be forgotten.
+        nodes: The nodes that matter, all if there are none here. One that left for good is none of
+            them.
 
     Returns:
         A sentence for each reason.
