@@ -17,6 +17,7 @@ from kombu.transport.native_delayed_delivery import (
     MAX_NUMBER_OF_BITS_TO_USE,
 )
 
+from celery_fleet.connection import REPLY_TIMEOUT, connect
 from celery_fleet.fleet_file import Fleet
 from celery_fleet.publish import PATIENCE, FleetProducer
 from celery_fleet.router import HINT_HEADER, Router
@@ -32,8 +33,8 @@ CHORD_UNLOCK = "celery.chord_unlock"
 MAPS = frozenset({"celery.map", "celery.starmap"})
 
 # Seconds. A broker that stopped taking messages (memory or disk alarm, no majority) confirms
-# nothing; without an end the publisher would hang with it.
-CONFIRM_TIMEOUT = 30.0
+# nothing, and so does one that hangs; each attempt to publish waits that long, at a node each.
+CONFIRM_TIMEOUT = REPLY_TIMEOUT
 
 
 class TaskRouter(CeleryRouter):
@@ -121,6 +122,8 @@ class FleetAMQP(AMQP):
     patience:
         Seconds that a publisher waits for room in a full queue.
     """
+
+    Connection = staticmethod(connect)
 
     def __init__(self, app: Celery, fleet: Fleet, patience: float = PATIENCE) -> None:
         super().__init__(app)

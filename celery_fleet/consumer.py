@@ -17,6 +17,10 @@ REPORT_INTERVAL = 10.0
 # Microseconds. How much more time a start gets with each sign that it still waits for the broker.
 START_EXTENSION = 60_000_000
 
+# Seconds between rounds through all nodes. Celery's own grow to 30, which would be the pause of a
+# worker whose broker was away for some minutes.
+RECONNECT = {"interval_start": 1.0, "interval_step": 1.0, "interval_max": 5.0}
+
 
 class FleetConsumer(Consumer):
     """Celery's consumer, which reports to systemd from its own loop.
@@ -63,7 +67,7 @@ class FleetConsumer(Consumer):
                 self._report_waiting()
                 callback()
 
-            return ensure(errback, max_retries, callback=waiting)
+            return ensure(errback, max_retries, **RECONNECT, callback=waiting)
 
         conn.ensure_connection = reporting
         return super().ensure_connected(conn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amqp.exceptions import RecoverableConnectionError
 from kombu.exceptions import OperationalError
 
 
@@ -27,6 +28,37 @@ class FleetFileError(FleetError):
         self.path = path
         self.problem = problem
         self.remedy = remedy
+
+
+class BrokerRefusedError(RecoverableConnectionError):
+    """A broker node was reached but gave no connection.
+
+    For Kombu and Celery this is one more way in which connecting fails, so a worker waits and tries
+    again, and a publisher raises when its retries are used up.
+    """
+
+
+class LoginRefusedError(BrokerRefusedError):
+    """The broker refuses a user's password, and the one before it.
+
+    Parameters
+    ----------
+    user:
+        Who wanted to log in.
+    node:
+        Where.
+    password_file:
+        The file with the password.
+    """
+
+    def __init__(self, user: str, node: str, password_file: str) -> None:
+        super().__init__(
+            f"{node} refuses user {user} with the password in {password_file}. "
+            "Run the broker play, which sets the password, or the deploy play, which writes the file."
+        )
+        self.user = user
+        self.node = node
+        self.password_file = password_file
 
 
 class VerifyError(FleetError):

@@ -13,7 +13,7 @@ from celery_fleet.errors import FleetFileError
 
 DEFAULT_PATH = "/etc/celery-fleet/fleet.json"
 PATH_VARIABLE = "CELERY_FLEET_FILE"
-SCHEMA = 1
+SCHEMA = 2
 
 DEPLOY = "Run the deploy play for this host, which writes it; do not edit it by hand"
 
@@ -30,12 +30,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Broker:
-    """The broker, and the user that this host is at it."""
+    """The broker, and the user that a process is at it which belongs to no pool.
+
+    `ca_file` holds the certificates by which nodes are trusted; None where connections are not encrypted.
+    """
 
     nodes: tuple[Node, ...]
     vhost: str
     user: str
     password_file: str
+    ca_file: str | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ class Queue:
 
 @dataclass(frozen=True)
 class Pool:
-    """A worker pool: its exchange and queues, and how its workers run tasks. Limits are in seconds."""
+    """A worker pool: its exchange and queues, how its workers run tasks, and who they are at the broker.
+
+    Limits are in seconds.
+    """
 
     name: str
     exchange: str
@@ -61,6 +68,8 @@ class Pool:
     max_tasks_per_child: int | None
     time_limit: int
     soft_time_limit: int
+    user: str
+    password_file: str
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,7 @@ def load(path: str | None = None) -> Fleet:
         field has an unusable value. The message names the file, the field and the remedy.
     """
     path = path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH
-    text = _read(path, f"{DEPLOY}; elsewhere let {PATH_VARIABLE} name a copy")
+    text = read_text(path, f"{DEPLOY}; elsewhere let {PATH_VARIABLE} name a copy")
     try:
         content = json.loads(text)
     except ValueError as error:
@@ -240,13 +249,32 @@ def read_password(path: str) -> str:
     FleetFileError
         The file is missing, unreadable or empty.
     """
-    password = _read(path, DEPLOY).rstrip("\r\n")
+    password = read_text(path).rstrip("\r\n")
     if not password:
         raise FleetFileError(path, "empty, but must hold a password", DEPLOY)
     return password
 
 
-def _read(path: str, remedy: str) -> str:
+def read_text(path: str, remedy: str = DEPLOY) -> str:
+    """Read a file that the configuration management wrote.
+
+    Parameters
+    ----------
+    path:
+        The file.
+    remedy:
+        What a person can do when it is missing.
+
+    Returns
+    -------
+    str
+        Its text.
+
+    Raises
+    ------
+    FleetFileError
+        The file is missing or unreadable.
+    """
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -285,7 +313,13 @@ def _broker(section: _Section) -> Broker:
     nodes = tuple(Node(node.text("host"), node.number("port")) for node in section.sections("nodes"))
     if not nodes:
         raise section.wrong(section.place("nodes"), "a list of at least one node", [])
-    return Broker(nodes, section.text("vhost"), section.text("user"), section.text("password_file"))
+    return Broker(
+        nodes=nodes,
+        vhost=section.text("vhost"),
+        user=section.text("user"),
+        password_file=section.text("password_file"),
+        ca_file=None if section.fields.get("tls") is None else section.section("tls").text("ca_file"),
+    )
 
 
 def _pool(name: str, section: _Section) -> Pool:
@@ -302,6 +336,8 @@ def _pool(name: str, section: _Section) -> Pool:
         max_tasks_per_child=section.optional_number("max_tasks_per_child"),
         time_limit=section.number("time_limit"),
         soft_time_limit=section.number("soft_time_limit"),
+        user=section.text("user"),
+        password_file=section.text("password_file"),
     )
 
 

@@ -52,7 +52,6 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
         the fleet file does not have.
     """
     fleet = fleet_file.load()
-    password = fleet_file.read_password(fleet.broker.password_file)
     pool_name = os.environ.get(settings.POOL_VARIABLE) or None
     if pool_name is not None and pool_name not in fleet.pools:
         raise FleetFileError(
@@ -60,10 +59,12 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
             f"has no pool `{pool_name}`, which {settings.POOL_VARIABLE} names, but {', '.join(fleet.pools)}",
             fleet_file.DEPLOY,
         )
+    login = fleet.broker if pool_name is None else fleet.pools[pool_name]
+    fleet_file.read_password(login.password_file)  # so that a process that cannot ends here
 
     def apply(**_: object) -> None:
         conf = app.conf
-        ours = settings.owned(fleet, pool_name, password, conf)
+        ours = settings.owned(fleet, pool_name, conf)
         replaced = [key for key in ours if conf.value_set_for(key) and conf[key] != ours[key]]
         if replaced:
             logger.warning("The fleet replaces these settings of the application: %s", ", ".join(replaced))

@@ -4,38 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from kombu import Exchange, Queue
 
-from celery_fleet.fleet_file import Broker, Fleet, Pool
+from celery_fleet import connection
+from celery_fleet.fleet_file import Fleet, Pool
 
 POOL_VARIABLE = "CELERY_FLEET_POOL"
 
 CONSUMER = "celery_fleet.consumer:FleetConsumer"
 AUTOSCALER = "celery_fleet.autoscale:FleetAutoscaler"
-
-
-def broker_urls(broker: Broker, user: str, password: str) -> list[str]:
-    """Give the URL of each broker node, in the order in which they are tried.
-
-    Parameters
-    ----------
-    broker:
-        The nodes and the virtual host.
-    user:
-        Who connects.
-    password:
-        The user's password. It is in the result: never log that.
-
-    Returns
-    -------
-    list of str
-        One URL a node.
-    """
-    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
-    vhost = quote(broker.vhost, safe="")
-    return [f"amqp://{login}@{_host(node.host)}:{node.port}/{vhost}" for node in broker.nodes]
 
 
 def task_queues(fleet: Fleet) -> list[Queue]:
@@ -56,7 +34,7 @@ def task_queues(fleet: Fleet) -> list[Queue]:
     ]
 
 
-def owned(fleet: Fleet, pool_name: str | None, password: str, own: Mapping[str, Any]) -> dict[str, Any]:
+def owned(fleet: Fleet, pool_name: str | None, own: Mapping[str, Any]) -> dict[str, Any]:
     """Give the settings that the fleet decides, whatever the application says.
 
     Parameters
@@ -65,8 +43,6 @@ def owned(fleet: Fleet, pool_name: str | None, password: str, own: Mapping[str, 
         The fleet.
     pool_name:
         The pool whose worker this process is; None in clients.
-    password:
-        The password of the broker user.
     own:
         The application's own settings, for those that are extended instead of replaced.
 
@@ -76,11 +52,12 @@ def owned(fleet: Fleet, pool_name: str | None, password: str, own: Mapping[str, 
         Settings by name.
     """
     pool = None if pool_name is None else fleet.pools[pool_name]
+    login = pool or fleet.broker
     addresses = fleet.addresses()
     default_pool, default_queue = addresses[fleet.routing.default_queue]
     late = pool is None or pool.acknowledgement == "late"
     settings: dict[str, Any] = {
-        "broker_url": broker_urls(fleet.broker, fleet.broker.user, password),
+        "broker_url": connection.urls(fleet.broker, login.user),
         # Celery prefers these two to the one above.
         "broker_read_url": None,
         "broker_write_url": None,
@@ -88,7 +65,12 @@ def owned(fleet: Fleet, pool_name: str | None, password: str, own: Mapping[str, 
         "broker_connection_retry": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": {**(own.get("broker_transport_options") or {}), "confirm_publish": True},
+        "broker_transport_options": {
+            **(own.get("broker_transport_options") or {}),
+            **connection.transport_options(fleet.broker, login.password_file),
+        },
+        # The transport does it by the fleet file.
+        "broker_use_ssl": False,
         "task_queues": task_queues(fleet),
         "task_create_missing_queues": False,
         "task_default_queue": default_queue.name,
@@ -114,7 +96,7 @@ def defaults(fleet: Fleet, pool_name: str | None) -> dict[str, Any]:
     return {
         # Seconds. With heartbeats Celery's loop for gevent waits a tenth of a second in every round,
         # which leaves ten tasks a second; TCP's own keepalive has to do there.
-        "broker_heartbeat": 0 if green else 30,
+        "broker_heartbeat": 0 if green else 10,
         # When the connection breaks, the broker delivers unacknowledged tasks again while they
         # still run. Cancelling them would throw away up to two hours of work for a network blip,
         # and cannot be done to threads at all. Running twice is what tasks have to stand anyway.
@@ -136,7 +118,3 @@ def _limits(pool: Pool) -> dict[str, Any]:
         "task_time_limit": pool.time_limit,
         "task_soft_time_limit": pool.soft_time_limit,
     }
-
-
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -16,10 +16,10 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from celery_fleet import canary
+from celery_fleet.connection import connect, transport_options, urls
 from celery_fleet.errors import PublishError, VerifyError
 from celery_fleet.fleet_file import Fleet, read_password
 from celery_fleet.publish import FleetProducer
-from celery_fleet.settings import broker_urls
 
 # Seconds.
 TIMEOUT = 60.0
@@ -93,13 +93,15 @@ def verify(fleet: Fleet, timeout: float = TIMEOUT, progress: Callable[[str], Non
     FleetFileError
         The password of the verifying user cannot be read.
     """
-    urls = broker_urls(fleet.broker, fleet.verify.user, read_password(fleet.verify.password_file))
-    connection = Connection(
-        urls, connect_timeout=CONNECT_TIMEOUT, transport_options={"confirm_publish": True}
+    read_password(fleet.verify.password_file)
+    connection = connect(
+        urls(fleet.broker, fleet.verify.user),
+        connect_timeout=CONNECT_TIMEOUT,
+        transport_options=transport_options(fleet.broker, fleet.verify.password_file),
     )
     with connection:
         try:
-            connection.ensure_connection(max_retries=2 * len(urls), interval_start=0.5)
+            connection.ensure_connection(max_retries=2 * len(fleet.broker.nodes), interval_start=0.5)
         except OperationalError as error:
             raise VerifyError(f"cannot reach the broker at {connection.as_uri()}: {error}") from error
         return _Run(fleet, connection, timeout, progress).report()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any  # testinfra has no types
 
 import testinfra
+import yaml
 
 MOLECULE = Path(__file__).parent
 LAB = MOLECULE.parent / ".lab" / "molecule"
@@ -59,7 +60,13 @@ class Site:
 
     def password(self, user: str) -> str:
         """Return the broker's password of `user`."""
-        return (self.inventory / ".secrets" / user).read_text().strip()
+        return self.secrets[user]
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Every secret of the scenario by its name."""
+        content = yaml.safe_load((self.inventory / ".secrets" / "vault.yml").read_text())
+        return {name: value for name, value in content.items() if isinstance(value, str)}
 
     def connect(self, host: str) -> Any:
         """Return the testinfra host of `host`, reached by SSH, with root's rights."""

@@ -215,6 +215,8 @@ class FilterModule:
             "topology": topology.topology,
             "for_broker_version": topology.for_broker_version,
             "fleet_file": contract.fleet_file,
+            "host_users": contract.host_users,
+            "users": contract.fleet_users,
             "host_overrides": host_overrides,
             "findings": findings,
             "report": findings_report,

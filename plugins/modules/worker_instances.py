@@ -39,11 +39,6 @@ options:
     type: list
     elements: str
     default: []
-  inputs:
-    description: Files that a worker reads only when it starts and that its unit doesn't stand for.
-    type: list
-    elements: path
-    default: []
   timeout:
     description: Seconds to wait for the end state. For O(state=retired) a longer stop is no failure.
     type: int
@@ -106,15 +101,13 @@ class Instance:
         """Whether it is started at boot."""
         return (UNITS / "multi-user.target.wants" / self.unit).is_symlink()
 
-    def outdated(self, inputs: list[str]) -> bool:
-        """Tell whether its unit or another of its inputs changed since it was started, or it never was."""
+    @property
+    def outdated(self) -> bool:
+        """Whether its unit changed since it was started, or it never was."""
         marker = RUNTIME / self.unit.removesuffix(".service") / "digest"
         unit = UNITS / f"celery-fleet-{self.pool}@.service"
         present = re.search(r"CELERY_FLEET_DIGEST=(\w+)", unit.read_text()) if unit.exists() else None
-        if not marker.exists() or present is None or marker.read_text().strip() != present[1]:
-            return True
-        started = marker.stat().st_mtime
-        return any(path.stat().st_mtime > started for path in map(Path, inputs) if path.exists())
+        return not marker.exists() or present is None or marker.read_text().strip() != present[1]
 
 
 def pools_on_host() -> list[str]:
@@ -179,10 +172,7 @@ def retire(module: AnsibleModule, systemd: Systemd, wanted: list[str], surplus: 
         instance
         for instance in systemd.instances(sorted({*params["pools"], *surplus}))
         if instance.unit not in wanted
-        or (
-            instance.state in RUNNING
-            and (instance.outdated(params["inputs"]) or instance.pool in params["changed"])
-        )
+        or (instance.state in RUNNING and (instance.outdated or instance.pool in params["changed"]))
     ]
     disable = [instance.unit for instance in others if instance.unit not in wanted and instance.enabled]
     stop = [instance.unit for instance in others if instance.state in ("active", "activating", "reloading")]
@@ -213,9 +203,7 @@ def start(module: AnsibleModule, systemd: Systemd, wanted: list[str], surplus: l
     begin = [
         unit
         for unit in wanted
-        if now[unit].state not in RUNNING
-        or now[unit].outdated(params["inputs"])
-        or now[unit].pool in params["changed"]
+        if now[unit].state not in RUNNING or now[unit].outdated or now[unit].pool in params["changed"]
     ]
     changed = bool(enable or begin)
     before = "".join(f"{unit}: {now[unit].state}\n" for unit in wanted)
@@ -251,7 +239,6 @@ def main() -> None:
             "pools": {"type": "list", "elements": "str", "required": True},
             "release": {"type": "str", "required": True},
             "changed": {"type": "list", "elements": "str", "default": []},
-            "inputs": {"type": "list", "elements": "path", "default": []},
             "timeout": {"type": "int", "required": True},
         },
         supports_check_mode=True,

@@ -40,7 +40,7 @@ def worker(site: Site) -> Worker:
 @pytest.fixture
 def figures(site: Site, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Asks the running node for its figures."""
-    inspect = site.client(monkeypatch, role="worker").control.inspect(timeout=5, limit=1)
+    inspect = site.client(monkeypatch, pool="general").control.inspect(timeout=5, limit=1)
 
     def ask() -> Any:
         (stats,) = inspect.stats().values()

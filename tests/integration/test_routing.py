@@ -192,7 +192,7 @@ def test_delayed_tasks_hold_no_slot(
     calls.task("sync").apply_async(queue=queue)
     assert calls.delivered(1) == [SYNC]
 
-    inspect = site.client(monkeypatch, role="worker").control.inspect(timeout=2)
+    inspect = site.client(monkeypatch, pool="general").control.inspect(timeout=2)
     for state in (inspect.scheduled(), inspect.reserved(), inspect.active()):
         assert not any(state.values())
     # The broker's own statistics are some seconds old: these know of the thirty tasks.

@@ -22,13 +22,13 @@ def _ended(site: Site, label: str, seconds: float = 15) -> dict[str, list[tuple[
 
 
 def test_workers_are_ready_without_the_right_to_declare(site: Site, fleet: dict[str, Worker]) -> None:
-    for worker in fleet.values():
+    for pool, worker in fleet.items():
         ready = next(message for _, message in worker.systemd.messages if "READY=1" in message)
         assert "STATUS=Consuming: 0 active, 0 reserved" in ready
         log = worker.log.read_text()
         assert "ACCESS_REFUSED" not in log
         assert "delayed delivery" not in log.lower()
-        assert (site.directory / "worker").read_text() not in log
+        assert site.password(f"worker_{pool}") not in log
 
 
 def test_every_queue_is_served_by_its_pool(site: Site, fleet: dict[str, Worker]) -> None:
@@ -48,7 +48,7 @@ def test_every_queue_is_served_by_its_pool(site: Site, fleet: dict[str, Worker])
 
 
 def test_only_one_verification_at_a_time(site: Site, fleet: dict[str, Worker]) -> None:
-    password = (site.directory / "verify").read_text()
+    password = site.password("verify")
     url = f"amqp://{site.user('verify')}:{password}@{site.management.host}:5672/{site.vhost}"
     with Connection(url) as connection:
         connection.channel().basic_consume("fleet_verify", exclusive=True)
@@ -61,14 +61,15 @@ def test_only_one_verification_at_a_time(site: Site, fleet: dict[str, Worker]) -
 def test_the_control_plane_works_and_shows_no_password(
     site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inspect = site.client(monkeypatch, role="worker").control.inspect(timeout=3)
+    inspect = site.client(monkeypatch, pool="general").control.inspect(timeout=3)
     stats = inspect.stats()
     assert {node.split("_")[0] for node in stats} == set(fleet)
     for node, figures in stats.items():
         pool = document()["pools"][node.split("_")[0]]
         assert figures["prefetch_count"] == figures["pool"]["max-concurrency"] * pool["prefetch_multiplier"]
     shown = json.dumps(stats) + json.dumps(inspect.conf())
-    assert (site.directory / "worker").read_text() not in shown
+    for path in site.secrets.iterdir():
+        assert path.read_text() not in shown
 
 
 def test_a_delayed_task_is_late_and_holds_no_slot(
@@ -162,14 +163,14 @@ def test_a_stop_waits_for_the_running_task(site: Site, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def proxy(site: Site) -> Iterator[Proxy]:
-    proxy = Proxy(site.management.host, 5672)
+    proxy = Proxy(*site.address)
     yield proxy
     proxy.down()
 
 
 def test_a_worker_waits_for_its_broker(site: Site, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = site.worker(
-        "io", "--pool", "prefork", "--concurrency", "1", node=("127.0.0.1", proxy.port), watchdog=6
+        "io", "--pool", "prefork", "--concurrency", "1", fleet_file=site.fleet_file(proxy.address), watchdog=6
     )
     # Its broker is down while it starts.
     wait_for(lambda: worker.systemd.count("EXTEND_TIMEOUT_USEC=60000000") >= 2, 20, "more time to start")
@@ -190,7 +191,7 @@ def test_a_worker_waits_for_its_broker(site: Site, proxy: Proxy, monkeypatch: py
 
 
 def test_a_worker_waits_until_the_broker_gives_up_its_lost_connection(site: Site) -> None:
-    name, host = f"io_worker_{uuid.uuid4().hex[:6]}", os.uname().nodename
+    name, host = f"io_worker{uuid.uuid4().int % 10**6}", os.uname().nodename
     with Connection(site.admin_url) as lost:
         lost.channel().queue_declare(f"{name}@{host}.celery.pidbox", exclusive=True)
         worker = site.worker("io", "--pool", "prefork", "--concurrency", "1", name=name)
@@ -202,14 +203,16 @@ def test_a_worker_waits_until_the_broker_gives_up_its_lost_connection(site: Site
 
 
 def test_a_worker_that_waits_for_its_broker_can_be_stopped(site: Site, proxy: Proxy) -> None:
-    worker = site.worker("io", "--pool", "prefork", "--concurrency", "1", node=("127.0.0.1", proxy.port))
+    worker = site.worker(
+        "io", "--pool", "prefork", "--concurrency", "1", fleet_file=site.fleet_file(proxy.address)
+    )
     wait_for(lambda: worker.systemd.count("STATUS=Waiting for the broker"), 20, "its waiting")
     worker.stop()
     assert worker.systemd.count("READY=1") == 0
 
 
 def test_a_worker_may_not_declare(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = site.client(monkeypatch, role="worker")
+    app = site.client(monkeypatch, pool="general")
     with app.connection_for_write() as connection, pytest.raises(AccessRefused):
         connection.channel().queue_declare("cpu_ml_training", durable=True)
 

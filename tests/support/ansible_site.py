@@ -25,7 +25,6 @@ ANSWER = {
     "hosts": "workers",
     "gather_facts": False,
     "vars": {
-        "app_broker_user": "worker",
         "app_release": "r1",
         "__answer": "{{ dict(plan=fleet_plan, file=app_fleet_file, topology=fleet_topology) }}",
     },

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 import uuid
 from base64 import b64encode
@@ -22,21 +23,16 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from celery import Celery
-from kombu import Connection, Exchange, Queue
-from kombu.transport.native_delayed_delivery import (
-    bind_queue_to_native_delayed_delivery_exchange,
-    declare_native_delayed_delivery_exchanges_and_queues,
-)
+from fleet.topology import topology
+from kombu import Connection
 
 import celery_fleet
+from support import fleet_model
 from support.fleet_document import document
 
 VARIABLE = "CELERY_FLEET_TEST_BROKER"
 ROOT = Path(__file__).parents[2]
 INTEGRATION = ROOT / "tests" / "integration"
-
-# The control plane's queues and exchanges, which every worker makes for itself.
-CONTROL = r"celeryev(\..+)?|celery\.pidbox|reply\.celery\.pidbox|.+\.celery\.pidbox|.+\.reply\.celery\.pidbox"
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -80,6 +76,10 @@ class Proxy:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
 
     def up(self) -> None:
         self.listener = listener = socket.create_server(("127.0.0.1", self.port))
@@ -157,7 +157,6 @@ class Site:
     management: Management
     directory: Path
     vhost: str
-    passwords: dict[str, str] = field(default_factory=dict)
     workers: list[Worker] = field(default_factory=list)
     apps: list[Celery] = field(default_factory=list)
 
@@ -176,19 +175,43 @@ class Site:
         login = f"{quote(admin.user, safe='')}:{quote(admin.password, safe='')}"
         return f"amqp://{login}@{admin.host}:5672/{quote(self.vhost, safe='')}"
 
-    def user(self, role: str) -> str:
-        return f"{self.vhost}_{role}"
+    @property
+    def secrets(self) -> Path:
+        return self.directory / "secrets"
 
-    def fleet_file(self, role: str, node: tuple[str, int] | None = None) -> Path:
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.management.host, 5672
+
+    def user(self, name: str) -> str:
+        return f"{self.vhost}_{name}"
+
+    def password(self, name: str) -> str:
+        return (self.secrets / name).read_text(encoding="utf-8")
+
+    def set_password(self, name: str, password: str) -> None:
+        """Set a user's password at the broker; the file is the test's matter."""
+        self.management.call("PUT", "users", self.user(name), password=password, tags="")
+
+    def connections(self, name: str) -> list[dict[str, Any]]:
+        """Give the open connections of a user, as the broker's statistics know them."""
+        found = self.management.call("GET", "vhosts", self.vhost, "connections")
+        return [connection for connection in found if connection.get("user") == self.user(name)]
+
+    def close_connections(self, name: str) -> None:
+        """Close a user's connections from the broker's side, as an operator or a maintenance does."""
+        with suppress(urllib.error.HTTPError):  # it has none
+            self.management.call("DELETE", "connections", "username", self.user(name))
+
+    def fleet_file(self, *nodes: tuple[str, int], ca_file: Path | None = None) -> Path:
         contents = document(
-            password_file=str(self.directory / role),
-            verify_password_file=str(self.directory / "verify"),
-            user=self.user(role),
-            nodes=(node or (self.management.host, 5672),),
+            secrets=str(self.secrets),
+            nodes=nodes or (self.address,),
             vhost=self.vhost,
+            prefix=self.user(""),
+            ca_file=None if ca_file is None else str(ca_file),
         )
-        contents["verify"]["user"] = self.user("verify")
-        path = self.directory / f"fleet-{role}-{uuid.uuid4().hex[:6]}.json"
+        path = self.directory / f"fleet-{uuid.uuid4().hex[:6]}.json"
         path.write_text(json.dumps(contents), encoding="utf-8")
         return path
 
@@ -207,16 +230,16 @@ class Site:
         pool: str,
         *options: str,
         name: str | None = None,
-        node: tuple[str, int] | None = None,
+        fleet_file: Path | None = None,
         watchdog: float = 30,
         environment: dict[str, str] | None = None,
     ) -> Worker:
-        """Start a worker of a pool as its unit would, with the rights of a worker."""
-        name = name or f"{pool}_worker_{uuid.uuid4().hex[:6]}"
+        """Start a worker of a pool as its unit would, with the rights of that pool."""
+        name = name or f"{pool}_worker{uuid.uuid4().int % 10**6}"
         systemd = Systemd(self.directory / f"{name}.notify")
         log = self.directory / f"{name}.log"
         variables = self.environment(
-            self.fleet_file("worker", node),
+            fleet_file or self.fleet_file(),
             CELERY_FLEET_POOL=pool,
             NOTIFY_SOCKET=str(systemd.path),
             WATCHDOG_USEC=str(int(watchdog * 1_000_000)),
@@ -233,9 +256,16 @@ class Site:
         self.workers.append(worker)
         return worker
 
-    def client(self, monkeypatch: pytest.MonkeyPatch, patience: float = 20, role: str = "client") -> Celery:
-        """Make an application with the rights of a client."""
-        monkeypatch.setenv("CELERY_FLEET_FILE", str(self.fleet_file(role)))
+    def client(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        patience: float = 20,
+        pool: str = "",
+        fleet_file: Path | None = None,
+    ) -> Celery:
+        """Make an application with the rights of a client, or of a pool's workers."""
+        monkeypatch.setenv("CELERY_FLEET_FILE", str(fleet_file or self.fleet_file()))
+        monkeypatch.setenv("CELERY_FLEET_POOL", pool)
         app = Celery(f"client-{uuid.uuid4().hex[:6]}", set_as_current=False)
         app.conf.task_ignore_result = True
         celery_fleet.configure(app, publish_patience=patience)
@@ -245,7 +275,7 @@ class Site:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "celery_fleet", *arguments],
-            env=self.environment(self.fleet_file("client")),
+            env=self.environment(self.fleet_file()),
             cwd=self.directory,
             capture_output=True,
             text=True,
@@ -304,15 +334,28 @@ def temporary_site(directory: Path) -> Iterator[Site]:
     assert url, f"set {VARIABLE} to the management URL of a broker, e.g. http://kit:PASSWORD@broker1:15672"
     management = Management(url)
     site = Site(management, directory, f"fleet_test_{uuid.uuid4().hex[:8]}")
-    site.ledger.mkdir()
-    (directory / "results").mkdir()
+    for path in (site.ledger, site.secrets, directory / "results"):
+        path.mkdir()
+    wanted = topology(fleet_model.load(), {})
+    users = [user for user in wanted["users"] if user["name"] != "kit"]
     management.call("PUT", "vhosts", site.vhost)
     try:
         management.call(
             "PUT", "permissions", site.vhost, management.user, configure=".*", write=".*", read=".*"
         )
-        declare_topology(site)
-        make_users(site)
+        for user in users:
+            password = uuid.uuid4().hex
+            (site.secrets / user["name"]).write_text(password, encoding="utf-8")
+            management.call(
+                "PUT", "users", site.user(user["name"]), password=password, tags=",".join(user["tags"])
+            )
+        management.call("POST", "definitions", site.vhost, **definitions(wanted))
+        for kind in ("permissions", "topic_permissions"):
+            for right in wanted.get(kind, []):
+                if right["user"] != "kit":
+                    user, rights = site.user(right["user"]), {**right}
+                    del rights["user"]
+                    management.call("PUT", kind.replace("_", "-"), site.vhost, user, **rights)
         yield site
     finally:
         for worker in site.workers:
@@ -322,50 +365,16 @@ def temporary_site(directory: Path) -> Iterator[Site]:
         for app in site.apps:
             app.pool.force_close_all()
         management.call("DELETE", "vhosts", site.vhost)
-        for role in ("worker", "client", "verify"):
+        for user in users:
             with suppress(OSError):
-                management.call("DELETE", "users", site.user(role))
+                management.call("DELETE", "users", site.user(user["name"]))
 
 
-def declare_topology(site: Site) -> None:
-    model = document()
-    with Connection(site.admin_url) as connection:
-        channel = connection.channel()
-        declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
-        for pool in model["pools"].values():
-            exchange = Exchange(pool["exchange"], type=pool["exchange_type"])
-            for name, queue in pool["queues"].items():
-                bound = Queue(
-                    name,
-                    exchange,
-                    routing_key=queue["routing_key"],
-                    queue_arguments={"x-queue-type": pool["queue_type"]},
-                )
-                bound(channel).declare()
-                bind_queue_to_native_delayed_delivery_exchange(connection, bound)
-        verify = model["verify"]
-        Queue(
-            verify["queue"], Exchange(verify["exchange"], type="direct"), routing_key=verify["routing_key"]
-        )(channel).declare()
-
-
-def make_users(site: Site) -> None:
-    model = document()
-    exchanges = "|".join(pool["exchange"] for pool in model["pools"].values())
-    queues = "|".join(name for pool in model["pools"].values() for name in pool["queues"])
-    rights = {
-        "worker": (
-            f"^({CONTROL})$",
-            f"^({CONTROL}|{exchanges}|fleet_verify|celery_delayed_27)$",
-            f"^({CONTROL}|{queues})$",
-        ),
-        "client": ("^$", f"^({exchanges}|celery_delayed_27)$", "^$"),
-        "verify": ("^$", f"^({exchanges})$", "^fleet_verify$"),
-    }
-    for role, (configure, write, read) in rights.items():
-        password = uuid.uuid4().hex
-        (site.directory / role).write_text(password, encoding="utf-8")
-        site.management.call("PUT", "users", site.user(role), password=password, tags="")
-        site.management.call(
-            "PUT", "permissions", site.vhost, site.user(role), configure=configure, write=write, read=read
-        )
+def definitions(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Give the topology as the definitions of a virtual host, which hold neither users nor rights."""
+    sections = {name: wanted[name] for name in ("exchanges", "queues", "bindings")}
+    sections["policies"] = [
+        {"apply-to" if name == "apply_to" else name: value for name, value in policy.items()}
+        for policy in wanted["policies"]
+    ]
+    return sections

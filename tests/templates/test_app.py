@@ -48,9 +48,29 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"ansible_collections.celery_fleet.kit.plugins.modules.{name}")
 
 
-@pytest.mark.parametrize(("user", "expected"), [("worker", False), ("client", True)])
-def test_only_clients_verify_unless_told(user: str, expected: bool) -> None:
-    assert evaluate(load("defaults/main.yml")["app_verify"], app_broker_user=user) is expected
+def test_old_passwords_lie_beside_the_new_ones() -> None:
+    found = evaluate(
+        load("vars/main.yml")["__app_secrets"],
+        app_passwords={"client": "new", "verify": "same"},
+        app_previous_passwords={"client": "old"},
+    )
+    assert found == {"client": "new", "verify": "same", "client.previous": "old"}
+
+
+@pytest.mark.parametrize(
+    ("file", "access"),
+    [
+        ("client", ("celery-fleet", "0640")),
+        ("client.previous", ("celery-fleet", "0640")),
+        ("verify", ("root", "0600")),
+        ("verify.previous", ("root", "0600")),
+    ],
+)
+def test_the_operator_s_passwords_are_for_root_alone(file: str, access: tuple[str, str]) -> None:
+    (task,) = [task for task in load("tasks/secrets.yml") if task["name"].endswith("| Write the passwords")]
+    copy = task["ansible.builtin.copy"]
+    known = {"item": {"key": file, "value": "secret"}, **task["vars"]}
+    assert (evaluate(copy["group"], **known), evaluate(copy["mode"], **known)) == access
 
 
 def test_the_kit_is_found_beside_the_roles() -> None:

@@ -26,6 +26,10 @@ OPEN = {
     "worker_fleet_file.pools": "by pool",
     "worker_fleet_file.routing": "preflight checks it as fleet_routing",
     "worker_plan.pools": "by pool",
+    "app_passwords": "by user",
+    "app_previous_passwords": "by user",
+    "app_fleet_file.dead_letters.queues": "by queue",
+    "worker_fleet_file.dead_letters.queues": "by queue",
     "broker_passwords": "by user",
     "broker_topology.exchanges.arguments": "by argument",
     "broker_topology.queues.arguments": "by argument",
@@ -124,10 +128,10 @@ def test_every_declared_variable_is_used(role):
 
 HOST = {"groups": ["balanced_servers"], "host_pools": {}}
 DERIVED = {
-    ("app", "app_fleet_file"): lambda: fleet_file(LOADED, "worker"),
+    ("app", "app_fleet_file"): lambda: fleet_file(LOADED),
     ("app", "app_settings"): lambda: LOADED["app"],
     ("worker", "worker_app"): lambda: LOADED["app"],
-    ("worker", "worker_fleet_file"): lambda: fleet_file(LOADED, "worker"),
+    ("worker", "worker_fleet_file"): lambda: fleet_file(LOADED),
     ("worker", "worker_plan"): lambda: host_plan(
         LOADED, "b1", ["balanced_servers"], {}, {"cores": 8, "memory_mib": 64300}, "b1"
     ),

@@ -176,7 +176,7 @@ def test_a_host_takes_a_second_pool(example):
     assert found.command("balanced1", "general")["--concurrency"] == "10"
 
 
-def broker_has(found, host, exchange, queues):
+def broker_has(found, host, user, exchange, queues):
     """Whether the topology binds these queues, and nothing else, to an exchange."""
     topology = found.result(host)["topology"]
     literal = {
@@ -185,7 +185,7 @@ def broker_has(found, host, exchange, queues):
         if binding["source"] == exchange and "#" not in binding["routing_key"]
     }
     declared = {queue["name"] for queue in topology["queues"]}
-    (worker,) = [right for right in topology["permissions"] if right["user"] == "worker"]
+    (worker,) = [right for right in topology["permissions"] if right["user"] == user]
     return (
         literal == set(queues.items())
         and queues.keys() <= declared
@@ -201,7 +201,7 @@ def test_an_environment_adds_a_pool_beside_the_four(example):
     plan = found.pool("gpu1", "gpu")
     assert (plan["concurrency"], plan["bound_by"], plan["fits"]) == (2, "max", {"cores": 6, "memory": 4})
     assert plan["overrides"] == []
-    assert broker_has(found, "cpu1", "gpu_tasks", queues)
+    assert broker_has(found, "cpu1", "worker_gpu", "gpu_tasks", queues)
     for host in ("gpu1", "cpu1"):
         pools = found.result(host)["file"]["pools"]
         assert pools.keys() == {*LOADED["pools"], "gpu"}
@@ -222,7 +222,7 @@ def test_an_environment_has_pools_of_its_own_instead_of_the_four(example):
     assert found.pool("render1", "gpu")["concurrency"] == 4
     assert found.pool("office1", "reports")["concurrency"] == 6
     queues = {"reports_daily": "reports.daily", "reports_adhoc": "reports.adhoc"}
-    assert broker_has(found, "office1", "reports_tasks", queues)
+    assert broker_has(found, "office1", "worker_reports", "reports_tasks", queues)
     exchanges = {exchange["name"] for exchange in found.result("office1")["topology"]["exchanges"]}
     assert not exchanges & {pool["exchange"] for pool in LOADED["pools"].values()}
     file = found.result("render1")["file"]

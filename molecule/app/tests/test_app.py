@@ -110,12 +110,14 @@ def test_secrets_are_read_by_those_who_need_them(host: Hosts, site: Site, name: 
     assert access("/etc/celery-fleet") == ("root", "celery-fleet", 0o750)
     assert access("/etc/celery-fleet/fleet.json") == ("root", "celery-fleet", 0o640)
     assert access("/etc/celery-fleet/secrets") == ("root", "celery-fleet", 0o750)
-    assert access("/etc/celery-fleet/secrets/worker") == ("root", "celery-fleet", 0o640)
-    assert host(name).file("/etc/celery-fleet/secrets/worker").content_string == site.password("worker")
-    verify = host(name).file("/etc/celery-fleet/secrets/verify")
-    assert verify.exists == (name == INDEX)
-    if verify.exists:
-        assert access("/etc/celery-fleet/secrets/verify") == ("root", "root", 0o600)
+    expected = dict.fromkeys(("client", "worker_io", "worker_general"), ("root", "celery-fleet", 416))
+    if name == INDEX:
+        expected |= dict.fromkeys(("verify", "dead_letters"), ("root", "root", 384))
+    secrets = "/etc/celery-fleet/secrets"
+    assert set(host(name).file(secrets).listdir()) == expected.keys()
+    for user, rights in expected.items():
+        assert access(f"{secrets}/{user}") == rights
+        assert host(name).file(f"{secrets}/{user}").content_string == site.password(user)
     user = host(name).user("celery-fleet")
     assert (user.shell, user.home) == ("/usr/sbin/nologin", "/var/lib/celery-fleet")
 
@@ -127,7 +129,7 @@ def test_an_application_that_cannot_be_imported_never_becomes_current(
     done = deploy(site, altered(tmp_path, "raise RuntimeError('this release is broken')"))
     assert done.returncode != 0
     assert "RuntimeError: this release is broken" in done.stdout + done.stderr
-    assert site.password("worker") not in done.stdout + done.stderr
+    assert site.password("worker_io") not in done.stdout + done.stderr
     for name in BOTH:
         assert current(host(name)) == before
         (broken,) = [

@@ -246,6 +246,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "A pool without queues", "its workers would have nothing to consume", "give it a queue"
     ),
     "pool/none": _fault("A fleet without pools", "there is nothing to run", "define at least one pool"),
+    "pool/unknown-call": _fault(
+        "A pool that calls a pool that does not exist",
+        "its tasks would be refused where they call the pool that was meant",
+        "name a pool of fleet_pools",
+    ),
     "profile/unknown-pool": _fault(
         "A profile with a pool that does not exist",
         "the pool that was meant stays off these hosts",

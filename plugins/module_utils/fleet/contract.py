@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .model import VERIFY, effective_pools, read_model
-from .topology import VERIFY_KEY
+from .model import DEAD, VERIFY, effective_pools, read_model
+from .topology import VERIFY_KEY, users, worker_user
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 SECRETS: Final = "/etc/celery-fleet/secrets"
+CA_FILE: Final = "/etc/celery-fleet/ca.pem"
+# Users as whom root proves and repairs the fleet, on one host of it.
+OPERATORS: Final = ("verify", "dead_letters")
 
 
 def fleet_file(
     raw_model: object,
-    user: str,
     groups: Iterable[object] = (),
     host_pools: object = None,
     host: str = "this host",
@@ -23,7 +25,6 @@ def fleet_file(
 
     Args:
         raw_model: The mapping ``fleet_model``.
-        user: The broker's user that this host publishes or consumes as.
         groups: The groups that the host is in; their profiles' fields count for the pools that it runs.
         host_pools: What the host changes or adds (``fleet_host_pools``).
         host: The host's name, for messages.
@@ -44,8 +45,8 @@ def fleet_file(
         "broker": {
             "nodes": [{"host": node, "port": model.broker.port} for node in model.broker.nodes],
             "vhost": model.broker.vhost,
-            "user": user,
-            "password_file": f"{SECRETS}/{user}",
+            **_login("client"),
+            "tls": {"ca_file": CA_FILE} if model.broker.tls else None,
         },
         "pools": {
             name: {
@@ -59,6 +60,7 @@ def fleet_file(
                 "max_tasks_per_child": pool.max_tasks_per_child,
                 "time_limit": pool.time_limit,
                 "soft_time_limit": pool.soft_time_limit,
+                **_login(worker_user(name)),
             }
             for name, pool in pools.items()
         },
@@ -67,7 +69,62 @@ def fleet_file(
             "exchange": VERIFY,
             "queue": VERIFY,
             "routing_key": VERIFY_KEY,
-            "user": "verify",
-            "password_file": f"{SECRETS}/verify",
+            **_login("verify"),
+        },
+        "dead_letters": {
+            **_login("dead_letters"),
+            "queues": {
+                f"{exchange}{DEAD}": [name for name, pool in pools.items() if pool.exchange == exchange]
+                for exchange in dict.fromkeys(pool.exchange for pool in pools.values())
+            },
         },
     }
+
+
+def fleet_users(raw_model: object) -> list[str]:
+    """Give the broker's users.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+
+    Returns:
+        The users' names.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    findings.refuse()
+    return [user["name"] for user in users(model.pools.values())]
+
+
+def host_users(
+    raw_model: object,
+    groups: Iterable[object] = (),
+    host_pools: object = None,
+    host: str = "this host",
+    operates: bool = False,
+) -> list[str]:
+    """Give the broker's users whose passwords a host needs, and no others.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        groups: The groups that the host is in.
+        host_pools: What the host changes or adds (``fleet_host_pools``).
+        host: The host's name, for messages.
+        operates: Whether root proves and repairs the fleet from this host.
+
+    Returns:
+        The users' names.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    mine = effective_pools(model, host, groups, host_pools, findings)
+    findings.refuse()
+    return ["client", *map(worker_user, mine), *(OPERATORS if operates else ())]
+
+
+def _login(user: str) -> dict[str, str]:
+    return {"user": user, "password_file": f"{SECRETS}/{user}"}

@@ -38,6 +38,8 @@ MEANINGS: Final = {
         "time_limit": "Hard limit: the task's process is killed. Stop and delivery timeouts follow from it.",
         "soft_time_limit": "The task gets an exception and may clean up; must be below `time_limit`.",
         "eta_horizon": "Longest delay of its tasks where a delayed task is held by a worker.",
+        "calls": "Pools that its tasks may publish to beside their own; null: every pool.",
+        "calls[]": "Name of a pool.",
     },
     "fleet_reserve": {
         "cores": "Share of every host's cores that no pool plans with.",
@@ -63,6 +65,7 @@ MEANINGS: Final = {
         "vhost": "Virtual host of the fleet.",
         "port": "Port of AMQP.",
         "management_port": "Port of the management API.",
+        "tls": "Whether connections are encrypted; follows `fleet_tls.enabled`.",
         "nodes": "Addresses at which workers and clients reach the broker.",
         "nodes[]": "Address of one node; by default the `broker_address` of each host in `brokers`.",
     },
@@ -132,13 +135,13 @@ VARIABLES: Final = {
     "broker_address": Variable(
         "a host name or address", "`ansible_host`", "Where workers and clients reach this host's broker."
     ),
-    "fleet_secrets_dir": Variable(
-        "a directory on the controller", "`.secrets` beside the inventory", "Where made passwords are kept."
+    "fleet_vault_file": Variable(
+        "a path on the controller", "`.secrets/vault.yml` beside the inventory", "Where secrets are kept."
     ),
     "fleet_passwords": Variable(
-        "`{kit, worker, client, monitor, verify}`",
+        "a password for each user",
         "made once",
-        "Passwords on the broker; a vault may give them.",
+        "Passwords on the broker; single ones go into the vault file.",
     ),
     "fleet_serial": Variable(
         "Ansible's `serial`", "`[1, 25%]`", "Hosts of a batch in which workers are started again."

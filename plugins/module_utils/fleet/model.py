@@ -44,6 +44,7 @@ FLEET_WIDE: Final = (
     "queues",
     "overflow",
     "delivery_limit",
+    "calls",
 )
 
 
@@ -274,6 +275,13 @@ _POOL = {
     "time_limit": _whole(1, "seconds", missing="limits/missing"),
     "soft_time_limit": _whole(1, "seconds", missing="limits/missing"),
     "eta_horizon": _whole(0, "seconds", required=False, nullable=True),
+    "calls": Spec(
+        "a list of pools, or null for every pool",
+        lambda v: isinstance(v, list),
+        each=_text(r"(?s).+", "the name of a pool"),
+        required=False,
+        nullable=True,
+    ),
 }
 _RESERVE = {
     "cores": Spec("a share from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1),
@@ -305,6 +313,7 @@ _BROKER = {
     "vhost": _any_text,
     "port": _port,
     "management_port": _port,
+    "tls": Spec("true or false", lambda v: isinstance(v, bool), required=False),
     "nodes": _list(
         _text(r"[^\s/]+", "a host name or address", bad="broker/no-address", missing="broker/no-address"),
         "a list of addresses",
@@ -398,6 +407,7 @@ class Pool:
     time_limit: int
     soft_time_limit: int
     eta_horizon: int | None = None
+    calls: Sequence[str] | None = None
     origins: Origins = field(default_factory=dict, compare=False, repr=False)
 
     def variable(self, *path: str) -> str:
@@ -421,6 +431,7 @@ class Broker:
     port: int
     management_port: int
     nodes: Sequence[str]
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -706,6 +717,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     claims = {name: merge(_fleet_layers(layers, name)) for name in layers["fleet_pools"]}
     _check_claims(claims, findings)
     _check_one_concurrency(claims, findings)
+    _check_calls(claims, findings)
 
     profiles = _read_profiles(part["profiles"], layers["fleet_pools"], findings)
     reserve = _clean_fields(part["reserve"], _RESERVE, (), _sayer(findings, "fleet_reserve"))
@@ -724,6 +736,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
             broker.get("port", 5672),
             broker.get("management_port", 15672),
             broker.get("nodes", []),
+            broker.get("tls", False),
         ),
         app=app,
     )
@@ -1009,6 +1022,20 @@ def _check_one_concurrency(pools: Mapping[str, tuple[dict[str, Any], Origins]], 
         figure,
         f"the pools {', '.join(pools)} of the kinds {', '.join(sorted(kinds))} all have this one figure",
     )
+
+
+def _check_calls(pools: Mapping[str, tuple[dict[str, Any], Origins]], findings: Findings) -> None:
+    """Find calls to pools that do not exist."""
+    for name, (fields, origins) in pools.items():
+        for called in texts(fields.get("calls")):
+            if called not in pools:
+                findings.add(
+                    "pool/unknown-call",
+                    _variable(origins, f"fleet_pools.{name}", ("calls",)),
+                    called,
+                    f"there is no such pool{nearest(called, pools)}",
+                    "name one of: " + ", ".join(pools),
+                )
 
 
 def _check_reserved(claim: _Claim, exchanges: set[str], findings: Findings) -> None:

@@ -1,8 +1,8 @@
-"""RabbitMQ's definitions: read them as a state, say what is ours in them, and write a plan back.
+"""RabbitMQ's definitions: read them as a state, and write a plan back.
 
 `GET /api/definitions` holds everything but exclusive queues, which belong to one connection and are nobody
-else's business. `POST /api/definitions` creates what is missing and overwrites users, permissions and
-policies, but silently leaves a queue or an exchange that exists as it is: these kinds are fixed.
+else's business. `POST /api/definitions` creates what is missing and overwrites users, permissions, policies
+and parameters, but silently leaves a queue or an exchange that exists as it is: these kinds are fixed.
 """
 
 from __future__ import annotations
@@ -12,26 +12,52 @@ import hashlib
 import http.client
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from html import unescape
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+from .ownership import FIXED_KINDS, GUEST, OWNER, record, record_key, recorded
 from .reconcile import Attributes, Difference, Key, State
 from .topology import POLICY_PREFIX
-
-FIXED_KINDS = frozenset({"exchange", "queue"})
-GUEST: Key = ("user", "guest")
 
 _HASHES = {"rabbit_password_hashing_sha256": hashlib.sha256, "rabbit_password_hashing_sha512": hashlib.sha512}
 _SALT_BYTES = 4
 _GIVEN, _DIFFERS = "as given", "another one"
 # Celery's workers declare these themselves, at run time.
 _CELERY_OWN = re.compile(r"celeryev|(.+\.)?celery\.pidbox")
+# RabbitMQ closes a connection that was idle for five seconds.
+_KEPT_ALIVE_S: Final = 3
+_ALARMS: Final = {
+    "mem_alarm": "memory alarm: it takes no messages until its consumers have freed memory.",
+    "disk_free_alarm": "disk alarm: it takes no messages until more disk space is free.",
+}
+_PATHS: Final = {
+    "global_parameter": "/api/global-parameters/{name}",
+    "user": "/api/users/{name}",
+    "permission": "/api/permissions/{vhost}/{name}",
+    "topic_permission": "/api/topic-permissions/{vhost}/{name}",
+    "policy": "/api/policies/{vhost}/{name}",
+    "queue": "/api/queues/{vhost}/{name}",
+    "exchange": "/api/exchanges/{vhost}/{name}",
+}
 
 
 class BrokerError(Exception):
     """The broker can't be reached, or refused what it was asked."""
+
+
+class RefusedError(BrokerError):
+    """The broker was reached and refused one request.
+
+    Attributes:
+        status: Its answer, as HTTP numbers it.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def password_hash(password: str, salt: bytes) -> str:
@@ -65,19 +91,23 @@ def password_matches(password: str, user: Mapping[str, Any]) -> bool:
     return stored == salt + algorithm(salt + password.encode()).digest()
 
 
-def desired_state(topology: Mapping[str, Any]) -> State:
+def desired_state(topology: Mapping[str, Any], current: State) -> State:
     """The topology of the model as a state.
 
     Args:
-        topology: vhost, exchanges, queues, bindings, policies, users, permissions.
+        topology: vhost, exchanges, queues, bindings, policies, users, permissions, topic_permissions.
+        current: What the broker has, because it remembers what was ours as long as that exists.
 
     Returns:
         All objects by their keys.
     """
-    state: State = {("vhost", topology["vhost"]): {}}
+    vhost = topology["vhost"]
+    state: State = {("vhost", vhost): {}}
     for user in topology["users"]:
-        state["user", user["name"]] = _user(user, _GIVEN)
-    return state | _objects(topology)
+        state["user", user["name"]] = _user({*user["tags"], OWNER}, _GIVEN)
+    state |= _objects(topology)
+    state[record_key(vhost)] = record(state.keys() | recorded(current, vhost))
+    return state
 
 
 def current_state(
@@ -91,45 +121,33 @@ def current_state(
         passwords: Password by user; a user's attribute `password` only says whether it matches.
 
     Returns:
-        All objects of the vhost, the topology's users and `guest`, by their keys.
+        All objects of the vhost, the topology's users, `guest`, users that the kit made for this vhost
+        alone, and the record of what is ours, by their keys.
     """
     vhost = topology["vhost"]
     state: State = {}
     if any(each["name"] == vhost for each in definitions.get("vhosts", [])):
         state["vhost", vhost] = {}
-    wanted = {user["name"] for user in topology["users"]} | {GUEST[1]}
+    known = {user["name"] for user in topology["users"]} | {GUEST[1]}
+    elsewhere = {each["user"] for each in definitions.get("permissions", []) if each["vhost"] != vhost}
+    here = {each["user"] for each in definitions.get("permissions", []) if each["vhost"] == vhost}
     for user in definitions.get("users", []):
         name = user["name"]
-        if name in wanted:
+        if name in known or (OWNER in user["tags"] and name in here - elsewhere):
             matches = name in passwords and password_matches(passwords[name], user)
-            state["user", name] = _user(user, _GIVEN if matches else _DIFFERS)
-    here = {
-        section: [each for each in definitions.get(section, []) if each.get("vhost") == vhost]
-        for section in ("permissions", "exchanges", "queues", "bindings", "policies")
-    }
-    return state | _objects(here)
-
-
-def removable(topology: Mapping[str, Any]) -> Callable[[Key], bool]:
-    """What may be removed when the model has it no more.
-
-    Args:
-        topology: The topology that the model wants.
-
-    Returns:
-        A predicate on keys: true for `guest`, for bindings from one of our exchanges to one of our queues or
-        exchanges, and for policies that the model named.
-    """
-    exchanges = {each["name"] for each in topology["exchanges"]}
-    ends = {"queue": {each["name"] for each in topology["queues"]}, "exchange": exchanges}
-
-    def ours(key: Key) -> bool:
-        if key[0] == "binding":
-            _, source, kind, destination, *_ = key
-            return source in exchanges and destination in ends[kind]
-        return key == GUEST or (key[0] == "policy" and key[1].startswith(POLICY_PREFIX))
-
-    return ours
+            state["user", name] = _user(user["tags"], _GIVEN if matches else _DIFFERS)
+    for parameter in definitions.get("global_parameters", []):
+        if ("global_parameter", parameter["name"]) == record_key(vhost):
+            state[record_key(vhost)] = {
+                section: sorted(names) for section, names in parameter["value"].items()
+            }
+    sections = ("permissions", "topic_permissions", "exchanges", "queues", "bindings", "policies")
+    return state | _objects(
+        {
+            section: [each for each in definitions.get(section, []) if each.get("vhost") == vhost]
+            for section in sections
+        }
+    )
 
 
 def worth_listing(key: Key) -> bool:
@@ -139,10 +157,15 @@ def worth_listing(key: Key) -> bool:
         key: The object's key.
 
     Returns:
-        False for bindings, for what goes with `guest`, and for what Celery declares by itself.
+        False for what goes with another object, and for what Celery declares by itself.
     """
     kind, name = key[:2]
-    return kind != "binding" and (kind, name) != ("permission", GUEST[1]) and not _CELERY_OWN.fullmatch(name)
+    goes_with_another = (
+        kind in ("binding", "topic_permission")
+        or (kind, name) == ("permission", GUEST[1])
+        or (kind == "policy" and name.startswith(POLICY_PREFIX))
+    )
+    return not goes_with_another and not _CELERY_OWN.fullmatch(name)
 
 
 def import_document(
@@ -172,10 +195,14 @@ def import_document(
                 "password_hash": password_hash(passwords[names[0]], salt(_SALT_BYTES)),
                 "hashing_algorithm": "rabbit_password_hashing_sha256",
             }
+        elif kind == "global_parameter":
+            entry = {"name": names[0], "value": entry}
         else:
             entry["vhost"] = vhost
             if kind == "permission":
                 entry["user"] = names[0]
+            elif kind == "topic_permission":
+                entry |= {"user": names[0], "exchange": names[1]}
             elif kind == "binding":
                 fields = ("source", "destination_type", "destination", "routing_key")
                 entry |= dict(zip(fields, names, strict=False))
@@ -208,6 +235,7 @@ class Management:
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         self.requests = 0
+        self._last = time.monotonic()
 
     def definitions(self) -> dict[str, Any]:
         """Everything that the broker has.
@@ -220,6 +248,48 @@ class Management:
         """
         return dict(self._request("GET", "/api/definitions"))
 
+    def set_policy(self, vhost: str, name: str, policy: Mapping[str, Any]) -> None:
+        """Create or change a policy.
+
+        Args:
+            vhost: Where.
+            name: Its name.
+            policy: Its attributes, with the names of RabbitMQ's definitions.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses it.
+        """
+        self._request("PUT", f"/api/policies/{_quoted(vhost)}/{_quoted(name)}", policy)
+
+    def policy_in_force(self, vhost: str, exchange: str) -> str | None:
+        """The policy that applies to an exchange.
+
+        Args:
+            vhost: Where it is.
+            exchange: Its name.
+
+        Returns:
+            The policy's name; None if there is none.
+
+        Raises:
+            BrokerError: The broker can't be reached, or there is no such exchange.
+        """
+        found = self._request("GET", f"/api/exchanges/{_quoted(vhost)}/{_quoted(exchange)}?columns=policy")
+        return found.get("policy") or None
+
+    def set_parameter(self, name: str, value: Mapping[str, Any]) -> None:
+        """Create or change a global parameter.
+
+        Args:
+            name: Its name.
+            value: Its value.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses it.
+        """
+        path = f"/api/global-parameters/{_quoted(name)}"
+        self._request("PUT", path, {"name": name, "value": value})
+
     def load(self, document: Mapping[str, Any]) -> None:
         """Create and change objects, in one request.
 
@@ -231,21 +301,100 @@ class Management:
         """
         self._request("POST", "/api/definitions", document)
 
-    def remove(self, key: Key, vhost: str) -> None:
-        """Remove a user, a policy or a binding.
+    def obstacles(self) -> list[str]:
+        """What keeps the nodes of the cluster from working as they should.
+
+        Returns:
+            One sentence for each node that is down and for each alarm.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        found = []
+        for node in self._request("GET", "/api/nodes?columns=name,running,mem_alarm,disk_free_alarm"):
+            if not node.get("running"):
+                found.append(f"Node {node['name']} is down.")
+            for alarm, text in _ALARMS.items():
+                if node.get(alarm):
+                    found.append(f"Node {node['name']} has raised its {text}")
+        return found
+
+    def queues_in_use(self, vhost: str, names: Collection[str]) -> dict[str, str]:
+        """Which of some queues hold messages or are consumed; the figures are up to five seconds old.
 
         Args:
-            key: The object's key.
+            vhost: Where they are.
+            names: The queues that are asked for.
+
+        Returns:
+            Messages and consumers in words, by the queue's name; nothing for a queue that is empty and unused.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        fields = {"messages_ready": "ready", "messages_unacknowledged": "unacknowledged"}
+        columns = ",".join(["name", "consumers", *fields])
+        told = {}
+        for queue in self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"):
+            parts = [
+                _count(queue[field], f"{text} message") for field, text in fields.items() if queue.get(field)
+            ]
+            if queue.get("consumers"):
+                parts.append(_count(queue["consumers"], "consumer"))
+            # A queue whose node is down has no figures, which is not the same as empty.
+            if queue["name"] in names and (parts or not fields.keys() <= queue.keys()):
+                told[queue["name"]] = ", ".join(parts) or "its messages can't be counted now"
+        return told
+
+    def queue_figures(self, vhost: str, name: str) -> dict[str, Any]:
+        """Type and unacknowledged messages of a queue; the figures are up to five seconds old.
+
+        Args:
+            vhost: Where it is.
+            name: Its name.
+
+        Returns:
+            `type` and `messages_unacknowledged`.
+
+        Raises:
+            BrokerError: The broker can't be reached, or there is no such queue.
+        """
+        path = f"/api/queues/{_quoted(vhost)}/{_quoted(name)}?columns=type,messages_unacknowledged"
+        # A queue that was made a moment ago has no figures yet, and nobody has anything of it.
+        return {"messages_unacknowledged": 0} | dict(self._request("GET", path))
+
+    def remove_if_there(self, key: Key, vhost: str) -> None:
+        """Remove an object that may be gone already.
+
+        Args:
+            key: Its key.
             vhost: Where it is.
 
         Raises:
             BrokerError: The broker can't be reached or refuses it.
         """
+        try:
+            self.remove(key, vhost)
+        except RefusedError as refusal:
+            if refusal.status != http.client.NOT_FOUND:
+                raise
+
+    def remove(self, key: Key, vhost: str, conditions: str = "") -> None:
+        """Remove an object.
+
+        Args:
+            key: Its key. All topic permissions of a user in the vhost go together.
+            vhost: Where it is.
+            conditions: Under which the broker does it, such as `if-empty=true`.
+
+        Raises:
+            RefusedError: The broker refuses it.
+            BrokerError: The broker can't be reached.
+        """
         kind, name = key[:2]
-        if kind == "user":
-            self._request("DELETE", f"/api/users/{_quoted(name)}")
-        elif kind == "policy":
-            self._request("DELETE", f"/api/policies/{_quoted(vhost)}/{_quoted(name)}")
+        path = _PATHS[kind].format(vhost=_quoted(vhost), name=_quoted(name)) if kind in _PATHS else ""
+        if path:
+            self._request("DELETE", f"{path}?{conditions}" if conditions else path)
         else:
             _, source, to, destination, *_ = key
             path = "/".join(
@@ -258,12 +407,15 @@ class Management:
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
         self.requests += 1
+        if time.monotonic() - self._last > _KEPT_ALIVE_S:
+            self._connection.close()
         try:
             self._connection.request(
                 method, path, None if body is None else json.dumps(body), headers=self._headers
             )
             response = self._connection.getresponse()
             answer = response.read()
+            self._last = time.monotonic()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise BrokerError(
@@ -277,14 +429,24 @@ class Management:
                 "user lacks the tag administrator."
             )
         if response.status >= http.client.BAD_REQUEST:
-            raise BrokerError(
-                f"RabbitMQ at {self._url} refused {method} {path} ({response.status}): {_reason(answer)}"
+            raise RefusedError(
+                f"RabbitMQ at {self._url} refused {method} {path} ({response.status}): {_reason(answer)}",
+                response.status,
             )
-        return json.loads(answer) if answer else None
+        try:
+            return json.loads(answer) if answer else None
+        except ValueError as error:
+            raise BrokerError(
+                f"What answers at {self._url} to {method} {path} is not RabbitMQ's management API."
+            ) from error
 
 
-def _user(user: Mapping[str, Any], password: str) -> Attributes:
-    return {"tags": sorted(user["tags"]), "password": password}
+def _user(tags: Iterable[str], password: str) -> Attributes:
+    return {"tags": sorted(tags), "password": password}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _objects(sections: Mapping[str, Any]) -> State:
@@ -292,6 +454,9 @@ def _objects(sections: Mapping[str, Any]) -> State:
     state: State = {}
     for each in sections["permissions"]:
         state["permission", each["user"]] = {name: each[name] for name in ("configure", "write", "read")}
+    for each in sections.get("topic_permissions", ()):
+        rights = {name: each[name] for name in ("write", "read")}
+        state["topic_permission", each["user"], each["exchange"]] = rights
     for each in sections["exchanges"]:
         fields = ("type", "durable", "auto_delete", "internal", "arguments")
         state["exchange", each["name"]] = {name: each[name] for name in fields}

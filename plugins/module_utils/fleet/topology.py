@@ -16,15 +16,20 @@ from .plan import consumer_timeout_s
 
 DELIVERY: Final = f"{DELAYED}delivery"
 DELAY_LEVELS: Final = 28
+DELAY_ENTRY: Final = f"{DELAYED}{DELAY_LEVELS - 1}"
 VERIFY_KEY: Final = "answer"
 VERIFY_TTL_MS: Final = 60_000
 VERIFY_LENGTH: Final = 1000
 # By this a policy is known as the model's own, and removed when the model has it no more.
 POLICY_PREFIX: Final = "celery_fleet."
 
-# What a worker's remote control and events need: pidboxes, replies and the event exchange.
+# What every worker's remote control, gossip and events need; a queue of one process is named by a UUID.
+_UUID: Final = "[0-9a-f-]{36}"
 CONTROL: Final = (
-    r"celeryev(\..+)?|celery\.pidbox|reply\.celery\.pidbox|.+\.celery\.pidbox|.+\.reply\.celery\.pidbox"
+    rf"celeryev(\.{_UUID})?",
+    r"celery\.pidbox",
+    r"reply\.celery\.pidbox",
+    rf"{_UUID}\.reply\.celery\.pidbox",
 )
 
 
@@ -37,8 +42,8 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
             counts for the queues that it drains.
 
     Returns:
-        The vhost, exchanges, queues, bindings, policies, users, permissions and the longest consumer
-        timeout (ms), in plain types.
+        The vhost, exchanges, queues, bindings, policies, users, permissions, topic permissions and the
+        longest consumer timeout (ms), in plain types.
 
     Raises:
         ModelError: If the model is at fault; with all findings.
@@ -82,14 +87,9 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
                 VERIFY, {"message-ttl": VERIFY_TTL_MS, "max-length": VERIFY_LENGTH, "overflow": "drop-head"}
             ),
         ],
-        "users": [
-            {"name": "kit", "tags": ["administrator"]},
-            {"name": "worker", "tags": []},
-            {"name": "client", "tags": []},
-            {"name": "monitor", "tags": ["monitoring"]},
-            {"name": "verify", "tags": []},
-        ],
+        "users": users(pools),
         "permissions": _permissions(pools, delayed),
+        "topic_permissions": _topic_permissions(pools) if delayed else [],
         "consumer_timeout_ms": max(timeouts.values(), default=0) * 1000,
     }
 
@@ -246,20 +246,71 @@ def _dead_limits(pools: Iterable[Pool], name: str) -> dict[str, Any]:
     return {**limits, "max-length": sum(known) or 10_000}
 
 
+def worker_user(pool: str) -> str:
+    """Name the broker's user that the workers of a pool are."""
+    return f"worker_{pool}"
+
+
+def users(pools: Iterable[Pool]) -> list[dict[str, Any]]:
+    """Give the broker's users.
+
+    Args:
+        pools: All pools of the fleet.
+
+    Returns:
+        Each user's name and tags.
+    """
+    tags = {"kit": ["administrator"], "monitor": ["monitoring"]}
+    workers = [worker_user(pool.name) for pool in pools]
+    names = ["kit", *workers, "client", "monitor", "verify", "dead_letters"]
+    return [{"name": name, "tags": tags.get(name, [])} for name in names]
+
+
+def reached(pool: Pool, pools: Iterable[Pool]) -> list[Pool]:
+    """Give the pools that the tasks of a pool may publish to: its own, and those that it calls."""
+    return [other for other in pools if pool.calls is None or other.name in (pool.name, *pool.calls)]
+
+
 def _permissions(pools: Iterable[Pool], delayed: bool) -> list[dict[str, Any]]:
     known = list(pools)
-    entry = [f"{DELAYED}{DELAY_LEVELS - 1}"] if delayed else []
-    exchanges = [*dict.fromkeys(pool.exchange for pool in known), *entry]
-    queues = [queue for pool in known for queue in pool.queues]
+    every = _publishes(known, delayed)
     return [
         _permission("kit", ".*", ".*", ".*"),
-        _permission(
-            "worker", _rights([], CONTROL), _rights([*exchanges, VERIFY], CONTROL), _rights(queues, CONTROL)
-        ),
-        _permission("client", "^$", _rights(exchanges), "^$"),
+        *(_worker_permission(pool, reached(pool, known), delayed) for pool in known),
+        _permission("client", "^$", _rights(every), "^$"),
         _permission("monitor", "^$", "^$", "^$"),
-        _permission("verify", "^$", _rights(exchanges), _rights([VERIFY])),
+        _permission("verify", "^$", _rights(every), _rights([VERIFY])),
+        _permission("dead_letters", "^$", "^$", _rights(dict.fromkeys(map(_dead, known)))),
     ]
+
+
+def _worker_permission(pool: Pool, callees: Iterable[Pool], delayed: bool) -> dict[str, Any]:
+    control = (*CONTROL, rf"{pool.name}_worker\d*@.+\.celery\.pidbox")
+    return _permission(
+        worker_user(pool.name),
+        _rights([], *control),
+        _rights([*_publishes(callees, delayed), VERIFY], *control),
+        _rights(pool.queues, *control),
+    )
+
+
+def _publishes(pools: Iterable[Pool], delayed: bool) -> list[str]:
+    """Give the exchanges through which tasks reach these pools, at once or delayed."""
+    known = list(pools)
+    entry = [DELAY_ENTRY] if delayed and any(pool.exchange_type == "topic" for pool in known) else []
+    return [*dict.fromkeys(pool.exchange for pool in known), *entry]
+
+
+def _topic_permissions(pools: Iterable[Pool]) -> list[dict[str, Any]]:
+    """Hold workers to their pools' keys in the one exchange through which all delayed tasks go."""
+    known = list(pools)
+    found = []
+    for pool in known:
+        callees = [other for other in reached(pool, known) if other.exchange_type == "topic"]
+        keys = [re.escape(queue.routing_key) for other in callees for queue in other.queues.values()]
+        write = rf"^([01]\.){{{DELAY_LEVELS}}}({'|'.join(keys)})$" if keys else "^$"
+        found.append({"user": worker_user(pool.name), "exchange": DELAY_ENTRY, "write": write, "read": "^$"})
+    return found
 
 
 def _permission(user: str, configure: str, write: str, read: str) -> dict[str, Any]:

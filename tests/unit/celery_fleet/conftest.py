@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from support.fleet_document import document
+from support.fleet_document import PASSWORD, document
 
 import celery_fleet
 from celery_fleet import fleet_file
-
-PASSWORD = "s3cret/with:odd@signs"
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +22,12 @@ def no_fleet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def contents(tmp_path: Path) -> dict[str, Any]:
     """The fleet file's contents; a test may change them before it writes them."""
-    password = tmp_path / "password"
-    password.write_text(PASSWORD + "\n", encoding="utf-8")
     nodes = (("10.0.0.1", 5672), ("10.0.0.2", 5673))
-    return document(password_file=str(password), verify_password_file=str(password), nodes=nodes)
+    contents = document(secrets=str(tmp_path / "secrets"), nodes=nodes)
+    (tmp_path / "secrets").mkdir()
+    for login in (contents["broker"], contents["verify"], *contents["pools"].values()):
+        Path(login["password_file"]).write_text(f"{PASSWORD}\n", encoding="utf-8")
+    return contents
 
 
 @pytest.fixture

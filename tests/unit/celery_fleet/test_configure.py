@@ -14,11 +14,11 @@ from celery import Celery
 from celery.beat import Scheduler
 from celery.exceptions import QueueNotFound
 from celery.utils.quorum_queues import detect_quorum_queues
-from kombu import Connection
 from support.fleet_document import PASSWORD
 
 import celery_fleet
 from celery_fleet import fleet_file
+from celery_fleet.connection import Transport
 
 App = Callable[..., Celery]
 
@@ -33,22 +33,31 @@ def test_it_touches_no_network(make_app: App, monkeypatch: pytest.MonkeyPatch) -
     assert app.conf.task_queues
 
 
-def test_all_nodes_are_in_the_broker_url(make_app: App) -> None:
-    urls = [urlsplit(url) for url in make_app().conf.broker_url]
-    assert [(url.hostname, url.port) for url in urls] == [("10.0.0.1", 5672), ("10.0.0.2", 5673)]
-    assert {unquote(url.password or "") for url in urls} == {PASSWORD}
-    assert {url.path for url in urls} == {"/celery_fleet"}
+def test_all_nodes_are_in_the_broker_url_and_no_password(make_app: App) -> None:
+    assert make_app().conf.broker_url == [
+        "fleet://client@10.0.0.1:5672/celery_fleet",
+        "fleet://client@10.0.0.2:5673/celery_fleet",
+    ]
 
 
-def test_kombu_understands_the_url(make_app: App) -> None:
-    connection: Any = make_app().connection()
-    assert (connection.userid, connection.password, connection.virtual_host) == (
-        "worker",
-        PASSWORD,
-        "celery_fleet",
-    )
-    assert len(connection.alt) == 2
-    assert connection.transport_options["confirm_publish"] is True
+def test_a_worker_is_its_pools_user(make_app: App, fleet: fleet_file.Fleet) -> None:
+    conf = make_app("io").conf
+    assert {urlsplit(url).username for url in conf.broker_url} == {"worker_io"}
+    assert conf.broker_transport_options["password_file"] == fleet.pools["io"].password_file
+
+
+def test_kombu_takes_the_fleets_transport_and_keeps_it_at_the_next_node(make_app: App) -> None:
+    app = make_app()
+    connection: Any = app.connection_for_write()
+    seen = set()
+    for _ in connection.alt:
+        seen.add((connection.hostname, connection.port))
+        assert isinstance(connection.transport, Transport)
+        assert (connection.userid, connection.virtual_host) == ("client", "celery_fleet")
+        assert connection.transport_options["confirm_publish"] is True
+        connection.maybe_switch_next()
+    assert seen == {("10.0.0.1", 5672), ("10.0.0.2", 5673)}
+    assert isinstance(app.pool.acquire().transport, Transport)
 
 
 def test_the_password_shows_up_nowhere(make_app: App, caplog: pytest.LogCaptureFixture) -> None:
@@ -71,8 +80,7 @@ def test_an_ipv6_node_is_bracketed(
 ) -> None:
     contents["broker"]["nodes"] = [{"host": "fd00::1", "port": 5672}]
     write()
-    connection: Any = Connection(make_app().conf.broker_url)
-    assert connection.hostname == "fd00::1"
+    assert make_app().connection().hostname == "fd00::1"
 
 
 def test_queues_are_told_but_never_declared(make_app: App, fleet: fleet_file.Fleet) -> None:
@@ -141,9 +149,10 @@ def test_without_the_file_the_application_ends_with_a_remedy(monkeypatch: pytest
 
 
 def test_without_the_password_too(make_app: App, tmp_path: Path) -> None:
-    (tmp_path / "password").unlink()
-    with pytest.raises(celery_fleet.FleetFileError, match="password: no such file"):
-        make_app()
+    (tmp_path / "secrets" / "worker_io").unlink()
+    with pytest.raises(celery_fleet.FleetFileError, match="worker_io: no such file"):
+        make_app("io")
+    make_app("cpu")
 
 
 OWN = {
@@ -162,10 +171,8 @@ def test_other_settings_stay(make_app: App) -> None:
     for name, value in OWN.items():
         if name != "broker_transport_options":
             assert conf[name] == value
-    assert conf.broker_transport_options == {
-        "client_properties": {"connection_name": "shop"},
-        "confirm_publish": True,
-    }
+    assert conf.broker_transport_options["client_properties"] == {"connection_name": "shop"}
+    assert conf.broker_transport_options["confirm_publish"] is True
 
 
 def test_settings_of_the_fleet_win_and_are_named(make_app: App, caplog: pytest.LogCaptureFixture) -> None:

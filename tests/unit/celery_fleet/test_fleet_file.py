@@ -67,7 +67,7 @@ def test_other_contents_are_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("schema", 2, "schema 2, but this release understands schema 1"),
+        ("schema", 1, "schema 1, but this release understands schema 2"),
         ("schema", None, "`schema` is missing"),
         ("schema", True, "`schema` must be a whole number, not True"),
         ("app", None, "`app` is missing"),
@@ -77,6 +77,10 @@ def test_other_contents_are_refused(tmp_path: Path, text: str) -> None:
         ("broker/nodes/0/port", 0, r"`broker.nodes\[0\].port` must be 1 or more"),
         ("broker/nodes", [7], r"`broker.nodes\[0\]` must be an object"),
         ("broker/password_file", None, "`broker.password_file` is missing"),
+        ("broker/tls", "yes", "`broker.tls` must be an object, not 'yes'"),
+        ("broker/tls", {}, "`broker.tls.ca_file` is missing"),
+        ("pools/io/user", None, "`pools.io.user` is missing"),
+        ("pools/io/password_file", "", "`pools.io.password_file` must be a string that is not empty"),
         ("pools/io/exchange_type", "fanout", "`pools.io.exchange_type` must be one of topic, direct"),
         ("pools/io/queue_type", "stream", "`pools.io.queue_type` must be one of quorum, classic"),
         ("pools/io/execution", "solo", "`pools.io.execution` must be one of"),

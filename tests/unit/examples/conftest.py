@@ -18,9 +18,9 @@ class Running(NamedTuple):
 def demo_app(tmp_path_factory):
     """The demo's application with its tasks, imported once on a host that is in the fleet."""
     folder = tmp_path_factory.mktemp("fleet")
-    password, fleet = folder / "password", folder / "fleet.json"
-    password.write_text("secret")
-    fleet.write_text(json.dumps(document(password_file=str(password), verify_password_file=str(password))))
+    fleet = folder / "fleet.json"
+    (folder / "client").write_text("secret")
+    fleet.write_text(json.dumps(document(secrets=str(folder))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CELERY_FLEET_FILE", str(fleet))
         from demo.app import app

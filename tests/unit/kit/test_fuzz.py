@@ -211,7 +211,7 @@ def try_out(data, host):
     declared = attempt(topology, model, hosts)
     if declared is not None:
         json.dumps(declared)
-    whole = attempt(fleet_file, model, "worker")
+    whole = attempt(fleet_file, model)
     if whole is not None:
         json.dumps(whole)
     return plan is not None

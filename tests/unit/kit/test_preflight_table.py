@@ -578,7 +578,7 @@ def test_what_was_accepted_is_planned(model):
     }
     assert host_plan(model, *ask)["pools"]["cpu"]["concurrency"] == 20
     assert topology(model, {"cpu1": {"groups": ["cpu_servers"], "host_pools": own}})
-    assert fleet_file(model, "worker")
+    assert fleet_file(model)
 
 
 # What is known twice -----------------------------------------------------------------------------

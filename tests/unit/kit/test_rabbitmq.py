@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from fleet.ownership import FIXED_KINDS, OWNER, Ownership, record_key
 from fleet.rabbitmq import (
-    FIXED_KINDS,
     BrokerError,
     Management,
     current_state,
@@ -20,7 +20,6 @@ from fleet.rabbitmq import (
     import_document,
     password_hash,
     password_matches,
-    removable,
     worth_listing,
 )
 from fleet.reconcile import Plan, plan
@@ -49,6 +48,8 @@ NAMED = {
     "queues": ("vhost", "name"),
     "bindings": ("vhost", "source", "destination_type", "destination", "routing_key"),
     "policies": ("vhost", "name"),
+    "topic_permissions": ("vhost", "user", "exchange"),
+    "global_parameters": ("name",),
 }
 
 
@@ -83,12 +84,17 @@ class Broker:
         return tuple(entry[field] for field in NAMED[section])
 
 
-def planned(broker: Broker, wanted: dict[str, Any] = WANTED) -> Plan:
+def owned(broker: Broker, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None) -> Ownership:
+    return Ownership(wanted, current_state(broker.definitions, wanted, PASSWORDS), in_use)
+
+
+def planned(broker: Broker, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None) -> Plan:
+    current = current_state(broker.definitions, wanted, PASSWORDS)
     return plan(
-        current_state(broker.definitions, wanted, PASSWORDS),
-        desired_state(wanted),
+        current,
+        desired_state(wanted, current),
         fixed=FIXED_KINDS,
-        removable=removable(wanted),
+        removable=Ownership(wanted, current, in_use).removable,
     )
 
 
@@ -113,7 +119,8 @@ def entry(broker: Broker, section: str, name: str) -> dict[str, Any]:
 def test_a_fresh_broker_gets_everything_and_loses_guest():
     broker = Broker(FRESH)
     todo = planned(broker)
-    assert len(todo.create) == 1 + sum(len(WANTED[section]) for section in NAMED if section != "vhosts")
+    objects = sum(len(WANTED.get(section, ())) for section in NAMED)
+    assert len(todo.create) == objects + len([("vhost", VHOST), record_key(VHOST)])
     assert [each.key for each in todo.remove] == [("user", "guest")]
     apply(broker, todo)
     assert planned(broker).empty
@@ -217,13 +224,13 @@ def test_other_vhosts_and_users_are_not_looked_at(broker):
 
 
 def test_a_password_that_differs_is_set_again_and_never_shown(broker):
-    entry(broker, "users", "worker")["password_hash"] = password_hash("another", b"salt")
+    entry(broker, "users", "worker_io")["password_hash"] = password_hash("another", b"salt")
     todo = planned(broker)
-    assert [each.key for each in todo.change] == [("user", "worker")]
-    assert todo.change[0].explain() == ["user worker: password is another one, wanted as given"]
+    assert [each.key for each in todo.change] == [("user", "worker_io")]
+    assert todo.change[0].explain() == ["user worker_io: password is another one, wanted as given"]
     shown = repr(todo)
-    assert PASSWORDS["worker"] not in shown
-    assert entry(broker, "users", "worker")["password_hash"] not in shown
+    assert PASSWORDS["worker_io"] not in shown
+    assert entry(broker, "users", "worker_io")["password_hash"] not in shown
 
 
 def test_a_password_is_recognised_by_rabbitmqs_own_hash():

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from fleet.contract import fleet_file
+from fleet.contract import fleet_file, fleet_users, host_users
 from fleet.topology import POLICY_PREFIX, for_broker_version, topology
 from kombu.transport import native_delayed_delivery as kombu_delays
 
@@ -158,27 +158,86 @@ def test_no_delays_without_topic_exchanges(model):
     assert not may(found, "client", "write", "celery_delayed_27")
 
 
+def test_every_pool_has_a_user_of_its_own(model):
+    assert topology(model, {})["users"] == [
+        {"name": "kit", "tags": ["administrator"]},
+        *({"name": f"worker_{pool}", "tags": []} for pool in model["pools"]),
+        {"name": "client", "tags": []},
+        {"name": "monitor", "tags": ["monitoring"]},
+        {"name": "verify", "tags": []},
+        {"name": "dead_letters", "tags": []},
+    ]
+
+
 def test_least_privilege(model):
     found = topology(model, {})
     for exchange, queue, _, _ in GUIDE:
-        assert may(found, "worker", "read", queue)
-        assert not may(found, "client", "read", queue)
-        assert not may(found, "verify", "read", queue)
-        for user in ("worker", "client", "verify"):
-            assert may(found, user, "write", exchange)
+        owner = f"worker_{exchange.removesuffix('_tasks')}"
+        for user in (user["name"] for user in found["users"] if user["name"] != "kit"):
+            assert may(found, user, "read", queue) is (user == owner)
+            assert may(found, user, "read", f"{exchange}_dead") is (user == "dead_letters")
+            assert may(found, user, "write", exchange) is (user not in ("monitor", "dead_letters"))
             assert not may(found, user, "configure", exchange)
             assert not may(found, user, "configure", queue)
             assert not may(found, user, "write", f"{exchange}_dead")
             assert not may(found, user, "write", f"x{exchange}")
-        for right in ("configure", "write", "read"):
-            assert not may(found, "monitor", right, exchange)
-    assert may(found, "worker", "configure", "cpu_worker@h.celery.pidbox")
-    assert may(found, "worker", "write", "fleet_verify")
-    assert not may(found, "worker", "read", "fleet_verify")
+            assert not may(found, user, "write", "amq.default")
+    for right in ("configure", "write", "read"):
+        for name in ("celery.pidbox", "celeryev", "fleet_verify", "celery_delayed_27", "cpu_tasks"):
+            assert not may(found, "monitor", right, name)
+    assert may(found, "worker_cpu", "write", "fleet_verify")
+    assert not may(found, "worker_cpu", "read", "fleet_verify")
     assert not may(found, "client", "write", "fleet_verify")
     assert may(found, "verify", "read", "fleet_verify")
     assert may(found, "client", "write", "celery_delayed_27")
-    assert not may(found, "client", "write", "amq.default")
+
+
+def test_a_worker_s_control_queues_are_those_of_its_own_nodes(model):
+    found = topology(model, {})
+    own = ("cpu_worker@h.example.com", "cpu_worker2@h")
+    for right in ("configure", "write", "read"):
+        for node in own:
+            assert may(found, "worker_cpu", right, f"{node}.celery.pidbox")
+        for node in ("io_worker@h", "x_cpu_worker@h", "cpu_workers@h"):
+            assert not may(found, "worker_cpu", right, f"{node}.celery.pidbox")
+        reply = "7d3e6a4c-0b0f-3c39-8d3c-7a8f4f6b1c9e.reply.celery.pidbox"
+        assert may(found, "worker_cpu", right, reply)
+        assert not may(found, "client", right, reply)
+
+
+def reaches(found, user, key):
+    """Whether a user's topic permission lets a delayed task with this key through."""
+    (entry,) = [entry for entry in found["topic_permissions"] if entry["user"] == user]
+    assert entry["exchange"] == "celery_delayed_27"
+    return re.search(entry["write"], "0." * 27 + f"1.{key}") is not None
+
+
+def test_a_pool_reaches_only_the_pools_that_its_tasks_call(model):
+    model["pools"]["cpu"]["calls"] = ["io"]
+    found = topology(model, {})
+    for exchange, _, key, _ in GUIDE:
+        called = exchange in ("cpu_tasks", "io_tasks")
+        assert may(found, "worker_cpu", "write", exchange) is called
+        assert reaches(found, "worker_cpu", key) is called
+        assert may(found, "worker_io", "write", exchange)
+        assert reaches(found, "worker_io", key)
+        assert may(found, "client", "write", exchange)
+    assert not reaches(found, "worker_cpu", "x.cpu.ml")
+    assert not reaches(found, "worker_cpu", "1.cpu.ml")
+
+
+def test_a_pool_that_calls_none_reaches_its_own(model):
+    model["pools"]["memory"]["calls"] = []
+    found = topology(model, {})
+    assert may(found, "worker_memory", "write", "memory_tasks")
+    assert not may(found, "worker_memory", "write", "general_tasks")
+
+
+def test_a_pool_whose_exchanges_know_no_delay_has_no_way_to_it(model):
+    model["pools"]["cpu"] |= {"calls": [], "exchange_type": "direct"}
+    found = topology(model, {})
+    assert not may(found, "worker_cpu", "write", "celery_delayed_27")
+    assert not reaches(found, "worker_cpu", "cpu.ml")
 
 
 def test_names_are_escaped_in_rights_and_patterns(model):
@@ -217,13 +276,14 @@ def test_a_version_that_is_none(model):
 
 
 def test_fleet_file_of_a_client(model):
-    found = fleet_file(model, "client")
-    assert found["schema"] == 1
+    found = fleet_file(model)
+    assert found["schema"] == 2
     assert found["broker"] == {
         "nodes": [{"host": "10.0.0.1", "port": 5672}],
         "vhost": "celery_fleet",
         "user": "client",
         "password_file": "/etc/celery-fleet/secrets/client",
+        "tls": None,
     }
     assert found["pools"]["cpu"]["queues"]["cpu_ml_training"] == {"routing_key": "cpu.ml"}
     assert found["routing"] == model["routing"]
@@ -231,6 +291,36 @@ def test_fleet_file_of_a_client(model):
 
 
 def test_fleet_file_of_a_worker_has_the_hosts_own_fields(model):
-    found = fleet_file(model, "worker", ["balanced_servers"], {"io": {"acknowledgement": "early"}})
+    found = fleet_file(model, ["balanced_servers"], {"io": {"acknowledgement": "early"}})
     assert found["pools"]["io"]["acknowledgement"] == "early"
     assert found["pools"]["general"]["acknowledgement"] == "late"
+
+
+def test_fleet_file_names_the_user_of_each_pool(model):
+    cpu = fleet_file(model)["pools"]["cpu"]
+    assert (cpu["user"], cpu["password_file"]) == ("worker_cpu", "/etc/celery-fleet/secrets/worker_cpu")
+
+
+def test_fleet_file_says_how_connections_are_encrypted(model):
+    model["broker"]["tls"] = True
+    assert fleet_file(model)["broker"]["tls"] == {"ca_file": "/etc/celery-fleet/ca.pem"}
+
+
+def test_fleet_file_says_where_the_dead_letters_of_each_pool_are(model):
+    model["pools"]["general"]["exchange"] = "io_tasks"
+    assert fleet_file(model)["dead_letters"] == {
+        "user": "dead_letters",
+        "password_file": "/etc/celery-fleet/secrets/dead_letters",
+        "queues": {
+            "cpu_tasks_dead": ["cpu"],
+            "io_tasks_dead": ["io", "general"],
+            "memory_tasks_dead": ["memory"],
+        },
+    }
+
+
+def test_a_host_gets_the_passwords_that_it_needs(model):
+    assert host_users(model) == ["client"]
+    assert host_users(model, operates=True) == ["client", "verify", "dead_letters"]
+    assert host_users(model, ["cpu_servers"], {"io": {}}) == ["client", "worker_cpu", "worker_io"]
+    assert {*host_users(model, ["balanced_servers"], operates=True)} < {*fleet_users(model)}

@@ -1,0 +1,233 @@
+"""How this package reaches the broker: by its own user, verified TLS, and any node that answers.
+
+A setting can hold a password or a certificate of the moment only. Here both are read from their files
+whenever a connection is made, so that they can be replaced under running workers and clients, and so
+that no setting, URL or log has a password in it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import kombu
+from amqp.exceptions import AccessRefused, AMQPError, RecoverableConnectionError
+from kombu.transport import TRANSPORT_ALIASES, pyamqp
+
+from celery_fleet import fleet_file
+from celery_fleet.errors import BrokerRefusedError, FleetFileError, LoginRefusedError
+from celery_fleet.fleet_file import Broker
+
+# That of the broker's URLs: by the scheme alone Kombu knows the transport, also when it goes on to the
+# next node, and in its pools.
+SCHEME = "fleet"
+
+PREVIOUS = ".previous"
+
+# Seconds without a word from the broker in which an answer must have begun. Without an end, a node
+# that hangs would hold its clients for ever.
+REPLY_TIMEOUT = 10.0
+
+# What TCP does about a peer that is gone without a word (a dead host, a cut line). Data that stays
+# unacknowledged for three seconds ends the connection: time for four retransmissions, where py-amqp's
+# second has room for two. A connection without traffic is probed after ten seconds.
+SOCKET_SETTINGS = {
+    socket.TCP_USER_TIMEOUT: 3000,  # milliseconds
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+}
+
+
+class Channel(pyamqp.Channel):
+    """A channel that does not wait for ever."""
+
+    def wait(
+        self,
+        method: object,
+        callback: Callable[..., object] | None = None,
+        timeout: float | None = None,
+        returns_tuple: bool = False,
+    ) -> object:
+        """Wait for an answer, and give the connection up when it does not come.
+
+        It would be taken for that of the next question, and to close the connection properly is one
+        more question to a broker that does not answer.
+        """
+        connection = self.connection
+        try:
+            return super().wait(method, callback, timeout or REPLY_TIMEOUT, returns_tuple)
+        except TimeoutError:
+            if connection is not None:
+                connection.collect()
+            raise
+
+
+class _Protocol(pyamqp.Connection):
+    Channel = Channel
+
+
+class Transport(pyamqp.Transport):
+    """Kombu's AMQP transport with the fleet's login and TLS.
+
+    It takes from the transport options `password_file`, and `ca_file` where the fleet has TLS.
+    """
+
+    Connection = _Protocol
+
+    def establish_connection(self) -> pyamqp.Connection:
+        """Connect and log in.
+
+        Returns
+        -------
+        The connection of py-amqp.
+
+        Raises
+        ------
+        LoginRefusedError
+            The broker refuses the password in the file and the one before.
+        BrokerRefusedError
+            The broker refuses the connection for another reason, or a file cannot be used. Like all
+            failures to connect, both are tried again by whatever tries again.
+        """
+        options = dict(self.client.transport_options)
+        password_file = options.pop("password_file")
+        try:
+            tls = self._tls(options.pop("ca_file", None))
+            for password in _passwords(password_file):
+                try:
+                    return self._connect(password, tls, options)
+                except AccessRefused as error:
+                    refusal = error
+        except FleetFileError as error:
+            raise BrokerRefusedError(str(error)) from error
+        raise LoginRefusedError(self.client.userid, self.client.host, password_file) from refusal
+
+    def _tls(self, ca_file: str | None) -> dict[str, Any] | bool:
+        if ca_file is None:
+            return False
+        fleet_file.read_text(ca_file)  # for an error that names the file
+        return {
+            "ca_certs": ca_file,
+            "cert_reqs": ssl.CERT_REQUIRED,
+            "server_hostname": self.client.hostname,
+            "tls_minimum_version": ssl.TLSVersion.TLSv1_2,
+        }
+
+    def _connect(
+        self, password: str, tls: dict[str, Any] | bool, options: dict[str, Any]
+    ) -> pyamqp.Connection:
+        client = self.client
+        connection = self.Connection(
+            host=client.host,
+            userid=client.userid,
+            password=password,
+            login_method="PLAIN",
+            virtual_host=client.virtual_host,
+            ssl=tls,
+            connect_timeout=client.connect_timeout,
+            heartbeat=client.heartbeat,
+            **{"socket_settings": SOCKET_SETTINGS, **options},
+        )
+        connection.client = client
+        try:
+            connection.connect()
+        except AccessRefused:
+            connection.collect()
+            raise
+        except RecoverableConnectionError:
+            raise
+        except AMQPError as error:
+            # For example a virtual host that a node, just started, does not have yet.
+            connection.collect()
+            raise BrokerRefusedError(f"{client.host} refuses {client.userid}: {error}") from error
+        return connection
+
+
+TRANSPORT_ALIASES[SCHEME] = "celery_fleet.connection:Transport"
+
+
+def connect(nodes: str | list[str], *args: object, **options: object) -> kombu.Connection:
+    """Make Kombu's connection, beginning with the node that is this process's first choice.
+
+    Each process has an order of its own. So clients are spread over all nodes, and those of a node that
+    dies over all that are left.
+
+    Parameters
+    ----------
+    nodes:
+        The nodes' URLs, or one.
+    args, options:
+        What `kombu.Connection` takes.
+
+    Returns
+    -------
+    kombu.Connection
+        The connection, not established yet.
+    """
+    if not isinstance(nodes, str):
+        order = random.Random(f"{socket.gethostname()}:{os.getpid()}")  # noqa: S311 - not for secrets
+        nodes = order.sample(nodes, len(nodes))
+    return kombu.Connection(nodes, *args, **options)
+
+
+def urls(broker: Broker, user: str) -> list[str]:
+    """Give the URL of each broker node, without a password.
+
+    Parameters
+    ----------
+    broker:
+        The nodes and the virtual host.
+    user:
+        Who connects.
+
+    Returns
+    -------
+    list of str
+        One URL a node.
+    """
+    login, vhost = quote(user, safe=""), quote(broker.vhost, safe="")
+    return [f"{SCHEME}://{login}@{_bracketed(node.host)}:{node.port}/{vhost}" for node in broker.nodes]
+
+
+def transport_options(broker: Broker, password_file: str) -> dict[str, Any]:
+    """Give what the transport needs to know.
+
+    Parameters
+    ----------
+    broker:
+        The broker.
+    password_file:
+        The file with the password of the user who connects.
+
+    Returns
+    -------
+    dict
+        Options by name; files by their paths only.
+    """
+    return {
+        # Else the publisher would not learn that its message was refused.
+        "confirm_publish": True,
+        "password_file": password_file,
+        "ca_file": broker.ca_file,
+        # Seconds between rounds through all nodes; kombu's own begin at two and grow by two.
+        "interval_start": 0.2,
+        "interval_step": 0.4,
+        "interval_max": 2.0,
+    }
+
+
+def _passwords(path: str) -> Iterator[str]:
+    """The password, then the one before it, which counts until the broker knows the new one."""
+    yield fleet_file.read_password(path)
+    if os.path.exists(path + PREVIOUS):  # noqa: PTH110 - a path in text, like all from the fleet file
+        yield fleet_file.read_password(path + PREVIOUS)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

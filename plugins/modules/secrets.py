@@ -1,0 +1,62 @@
+"""Documentation of the action of the same name, which does the work on the controller."""
+
+DOCUMENTATION = r"""
+module: secrets
+short_description: Change the environment's secrets
+description:
+  - Changes the YAML file that the lookup P(celery_fleet.kit.secret#lookup) reads, on the controller.
+  - The file is replaced at once or not at all, and encrypted if Ansible was given a vault secret.
+options:
+  file:
+    description: The file.
+    type: path
+    required: true
+  prepare:
+    description:
+      - Secrets to exchange. New ones are made and kept beside those in force.
+      - If an exchange is under way, nothing is done; that one is to be finished first.
+    type: list
+    elements: str
+  exchange:
+    description: Whether the prepared secrets are those in force from now on.
+    type: bool
+    default: false
+  finish:
+    description: Whether the exchange is over.
+    type: bool
+    default: false
+  values:
+    description: Secrets by name that are to be kept; null removes one.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+author:
+  - celery-fleet (@celery-fleet)
+"""
+
+EXAMPLES = r"""
+- name: Make new passwords
+  celery_fleet.kit.secrets:
+    file: "{{ fleet_vault_file }}"
+    prepare: [client]
+"""
+
+RETURN = r"""
+changed_names:
+  description: Names of the entries that changed.
+  type: list
+  elements: str
+  returned: always
+upcoming:
+  description: Names of the secrets that are prepared and not yet in force.
+  type: list
+  elements: str
+  returned: always
+exchanged:
+  description: Names of the secrets whose exchange is not finished yet.
+  type: list
+  elements: str
+  returned: always
+"""
