@@ -9,6 +9,7 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import Connection
 
+from celery_fleet.control import UNCONFIRMED
 from celery_fleet.notify import Notifier
 
 # Seconds between status texts, and so at most between two signs of life.
@@ -63,14 +64,25 @@ class FleetConsumer(Consumer):
         def reporting(
             errback: Callable[..., None], max_retries: int | None, callback: Callable[[], None]
         ) -> Connection:
+            def failed(error: Exception, interval: float) -> None:
+                self._obstacle = f": {error}"
+                errback(error, interval)
+
             def waiting() -> None:
                 self._report_waiting()
                 callback()
 
-            return ensure(errback, max_retries, **RECONNECT, callback=waiting)
+            return ensure(failed, max_retries, **RECONNECT, callback=waiting)
 
         conn.ensure_connection = reporting
         return super().ensure_connected(conn)
+
+    def connection_for_write(self, url: object = None, heartbeat: float | None = None) -> Connection:
+        """Connect for the worker's events, the only thing that is published from here."""
+        connection = self.app.connection_for_write(
+            url=url, heartbeat=heartbeat, transport_options=UNCONFIRMED
+        )
+        return self.ensure_connected(connection)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Clean up after a lost connection, and remember why it was lost for the status."""
@@ -93,6 +105,9 @@ class FleetConsumer(Consumer):
         self.systemd.send("READY=1", "WATCHDOG=1", f"STATUS={self._status()}")
         if not self._ready:
             self._ready = True
+            # A worker that consumed once has a right to its queues. If one is gone now, or a channel is
+            # closed for another reason, then an operator is at work: it tries until it is served again.
+            self.connection_errors += self.channel_errors
             interval = min(REPORT_INTERVAL, (self.systemd.watchdog or REPORT_INTERVAL) / 3)
             # The timer of gevent workers runs beside the loop: it only asks the loop to report.
             self.timer.call_repeatedly(interval, self.call_soon, (self._report,))

@@ -10,6 +10,7 @@ from celery import Celery
 
 from celery_fleet import canary, fleet_file, settings
 from celery_fleet.amqp import FleetAMQP
+from celery_fleet.control import FleetControl
 from celery_fleet.delay import round_up_short_delays
 from celery_fleet.errors import FleetFileError
 from celery_fleet.publish import PATIENCE
@@ -74,7 +75,9 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
                 conf[key] = value
 
     app.amqp_cls = partial(FleetAMQP, fleet=fleet, patience=publish_patience)
-    app.__dict__.pop("amqp", None)  # Celery makes it once, on first use
+    app.control_cls = FleetControl
+    for made_on_first_use in ("amqp", "control"):
+        app.__dict__.pop(made_on_first_use, None)
     # Celery sends this whenever it (re)reads the application's settings.
     app.on_after_configure.connect(apply, weak=False)
     if app.configured:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -67,10 +68,11 @@ class Management:
 
 
 class Proxy:
-    """A broker's address that can go away and come back."""
+    """A broker's address that can go away and come back, and have TLS."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.target = (host, port)
+        self.tls = tls
         self.listener: socket.socket | None = None
         self.open: list[socket.socket] = []
         with socket.socket() as probe:
@@ -81,9 +83,14 @@ class Proxy:
     def address(self) -> tuple[str, int]:
         return "127.0.0.1", self.port
 
-    def up(self) -> None:
+    @property
+    def connections(self) -> int:
+        return sum(connection.fileno() >= 0 for connection in self.open[::2])
+
+    def up(self) -> Proxy:
         self.listener = listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+        return self
 
     def down(self) -> None:
         listener, self.listener = self.listener, None
@@ -100,17 +107,23 @@ class Proxy:
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
-                far = socket.create_connection(self.target)
-                self.open += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+                with suppress(ssl.SSLError, ConnectionError):  # a client that does not trust us
+                    if self.tls is not None:
+                        near = self.tls.wrap_socket(near, server_side=True)
+                    far = socket.create_connection(self.target)
+                    self.open += [near, far]
+                    for source, sink in ((near, far), (far, near)):
+                        threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
     @staticmethod
     def _pump(source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
-            sink.shutdown(socket.SHUT_RDWR)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
 
 class Systemd:

@@ -1,0 +1,299 @@
+"""How workers and clients reach the broker: TLS, passwords that change, nodes that go away."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
+from support.fleet_site import Proxy, Site, Worker, temporary_site, wait_for
+from support.fleet_tls import Authority
+
+QUEUE = "io_api_calls"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A fleet of its own, whose passwords and queues other tests do not need."""
+    with temporary_site(tmp_path_factory.mktemp("conn")) as site:
+        yield site
+
+
+@pytest.fixture
+def worker(site: Site) -> Iterator[Callable[..., Worker]]:
+    """Starts a worker of the pool, and ends it with the test."""
+    workers: list[Worker] = []
+
+    def start(**options: Any) -> Worker:
+        workers.append(site.worker("io", "--pool", "threads", "--concurrency", "2", **options))
+        return workers[-1]
+
+    yield start
+    for each in workers:
+        each.process.kill()
+        each.process.wait()
+
+
+@pytest.fixture
+def proxies(site: Site) -> Iterator[tuple[Proxy, Proxy]]:
+    """Two addresses of the broker, as if it had two nodes."""
+    both = Proxy(*site.address).up(), Proxy(*site.address).up()
+    yield both
+    for proxy in both:
+        proxy.down()
+
+
+def _runs(site: Site, app: Celery, seconds: float = 15) -> float:
+    """Send a task, and give the seconds until it ran."""
+    label, sent = uuid.uuid4().hex, time.monotonic()
+    app.send_task("work", (label,), queue=QUEUE)
+    wait_for(lambda: site.events(label)["end"], seconds, "the end of a task")
+    return time.monotonic() - sent
+
+
+def _closed(site: Site, name: str) -> None:
+    """Close a user's connections from the broker's side, once its statistics know them."""
+    wait_for(lambda: site.connections(name), 10, f"{name}'s connections in the statistics")
+    site.close_connections(name)
+
+
+def _reconnected(site: Site, worker: Worker) -> None:
+    """Break a worker's connections, and wait until it consumes again."""
+    since = time.monotonic()
+    _closed(site, "worker_io")
+    wait_for(lambda: worker.systemd.count("READY=1", since), 20, "the worker's return")
+
+
+def test_clients_are_spread_and_go_on_at_another_node(
+    site: Site, worker: Callable[..., Worker], proxies: tuple[Proxy, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet_file = site.fleet_file(*(proxy.address for proxy in proxies))
+    running = worker(fleet_file=fleet_file).ready()
+    app = site.client(monkeypatch, fleet_file=fleet_file)
+    _runs(site, app)
+    for near, far in (proxies, proxies[::-1]):
+        near.down()
+        # Also the publisher's connection may have been there; what it sends is not lost.
+        assert _runs(site, app) < 8
+        assert far.connections
+        assert running.process.poll() is None
+        near.up()
+
+
+def test_a_publisher_loses_nothing_while_its_nodes_go_away(
+    site: Site, worker: Callable[..., Worker], proxies: tuple[Proxy, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet_file = site.fleet_file(*(proxy.address for proxy in proxies))
+    worker(fleet_file=fleet_file).ready()
+    app = site.client(monkeypatch, fleet_file=fleet_file)
+    run = uuid.uuid4().hex
+    done = threading.Event()
+
+    def disturb() -> None:
+        for turn in range(6):
+            done.wait(0.7)
+            proxies[turn % 2].down()
+            proxies[turn % 2].up()
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    numbers = 0
+    while thread.is_alive():
+        app.send_task("work", (f"{run}-{numbers}",), queue=QUEUE)
+        numbers += 1
+    wait_for(
+        lambda: all(site.events(f"{run}-{number}")["end"] for number in range(0, numbers, 50)),
+        30,
+        "the published tasks",
+    )
+    ended = {mark["label"] for mark in site.marks() if mark["event"] == "end"}
+    wait_for(
+        lambda: (
+            {m["label"] for m in site.marks() if m["event"] == "end"}
+            >= {f"{run}-{number}" for number in range(numbers)}
+        ),
+        30,
+        f"all {numbers} tasks; {numbers - sum(label.startswith(run) for label in ended)} are missing",
+    )
+
+
+def test_a_password_changes_under_worker_and_publisher(
+    site: Site, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the rotation does it: both passwords in the files, the broker, then the new one only."""
+    running = worker().ready()
+    app = site.client(monkeypatch)
+    _runs(site, app)
+    for name in ("worker_io", "client"):
+        old, new = site.password(name), uuid.uuid4().hex
+        previous = site.secrets / f"{name}.previous"
+        previous.write_text(old)
+        (site.secrets / name).write_text(new)
+        # The broker does not know it yet.
+        if name == "worker_io":
+            _reconnected(site, running)
+        _closed(site, "client")
+        _runs(site, app)
+        site.set_password(name, new)
+        previous.unlink()
+        if name == "worker_io":
+            _reconnected(site, running)
+        _closed(site, "client")
+        _runs(site, app)
+    assert running.process.poll() is None
+    log = running.log.read_text()
+    for path in site.secrets.iterdir():
+        assert path.read_text() not in log
+
+
+def test_a_refused_worker_waits_and_says_why(site: Site, worker: Callable[..., Worker]) -> None:
+    right, wrong = site.password("worker_io"), uuid.uuid4().hex
+    (site.secrets / "worker_io").write_text(wrong)
+    try:
+        running = worker()
+        refused = f"refuses user {site.user('worker_io')} with the password in {site.secrets}/worker_io"
+        wait_for(lambda: running.systemd.count(refused) >= 2, 25, "its waiting")
+        assert running.process.poll() is None
+        assert running.systemd.count("EXTEND_TIMEOUT_USEC") >= 2
+    finally:
+        (site.secrets / "worker_io").write_text(right)
+    running.ready()
+    assert wrong not in running.log.read_text()
+
+
+def test_a_refused_publisher_raises(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = site.password("client")
+    app = site.client(monkeypatch)
+    app.send_task("work", ("taken",), queue=QUEUE)
+    _closed(site, "client")
+    (site.secrets / "client").write_text("wrong")
+    (site.secrets / "client.previous").write_text("wrong, too")
+    try:
+        with pytest.raises(
+            OperationalError, match=r"refuses user \S+_client with the password in \S+/client\."
+        ):
+            app.send_task("work", ("refused",), queue=QUEUE)
+    finally:
+        (site.secrets / "client").write_text(right)
+        (site.secrets / "client.previous").unlink()
+    app.send_task("work", ("taken",), queue=QUEUE)
+
+
+def test_verification_tells_a_refused_login_from_an_absent_broker(site: Site) -> None:
+    right = site.password("verify")
+    (site.secrets / "verify").write_text("wrong")
+    try:
+        result = site.command("verify")
+    finally:
+        (site.secrets / "verify").write_text(right)
+    assert result.returncode == 2
+    assert f"refuses user {site.user('verify')}" in result.stderr
+
+
+@pytest.fixture
+def tls(site: Site, tmp_path: Path) -> Iterator[tuple[Proxy, Path, Authority]]:
+    """The broker behind TLS, the file of the authority that its clients trust, and that authority."""
+    authority, ca_file = Authority("site"), tmp_path / "ca.pem"
+    ca_file.write_bytes(authority.pem)
+    proxy = Proxy(*site.address, tls=authority.server("127.0.0.1", tmp_path)).up()
+    yield proxy, ca_file, authority
+    proxy.down()
+
+
+def test_tls_end_to_end(
+    site: Site,
+    worker: Callable[..., Worker],
+    tls: tuple[Proxy, Path, Authority],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    proxy, ca_file, _ = tls
+    fleet_file = site.fleet_file(proxy.address, ca_file=ca_file)
+    running = worker(fleet_file=fleet_file).ready()
+    app = site.client(monkeypatch, fleet_file=fleet_file)
+    _runs(site, app)
+    # Another authority takes over: first it is trusted, too, then it signs, without any restart.
+    renewed = Authority("renewed")
+    ca_file.write_bytes(ca_file.read_bytes() + renewed.pem)
+    since = time.monotonic()
+    proxy.down()
+    proxy.tls = renewed.server("127.0.0.1", tmp_path)
+    proxy.up()
+    wait_for(lambda: running.systemd.count("READY=1", since), 20, "the worker's return")
+    _runs(site, app)
+
+
+@pytest.mark.parametrize("fault", ["an authority that is not trusted", "a certificate for another address"])
+def test_tls_is_verified(
+    site: Site,
+    tls: tuple[Proxy, Path, Authority],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    fault: str,
+) -> None:
+    proxy, ca_file, authority = tls
+    if "authority" in fault:
+        ca_file.write_bytes(Authority("stranger").pem)
+    else:
+        proxy.tls = authority.server("127.0.0.2", tmp_path)
+    app = site.client(monkeypatch, fleet_file=site.fleet_file(proxy.address, ca_file=ca_file))
+    with pytest.raises(OperationalError, match="CERTIFICATE_VERIFY_FAILED"):
+        app.send_task("work", ("unsafe",), queue=QUEUE)
+
+
+def test_a_missing_authority_is_named(
+    site: Site, tls: tuple[Proxy, Path, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, ca_file, _ = tls
+    app = site.client(monkeypatch, fleet_file=site.fleet_file(proxy.address, ca_file=ca_file))
+    ca_file.unlink()
+    with pytest.raises(OperationalError, match=f"{ca_file}: no such file"):
+        app.send_task("work", ("unsafe",), queue=QUEUE)
+
+
+def test_a_worker_stands_that_its_connections_are_closed(
+    site: Site, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `close_all_connections` and the maintenance mode of a node do (CONNECTION_FORCED)."""
+    running = worker().ready()
+    _reconnected(site, running)
+    assert "CONNECTION_FORCED" in running.log.read_text()
+    _runs(site, site.client(monkeypatch))
+
+
+def test_a_worker_stands_that_its_queue_is_made_anew(
+    site: Site, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a migration does: the broker cancels the consumer, and for a while there is no such queue."""
+    running = worker().ready()
+    queue = site.management.call("GET", "queues", site.vhost, QUEUE)
+    bindings = [
+        b for b in site.management.call("GET", "queues", site.vhost, QUEUE, "bindings") if b["source"]
+    ]
+    since = time.monotonic()
+    site.management.call("DELETE", "queues", site.vhost, QUEUE)
+    wait_for(lambda: running.systemd.count("NOT_FOUND", since), 20, "its waiting")
+    assert running.process.poll() is None
+    site.management.call(
+        "PUT", "queues", site.vhost, QUEUE, durable=True, arguments={"x-queue-type": queue["type"]}
+    )
+    for binding in bindings:
+        site.management.call(
+            "POST",
+            "bindings",
+            site.vhost,
+            "e",
+            binding["source"],
+            "q",
+            QUEUE,
+            routing_key=binding["routing_key"],
+        )
+    since = time.monotonic()
+    wait_for(lambda: running.systemd.count("READY=1", since), 20, "its return")
+    _runs(site, site.client(monkeypatch))
