@@ -14,10 +14,10 @@ DOCUMENTATION = r"""
 module: rabbitmq_cluster
 short_description: Make one RabbitMQ cluster of the nodes that are wanted
 description:
-  - Asks every node for its cluster, lets blank nodes join the one that holds data, and lets the cluster forget
-    nodes that are down and not wanted. A node that lost its data is forgotten first, and joins anew.
-  - Refuses, before anything is changed, to reset a node that holds data of its own, to forget one that runs, and
-    to forget any without a majority.
+  - Asks every node for its cluster, lets blank nodes join the one that holds data, and lets the cluster
+    forget nodes that are down and not wanted. A node that lost its data is forgotten first, and joins anew.
+  - Refuses, before anything is changed, to reset a node that holds data of its own, to forget one that runs,
+    and to forget any without a majority.
   - Nodes that are wanted and don't answer are told of and left alone.
 options:
   nodes:
@@ -61,7 +61,7 @@ down:
 
 
 def apply(commands: Commands, seed: str, todo: Membership) -> None:
-    """Do what is to be done; a run that is cut short anywhere leaves something that the next one completes."""
+    """Do what is to be done; what a run that is cut short leaves, the next one completes."""
     for node in todo.join:
         commands.call("rabbitmqctl", node, "stop_app")
     for node in todo.forget:
@@ -75,6 +75,11 @@ def apply(commands: Commands, seed: str, todo: Membership) -> None:
 def run(module: AnsibleModule) -> None:
     nodes: list[str] = module.params["nodes"]
     commands = Commands(lambda argv: module.run_command(argv), module.params["timeout"])
+    # A run that was cut short may have left a node stopped; it is looked at once it runs.
+    stopped = [node for node in nodes if commands.stopped(node)]
+    if not module.check_mode:
+        for node in stopped:
+            commands.call("rabbitmqctl", node, "start_app")
     views = {node: view for node in nodes if (view := commands.view(node)) is not None}
     todo = membership(nodes, views)
     if todo.refusals:
@@ -88,7 +93,7 @@ def run(module: AnsibleModule) -> None:
     known = sorted(views[todo.seed].known)
     after = sorted((set(known) - set(todo.forget)) | set(todo.join))
     module.exit_json(
-        changed=not todo.empty,
+        changed=bool(stopped) or not todo.empty,
         joined=list(todo.join),
         forgotten=list(todo.forget),
         down=list(todo.down),

@@ -16,8 +16,8 @@ DOCUMENTATION = r"""
 module: rabbitmq_members
 short_description: Grow the quorum queues of a virtual host to every node, and spread their leaders
 description:
-  - Adds members to queues that lack one on a running node, and moves leaders if one node has at least two more
-    than another.
+  - Adds members to queues that lack one on a running node, and moves leaders if one node has at least two
+    more than another.
   - Takes no member away; that is what forgetting a node does.
 options:
   vhost:
@@ -73,10 +73,7 @@ def run(module: AnsibleModule) -> None:
     vhost: str = module.params["vhost"]
     commands = Commands(lambda argv: module.run_command(argv), module.params["timeout"])
     nodes: list[str] = module.params["nodes"]
-    view = next((view for node in nodes if (view := commands.view(node)) is not None), None)
-    if view is None:
-        module.fail_json(msg=f"None of the nodes answers: {', '.join(nodes)}.")
-    running = sorted(view.running & set(nodes))
+    running = sorted(commands.running(nodes))
     queues = quorum_queues(commands, running[0], vhost)
     lacking = {node: [queue["name"] for queue in queues if node not in queue["members"]] for node in running}
     lacking = {node: names for node, names in lacking.items() if names}

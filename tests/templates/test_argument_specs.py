@@ -16,6 +16,7 @@ ROLES = sorted(path.parents[1].name for path in (ROOT / "roles").glob("*/tasks/m
 OPEN = {
     "preflight_model": "preflight itself finds every fault of it at once",
     "preflight_hosts": "by host",
+    "broker_members": "by host",
     "preflight_groups": "by group",
     "preflight_variables": "by variable",
     "app_settings.environment": "by variable",

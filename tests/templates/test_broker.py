@@ -13,6 +13,11 @@ from ansible.template import Templar, trust_as_template
 
 ROLE = Path(__file__).parents[2] / "roles" / "broker"
 
+THREE = {
+    name: {"node": f"rabbit@{name}", "address": f"10.0.0.{number}"}
+    for number, name in enumerate(("one", "two", "three"), 1)
+}
+
 
 def variables(**changes: Any) -> dict[str, Any]:
     """Give the role's own variables, with changes; those in vars/ are templates themselves."""
@@ -24,6 +29,11 @@ def variables(**changes: Any) -> dict[str, Any]:
         **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
         **own,
         "ansible_managed": "Managed",
+        "ansible_facts": {"memtotal_mb": 16000},
+        "ansible_play_hosts": list(THREE),
+        "inventory_hostname": "one",
+        "broker_members": {"one": THREE["one"]},
+        "__broker_disk": {"stdout_lines": ["1M-blocks", " 500000"]},
         "broker_topology": {"consumer_timeout_ms": 7500000},
     } | changes
 
@@ -50,8 +60,8 @@ def test_the_defaults_keep_the_management_api_on_the_host() -> None:
         "listeners.tcp.default": "5672",
         "management.tcp.ip": "127.0.0.1",
         "management.tcp.port": "15672",
-        "vm_memory_high_watermark.relative": "0.4",
-        "disk_free_limit.absolute": "1GB",
+        "vm_memory_high_watermark.absolute": "6400MiB",
+        "disk_free_limit.absolute": "16000MiB",
     }
 
 
@@ -67,9 +77,75 @@ def test_every_setting_can_be_changed() -> None:
         "listeners.tcp.default": "5673",
         "management.tcp.ip": "10.0.0.1",
         "management.tcp.port": "15673",
-        "vm_memory_high_watermark.relative": "0.6",
+        "vm_memory_high_watermark.absolute": "9600MiB",
         "disk_free_limit.absolute": "20GB",
     }
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit", "share", "expected"),
+    [
+        (16000, None, 0.4, "6400MiB"),
+        (16000, 4000, 0.4, "1600MiB"),
+        (16000, 64000, 0.5, "8000MiB"),
+        (512, None, "0.2", "102MiB"),
+    ],
+)
+def test_the_memory_watermark_is_a_share_of_what_the_broker_may_use(
+    memory: int, limit: int | None, share: Any, expected: str
+) -> None:
+    facts = {"memtotal_mb": memory, "fleet_limits": {"memory_mib": limit}}
+    found = settings("celery-fleet.conf.j2", ansible_facts=facts, broker_memory_watermark=share)
+    assert found["vm_memory_high_watermark.absolute"] == expected
+
+
+@pytest.mark.parametrize(("disk", "expected"), [(500000, "16000MiB"), (40000, "4000MiB")])
+def test_the_disk_limit_is_the_memory_or_a_tenth_of_the_disk(disk: int, expected: str) -> None:
+    found = settings("celery-fleet.conf.j2", __broker_disk={"stdout_lines": ["1M-blocks", f" {disk}"]})
+    assert found["disk_free_limit.absolute"] == expected
+
+
+def test_a_cluster_pauses_minorities_and_a_single_broker_never() -> None:
+    assert settings("cluster.conf.j2", broker_members=THREE) == {
+        "cluster_name": "celery_fleet",
+        "cluster_partition_handling": "pause_minority",
+        "queue_leader_locator": "balanced",
+    }
+    assert "cluster_partition_handling" not in settings("cluster.conf.j2")
+
+
+def test_nodes_know_each_other_by_name() -> None:
+    text = render((ROLE / "templates" / "inetrc.j2").read_text(), broker_members=THREE)
+    assert [line for line in text.splitlines() if not line.startswith("%")] == [
+        '{host, {10,0,0,1}, ["one"]}.',
+        '{host, {10,0,0,2}, ["two"]}.',
+        '{host, {10,0,0,3}, ["three"]}.',
+        "{lookup, [file, native]}.",
+    ]
+
+
+def test_a_single_broker_keeps_the_nodes_ports_to_the_host() -> None:
+    assert '{host, {127,0,0,1}, ["one"]}.' in render((ROLE / "templates" / "inetrc.j2").read_text())
+    assert "ListenStream=127.0.0.1:4369\n" in render((ROLE / "templates" / "epmd.socket.conf.j2").read_text())
+    alone = render((ROLE / "templates" / "rabbitmq-env.conf.j2").read_text())
+    assert alone.count("inet_dist_use_interface {127,0,0,1}") == len(("server", "commands"))
+
+
+def test_only_the_other_nodes_are_let_in() -> None:
+    text = render((ROLE / "templates" / "celery-fleet.nft.j2").read_text(), broker_members=THREE)
+    assert "ip saddr { 10.0.0.1, 10.0.0.2, 10.0.0.3 } accept" in text
+    assert "tcp dport != { 4369, 25672, 35672-35682 } accept" in text
+    socket = render((ROLE / "templates" / "epmd.socket.conf.j2").read_text(), broker_members=THREE)
+    assert "ListenStream=4369\n" in socket
+
+
+@pytest.mark.parametrize(
+    ("reached", "last"), [(["one", "two", "three"], "three"), (["one", "two"], "two"), (["one"], "one")]
+)
+def test_the_last_node_that_is_reached_works_for_all(reached: list[str], last: str) -> None:
+    for host in reached:
+        given = {"inventory_hostname": host, "ansible_play_hosts": reached, "broker_members": THREE}
+        assert render("{{ __broker_last }}", **given) == str(host == last)
 
 
 def test_the_consumer_timeout_is_the_topologys_in_milliseconds() -> None:
@@ -119,4 +195,6 @@ def test_the_argument_specification_has_the_defaults() -> None:
     assert [name for name, option in options.items() if option.get("required")] == [
         "broker_topology",
         "broker_passwords",
+        "broker_members",
+        "broker_erlang_cookie",
     ]

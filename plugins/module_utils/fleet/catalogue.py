@@ -382,6 +382,17 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "inventory/empty-group": _fault(
         "An empty group", "no play finds a host in it", "add a host to the group"
     ),
+    "inventory/many-brokers": _warning(
+        "More than seven brokers",
+        "every node has a copy of every queue, so each message waits for the majority of all of them",
+        "use five brokers, which bear two failures, or seven, which bear three",
+        _RABBIT,
+    ),
+    "inventory/duplicate-broker": _fault(
+        "Two brokers of one name",
+        "a node of a cluster is called after its host's name without the domain, and must be the only one",
+        "give each host its own name (hostnamectl set-hostname)",
+    ),
     "inventory/even-brokers": _warning(
         "An even number of brokers",
         "an even number of brokers bears no more failures than one fewer",

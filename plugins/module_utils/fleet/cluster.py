@@ -80,9 +80,8 @@ def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
                 "rabbitmqctl start_app` on those that are to join, and run again",
             ),
         )
-    chosen = max(
-        full or clusters, key=lambda known: (len(known), [-nodes.index(n) for n in answering if n in known])
-    )
+    # The largest, and of equals the one that the inventory names first.
+    chosen = max(full or clusters, key=lambda known: (len(known), -min(map(nodes.index, known & set(nodes)))))
     seed = next(node for node in answering if views[node].known == chosen)
     join = tuple(node for node in answering if views[node].known != chosen)
     strangers = sorted(chosen - set(nodes))
@@ -97,8 +96,8 @@ def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
     wiped = tuple(node for node in join if node in chosen)
     if (forget or wiped) and 2 * len(running - set(wiped)) <= len(chosen):
         refusals.append(
-            f"only {', '.join(sorted(running))} of {', '.join(sorted(chosen))} run, which is no majority, and what "
-            "the others hold may be the newest. Start them, then run again"
+            f"only {', '.join(sorted(running))} of {', '.join(sorted(chosen))} run, which is no majority, "
+            "and what the others hold may be the newest. Start them, then run again"
         )
     if refusals:
         return Membership(seed, down=down, refusals=tuple(refusals))

@@ -135,6 +135,21 @@ VARIABLES: Final = {
     "broker_address": Variable(
         "a host name or address", "`ansible_host`", "Where workers and clients reach this host's broker."
     ),
+    "broker_hostname": Variable(
+        "a host name without a domain",
+        "the host's own name",
+        "After which this broker's node is called; its data is kept under that name.",
+    ),
+    "broker_cluster_address": Variable(
+        "an IPv4 address",
+        "`broker_address`, if that is one",
+        "Where the other nodes of the cluster reach this broker.",
+    ),
+    "fleet_erlang_cookie": Variable(
+        "a secret of letters and digits",
+        "made once, kept in the environment's secrets",
+        "What the nodes of the cluster know each other by.",
+    ),
     "fleet_vault_file": Variable(
         "a path on the controller", "`.secrets/vault.yml` beside the inventory", "Where secrets are kept."
     ),

@@ -17,6 +17,8 @@ BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
 CLIENTS: Final = "clients"
 BEAT: Final = "beat"
+# Members of a quorum queue beyond which a write waits for too many.
+MOST_BROKERS: Final = 7
 DAY_S: Final = 24 * 3600
 # The default of worker_open_files.
 OPEN_FILES: Final = 65536
@@ -90,6 +92,7 @@ def find(
         if not pools:
             findings.add("inventory/idle-worker", f"groups.{WORKERS}", host, where=host)
     _check_nodes(facts, findings)
+    _check_broker_names(members, every, findings)
     for name, pool in model.pools.items():
         if facts and name not in running:
             findings.add(
@@ -135,6 +138,8 @@ def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findi
             f"groups.{BROKERS}",
             ", ".join(groups[BROKERS]),
         )
+    if len(groups.get(BROKERS, [])) > MOST_BROKERS:
+        findings.add("inventory/many-brokers", f"groups.{BROKERS}", len(groups[BROKERS]))
     for profile in model.profiles:
         if profile not in groups:
             findings.add(
@@ -172,6 +177,22 @@ def _check_nodes(hosts: Mapping[str, Mapping[str, Any]], findings: Findings) -> 
                 "give each host its own name (hostnamectl set-hostname)",
                 where=host,
             )
+
+
+def _check_broker_names(
+    groups: Mapping[str, list[str]], hosts: Mapping[str, Mapping[str, Any]], findings: Findings
+) -> None:
+    """Find brokers of one name: a node is called after its host, without the domain."""
+    owners: dict[str, str] = {}
+    for host in groups.get(BROKERS, []):
+        name = hosts.get(host, {}).get("nodename")
+        if not isinstance(name, str):
+            continue
+        short = name.partition(".")[0]
+        first = owners.setdefault(short, host)
+        if first != host:
+            text = f"its node would be rabbit@{short}, as that of host {first} is"
+            findings.add("inventory/duplicate-broker", "ansible_facts.nodename", name, text, where=host)
 
 
 def _check_system(host: str, given: Mapping[str, Any], allowed: bool, findings: Findings) -> None:

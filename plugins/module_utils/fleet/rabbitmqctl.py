@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .cluster import View
@@ -61,6 +61,38 @@ class Commands:
     def json(self, command: str, node: str, *arguments: str) -> Any:  # noqa: ANN401 - JSON
         """Run a command on a node and read the JSON that it prints."""
         return json.loads(self.call(command, node, "--formatter", "json", *arguments))
+
+    def stopped(self, node: str) -> bool:
+        """Say whether a node runs without its broker, as one that was about to join or leave does.
+
+        Args:
+            node: The node.
+
+        Returns:
+            False also for a node that doesn't answer.
+        """
+        try:
+            return self.call("rabbitmqctl", node, "eval", "rabbit:is_running().").strip() == "false"
+        except CommandError:
+            return False
+
+    def running(self, nodes: Sequence[str]) -> set[str]:
+        """Say which of some nodes run in one cluster.
+
+        Args:
+            nodes: The nodes.
+
+        Returns:
+            Those that run, as the first that answers sees them.
+
+        Raises:
+            CommandError: None of them answers.
+        """
+        for node in nodes:
+            view = self.view(node)
+            if view is not None:
+                return set(view.running & set(nodes))
+        raise CommandError(f"None of the nodes answers: {', '.join(nodes)}.")
 
     def view(self, node: str) -> View | None:
         """Ask a node for its cluster.

@@ -292,6 +292,18 @@ CASES = [
         None,
         [(GROUP, "brokers", ["broker1", "client1"])],
     ),
+    ("inventory/many-brokers", "groups.brokers", "9", None, [(GROUP, "brokers", ["broker1"] * 9)]),
+    (
+        "inventory/duplicate-broker",
+        "ansible_facts.nodename",
+        "mq.example.org",
+        "client1",
+        [
+            (GROUP, "brokers", ["broker1", "client1", "cpu1"]),
+            (HOST, "broker1.nodename", "mq.example.com"),
+            (HOST, "client1.nodename", "mq.example.org"),
+        ],
+    ),
     ("inventory/two-beats", "groups.beat", "cpu1, memory1", None, [(GROUP, "beat", ["cpu1", "memory1"])]),
     ("inventory/idle-worker", "groups.workers", "cpu1", "cpu1", [(HOST, "cpu1.groups", ["workers"])]),
     (

@@ -1,0 +1,200 @@
+"""Three brokers as one: who is in it, who reaches it, and how nodes come, go and lose their data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import amqp
+import pytest
+from support import MOLECULE, Site
+
+BROKERS = ("cluster-broker-1", "cluster-broker-2", "cluster-broker-3")
+NODES = {f"rabbit@{name}" for name in BROKERS}
+VHOST = "celery_fleet"
+QUEUE = "cpu_ml_training"
+MESSAGES = 50
+CONNECT = """
+import socket, sys
+for port in (4369, 25672):
+    try:
+        socket.create_connection((sys.argv[1], port), 5).close()
+        print("open")
+    except OSError:
+        print("closed")
+"""
+
+
+@pytest.fixture(scope="module")
+def brokers(host: Callable[[str], Any]) -> dict[str, Any]:
+    return {name: host(name) for name in BROKERS}
+
+
+def play(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the scenario's playbook once more."""
+    return subprocess.run(
+        ["ansible-playbook", str(MOLECULE / "cluster" / "converge.yml"), "-i", str(site.inventory), *options],
+        cwd=MOLECULE.parent,
+        env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def without(site: Site, gone: str) -> list[str]:
+    """Give the options that take a broker out of the inventory."""
+    left = {
+        name: {"node": f"rabbit@{name}", "address": site.address(name)} for name in BROKERS if name != gone
+    }
+    return ["--limit", f"all:!{gone}", "--extra-vars", json.dumps({"broker_members": left})]
+
+
+def control(broker: Any, command: str) -> Any:
+    return json.loads(broker.check_output(f"rabbitmqctl --quiet --formatter json {command}"))
+
+
+def members(broker: Any) -> dict[str, set[str]]:
+    """Give the members of each quorum queue of the fleet."""
+    queues = control(broker, f"list_queues --vhost {VHOST} name type members")
+    return {each["name"]: set(each["members"]) for each in queues if "quorum" in each["type"]}
+
+
+def depth(broker: Any) -> int:
+    queues = control(broker, f"list_queues --vhost {VHOST} name messages")
+    return next(each["messages"] for each in queues if each["name"] == QUEUE)
+
+
+def assert_whole(brokers: dict[str, Any]) -> None:
+    """Every node knows and sees every other, and has a member of every queue."""
+    for name, broker in brokers.items():
+        status = control(broker, "cluster_status")
+        assert set(status["disk_nodes"]) == set(status["running_nodes"]) == NODES, name
+    lacking = {queue: found for queue, found in members(brokers[BROKERS[0]]).items() if found != NODES}
+    assert lacking == {}
+
+
+def publish(site: Site, number: int) -> None:
+    """Publish confirmed messages to the first broker, as a client does."""
+    connection = amqp.Connection(
+        host=f"{site.address(BROKERS[0])}:5672",
+        userid="client",
+        password=site.password("client"),
+        virtual_host=VHOST,
+        confirm_publish=True,
+    )
+    with connection as opened:
+        channel = opened.channel()
+        for each in range(number):
+            message = amqp.Message(str(each), delivery_mode=2)
+            channel.basic_publish_confirm(message, exchange="cpu_tasks", routing_key="cpu.ml")
+
+
+def flat(result: subprocess.CompletedProcess[str]) -> str:
+    """Give what a run printed without its line breaks."""
+    return " ".join(result.stdout.split())
+
+
+def wipe(broker: Any) -> None:
+    broker.check_output("systemctl stop rabbitmq-server && rm -r /var/lib/rabbitmq/mnesia")
+    broker.check_output(
+        "install --directory --owner=rabbitmq --group=rabbitmq --mode=0750 /var/lib/rabbitmq/mnesia"
+    )
+
+
+def test_every_node_is_in_it_and_has_a_member_of_every_queue(brokers):
+    assert_whole(brokers)
+    assert len(members(brokers[BROKERS[0]])) > 0
+
+
+def test_leaders_are_spread(brokers):
+    queues = control(brokers[BROKERS[0]], f"list_queues --vhost {VHOST} name type leader")
+    leaders = Counter(each["leader"] for each in queues if "quorum" in each["type"])
+    assert set(leaders) == NODES
+    assert max(leaders.values()) - min(leaders.values()) <= len(queues) // len(NODES), leaders
+
+
+def test_the_nodes_share_a_cookie_that_nobody_else_can_read(brokers):
+    path = "/var/lib/rabbitmq/.erlang.cookie"
+    for broker in brokers.values():
+        cookie = broker.file(path)
+        assert (cookie.user, cookie.mode) == ("rabbitmq", 0o400)
+    assert len({broker.file(path).sha256sum for broker in brokers.values()}) == 1
+
+
+def test_the_topology_and_the_limits_are_the_clusters(brokers):
+    users = {
+        name: {each["user"] for each in control(broker, "list_users")} for name, broker in brokers.items()
+    }
+    assert len(set(map(frozenset, users.values()))) == 1
+    assert "guest" not in users[BROKERS[0]]
+    timeouts = {
+        broker.check_output("rabbitmqctl --quiet eval 'application:get_env(rabbit, consumer_timeout).'")
+        for broker in brokers.values()
+    }
+    assert len(timeouts) == 1
+    for broker in brokers.values():
+        status = control(broker, "status")
+        assert status["alarms"] == []
+        assert control(broker, "list_feature_flags name state stability") and not [
+            flag["name"]
+            for flag in control(broker, "list_feature_flags name state stability")
+            if flag["stability"] == "stable" and flag["state"] != "enabled"
+        ]
+
+
+def test_the_nodes_own_ports_are_open_to_the_nodes_and_to_nobody_else(site, host, brokers):
+    target = site.address(BROKERS[0])
+    command = f"python3 -c '{CONNECT}' {target}"
+    assert brokers[BROKERS[1]].check_output(command).split() == ["open", "open"]
+    assert host("cluster-client").check_output(command).split() == ["closed", "closed"]
+    assert host("cluster-worker").check_output(command).split() == ["closed", "closed"]
+
+
+def test_a_check_of_a_formed_cluster_finds_nothing_to_do(site):
+    result = play(site, "--check", "--diff")
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("changed=0") == len(BROKERS), result.stdout
+
+
+def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(site, brokers):
+    first, second, third = (brokers[name] for name in BROKERS)
+    publish(site, MESSAGES)
+
+    refused = play(site, *without(site, BROKERS[2]))
+    assert refused.returncode != 0
+    assert f"rabbit@{BROKERS[2]} is in the cluster and runs, but is not in the inventory" in flat(refused)
+
+    third.check_output("systemctl stop rabbitmq-server")
+    left = play(site, *without(site, BROKERS[2]))
+    assert left.returncode == 0, left.stdout
+    two = NODES - {f"rabbit@{BROKERS[2]}"}
+    assert set(control(first, "cluster_status")["disk_nodes"]) == two
+    assert set(map(frozenset, members(first).values())) == {frozenset(two)}
+    assert depth(first) == MESSAGES
+
+    wipe(third)
+    joined = play(site)
+    assert joined.returncode == 0, joined.stdout
+    assert_whole(brokers)
+    assert depth(first) == MESSAGES
+
+    # Without being forgotten, and with everybody in the inventory.
+    wipe(second)
+    second.check_output("systemctl start rabbitmq-server")
+    rejoined = play(site)
+    assert rejoined.returncode == 0, rejoined.stdout
+    assert_whole(brokers)
+    assert depth(first) == MESSAGES
+    first.check_output(f"rabbitmqctl --quiet purge_queue --vhost {VHOST} {QUEUE}")
+
+
+def test_a_node_that_a_run_left_stopped_is_started(site, brokers):
+    brokers[BROKERS[1]].check_output("rabbitmqctl --quiet stop_app")
+    result = play(site)
+    assert result.returncode == 0, result.stdout
+    assert_whole(brokers)
