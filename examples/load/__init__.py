@@ -1,0 +1,1 @@
+"""A load that proves what became of each of its tasks."""

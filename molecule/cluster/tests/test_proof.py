@@ -1,0 +1,167 @@
+"""No task is lost, whatever happens to the brokers: every fault under one load of 20 000 tasks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from load import KEPT, LEAST, Load, until
+from support import MOLECULE, Site
+
+from scripts.proof import UNEXPLAINED, Verdict, judge, picture, table
+
+Host = Callable[[str], Any]
+
+# Seconds. A fault's end is waited for; only these say when it has not come.
+WHOLE = 240
+PAUSED = 180
+DRAINED = 180
+# How long a partition lasts at least, and the longest time in which no task of any kind may run.
+PARTITION = 30
+LONGEST_GAP = 60
+
+
+class Cluster:
+    """The brokers, and what can happen to them."""
+
+    def __init__(self, site: Site, host: Host) -> None:
+        self.site, self.host = site, host
+        self.names = site.groups["brokers"]
+        self.nodes = {
+            self.ctl(name, "eval 'io:format(\"~s~n\", [node()]).'").split()[0]: name for name in self.names
+        }
+
+    def ctl(self, name: str, command: str) -> str:
+        return str(self.host(name).check_output(f"rabbitmqctl --quiet {command}"))
+
+    def ansible(self, *command: str) -> str:
+        run = subprocess.run(
+            [*command, "--inventory", str(self.site.inventory)],
+            cwd=MOLECULE.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    def whole(self, seen_from: str) -> None:
+        """Wait until all nodes run and all their queues are in sync."""
+        arguments = f"expect=stoppable timeout={WHOLE}"
+        self.ansible(
+            "ansible", seen_from, "--module-name", "celery_fleet.kit.rabbitmq_health", "--args", arguments
+        )
+
+    def other(self, name: str) -> str:
+        return next(each for each in self.names if each != name)
+
+    def leader(self, pool: str) -> str:
+        """The host with the leader of the first queue of a pool."""
+        queue = next(
+            iter(
+                self.site.variables("fleet_plan")[self.site.groups["workers"][0]]["fleet_plan"]["pools"][
+                    pool
+                ]["queues"]
+            )
+        )
+        vhost = self.site.hostvars[self.names[0]]["fleet_broker"]["vhost"]
+        listed = json.loads(
+            self.ctl(self.names[0], f"--formatter json list_queues --vhost {vhost} name leader")
+        )
+        return self.nodes[next(entry["leader"] for entry in listed if entry["name"] == queue)]
+
+    def busiest(self) -> str:
+        """The host that most of the workers are connected to."""
+        peers = Counter[str]()
+        for worker in self.site.groups["workers"]:
+            listed = self.host(worker).check_output(
+                "ss --tcp --numeric --no-header state established '( dport = :5672 or dport = :5671 )'"
+            )
+            peers.update(
+                line.split()[3].rpartition(":")[0].strip("[]").removeprefix("::ffff:")
+                for line in listed.splitlines()
+            )
+        addresses = {self.site.address(name): name for name in self.names}
+        return addresses[next(peer for peer, _ in peers.most_common() if peer in addresses)]
+
+    def kill(self, name: str) -> None:
+        self.host(name).check_output("pkill --signal KILL --exact beam.smp")
+        self.whole(self.other(name))
+
+    def restart(self) -> None:
+        self.ansible("ansible-playbook", "playbooks/broker_restart.yml")
+
+    def cut(self, name: str) -> None:
+        """Part a node from the others until it has paused, and then let it find back by itself."""
+        host, peers = (
+            self.host(name),
+            ", ".join(self.site.address(each) for each in self.names if each != name),
+        )
+        node = next(node for node, each in self.nodes.items() if each == name)
+        begin = time.monotonic()
+        host.check_output(
+            "nft 'table ip proof { "
+            f"chain in {{ type filter hook input priority -200; ip saddr {{ {peers} }} drop; }}; "
+            f"chain out {{ type filter hook output priority -200; ip daddr {{ {peers} }} drop; }}; }}'"
+        )
+        try:
+            until(
+                lambda: "false" in host.run("rabbitmqctl --quiet eval 'rabbit:is_running().'").stdout,
+                f"{node} has paused, being in the minority",
+                PAUSED,
+            )
+            time.sleep(max(0, begin + PARTITION - time.monotonic()))
+        finally:
+            host.check_output("nft delete table ip proof")
+        self.whole(self.other(name))
+
+    def stop_pool(self, pool: str, seconds: float) -> None:
+        """Let a pool's queues run full."""
+        for worker in self.site.groups["workers"]:
+            self.host(worker).check_output(f"systemctl stop 'celery-fleet-{pool}@*.service'")
+        time.sleep(seconds)
+        for worker in self.site.groups["workers"]:
+            self.host(worker).check_output(f"systemctl start --all 'celery-fleet-{pool}@*.service'")
+
+
+@pytest.fixture(scope="module")
+def verdict(site: Site, host: Host) -> Verdict:
+    """The whole proof, once; the tests look at what came of it."""
+    cluster, load = Cluster(site, host), Load(site, host)
+    cluster.whole(cluster.names[0])
+    first = cluster.leader("general")
+    load.start()
+    time.sleep(10)
+    load.note(f"kill of {first}, a leader", lambda: cluster.kill(first))
+    for name in cluster.names:
+        if name != first:
+            load.note(f"kill of {name}", lambda name=name: cluster.kill(name))
+    load.note("rolling restart", cluster.restart)
+    cut = cluster.busiest()
+    load.note(f"partition of {cut}", lambda: cluster.cut(cut))
+    run = load.finish(DRAINED)
+    result = judge(run)
+    report = table(result)
+    print(report)
+    (KEPT / "report.txt").write_text(f"{report}\n")
+    (KEPT / "proof.svg").write_text(picture(run, result))
+    return result
+
+
+def test_no_confirmed_task_is_lost(verdict: Verdict) -> None:
+    assert verdict.sent >= LEAST
+    assert verdict.lost == []
+    assert verdict.unknown == []
+
+
+def test_every_second_execution_has_a_cause(verdict: Verdict) -> None:
+    assert verdict.duplicates.get(UNEXPLAINED, 0) == 0, verdict.duplicates
+
+
+def test_fleet_works_on_during_every_fault(verdict: Verdict) -> None:
+    assert {row.name: row.gap for row in verdict.rows if row.gap > LONGEST_GAP} == {}

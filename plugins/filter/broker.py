@@ -1,0 +1,35 @@
+"""What the playbooks that restart and upgrade brokers say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.table import columns
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.upgrades import refusal
+
+
+def broker_restarts(nodes: Iterable[Mapping[str, Any]]) -> str:
+    """Lay out one line per node.
+
+    :param nodes: node, version before and after, seconds out of service, whether it is the only one
+    :returns: a table
+    """
+    found = list(nodes)
+    rows = [("node", "version", "out of service")]
+    for node in found:
+        same = node["before"] == node["after"]
+        version = node["before"] if same else f"{node['before']} → {node['after']}"
+        rows.append((node["node"], version, f"{float(node['seconds']):.1f} s"))
+    lines = columns(rows)
+    if any(node["single"] for node in found):
+        lines.append("The only node: its clients waited for as long, and no task was lost.")
+    return "\n".join(lines)
+
+
+class FilterModule:
+    """Filters of the broker's playbooks."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name the filters as playbooks call them."""
+        return {"broker_restarts": broker_restarts, "upgrade_refusal": refusal}
