@@ -196,6 +196,7 @@ def test_the_argument_specification_has_the_defaults() -> None:
     assert [name for name, option in options.items() if option.get("required")] == [
         "broker_topology",
         "broker_passwords",
+        "broker_address",
         "broker_members",
         "broker_erlang_cookie",
     ]
