@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -11,12 +12,13 @@ from typing import Any
 
 import amqp
 import pytest
-from support import MOLECULE, Site
+from support import MOLECULE, Site, leaks
 
 BROKERS = ("cluster-broker-1", "cluster-broker-2", "cluster-broker-3")
 NODES = {f"rabbit@{name}" for name in BROKERS}
 VHOST = "celery_fleet"
-QUEUE = "cpu_ml_training"
+# Which no worker consumes.
+QUEUE = "cpu_tasks_dead"
 MESSAGES = 50
 CONNECT = """
 import socket, sys
@@ -35,9 +37,9 @@ def brokers(host: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def play(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the scenario's playbook once more."""
+    """Run the brokers' playbook once more."""
     return subprocess.run(
-        ["ansible-playbook", str(MOLECULE / "cluster" / "converge.yml"), "-i", str(site.inventory), *options],
+        ["ansible-playbook", "playbooks/broker.yml", "-i", str(site.inventory), *options],
         cwd=MOLECULE.parent,
         env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
         capture_output=True,
@@ -78,12 +80,17 @@ def assert_whole(brokers: dict[str, Any]) -> None:
     assert lacking == {}
 
 
-def publish(site: Site, number: int) -> None:
-    """Publish confirmed messages to the first broker, as a client does."""
+def publish(site: Site, authorities: str, number: int) -> None:
+    """Publish confirmed messages to the first broker, whose certificate these authorities vouch for."""
     connection = amqp.Connection(
-        host=f"{site.address(BROKERS[0])}:5672",
-        userid="client",
-        password=site.password("client"),
+        host=f"{site.address(BROKERS[0])}:5671",
+        ssl={
+            "ca_certs": authorities,
+            "cert_reqs": ssl.CERT_REQUIRED,
+            "server_hostname": site.address(BROKERS[0]),
+        },
+        userid="kit",
+        password=site.password("kit"),
         virtual_host=VHOST,
         confirm_publish=True,
     )
@@ -91,7 +98,7 @@ def publish(site: Site, number: int) -> None:
         channel = opened.channel()
         for each in range(number):
             message = amqp.Message(str(each), delivery_mode=2)
-            channel.basic_publish_confirm(message, exchange="cpu_tasks", routing_key="cpu.ml")
+            channel.basic_publish_confirm(message, exchange=QUEUE, routing_key="")
 
 
 def flat(result: subprocess.CompletedProcess[str]) -> str:
@@ -161,9 +168,22 @@ def test_a_check_of_a_formed_cluster_finds_nothing_to_do(site):
     assert result.stdout.count("changed=0") == len(BROKERS), result.stdout
 
 
-def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(site, brokers):
+def test_connections_are_encrypted_and_nothing_else_is_open(brokers):
+    for broker in brokers.values():
+        listening = broker.check_output("ss --listening --tcp --numeric --no-header")
+        assert ":5671 " in listening
+        assert ":5672 " not in listening
+
+
+def test_no_secret_can_be_found_on_any_host(site):
+    assert {name: leaks(name, site.secrets) for name in site.hosts} == dict.fromkeys(site.hosts, "")
+
+
+def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(site, host, brokers, tmp_path):
     first, second, third = (brokers[name] for name in BROKERS)
-    publish(site, MESSAGES)
+    authorities = tmp_path / "ca.pem"
+    authorities.write_text(host("cluster-client").file("/etc/celery-fleet/ca.pem").content_string)
+    publish(site, str(authorities), MESSAGES)
 
     refused = play(site, *without(site, BROKERS[2]))
     assert refused.returncode != 0

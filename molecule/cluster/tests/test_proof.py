@@ -93,8 +93,9 @@ class Cluster:
         self.host(name).check_output("pkill --signal KILL --exact beam.smp")
         self.whole(self.other(name))
 
-    def restart(self) -> None:
-        self.ansible("ansible-playbook", "playbooks/broker_restart.yml")
+    def run(self, verb: str) -> None:
+        """Run one of the operator's verbs."""
+        self.ansible("ansible-playbook", f"playbooks/{verb}.yml")
 
     def cut(self, name: str) -> None:
         """Part a node from the others until it has paused, and then let it find back by itself."""
@@ -120,14 +121,6 @@ class Cluster:
             host.check_output("nft delete table ip proof")
         self.whole(self.other(name))
 
-    def stop_pool(self, pool: str, seconds: float) -> None:
-        """Let a pool's queues run full."""
-        for worker in self.site.groups["workers"]:
-            self.host(worker).check_output(f"systemctl stop 'celery-fleet-{pool}@*.service'")
-        time.sleep(seconds)
-        for worker in self.site.groups["workers"]:
-            self.host(worker).check_output(f"systemctl start --all 'celery-fleet-{pool}@*.service'")
-
 
 @pytest.fixture(scope="module")
 def verdict(site: Site, host: Host) -> Verdict:
@@ -141,7 +134,9 @@ def verdict(site: Site, host: Host) -> Verdict:
     for name in cluster.names:
         if name != first:
             load.note(f"kill of {name}", lambda name=name: cluster.kill(name))
-    load.note("rolling restart", cluster.restart)
+    load.note("rolling restart", lambda: cluster.run("broker_restart"))
+    load.note("other passwords", lambda: cluster.run("rotate_passwords"))
+    load.note("other certificates", lambda: cluster.run("rotate_certificates"))
     cut = cluster.busiest()
     load.note(f"partition of {cut}", lambda: cluster.cut(cut))
     run = load.finish(DRAINED)
