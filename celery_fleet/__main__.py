@@ -1,4 +1,4 @@
-"""`python -m celery_fleet`: ask where a task would go, or prove that every queue is served."""
+"""`python -m celery_fleet`: ask where a task would go, prove that queues are served, deal with dead tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from celery_fleet import fleet_file, verify
+from celery_fleet import dead_letters, fleet_file, verify
 from celery_fleet.errors import FleetError, FleetFileError
 from celery_fleet.router import Router
 
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fleet = fleet_file.load()
         if options.command == "route":
             return _route(fleet, options)
+        if options.command == "dead-letters":
+            return _dead_letters(fleet, options)
         return _verify(fleet, options)
     except FleetError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -57,7 +59,48 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--timeout", type=float, default=verify.TIMEOUT, help="seconds for all answers (default: %(default)g)"
     )
+    _add_dead_letters(commands.add_parser("dead-letters", help="the tasks that died; the result as JSON"))
     return parser
+
+
+def _add_dead_letters(parser: argparse.ArgumentParser) -> None:
+    # Which ones.
+    selection = argparse.ArgumentParser(add_help=False)
+    for name, meaning in {
+        "pool": "of this pool",
+        "queue": "that died in this queue, or are in this dead-letter queue",
+        "task": "whose name fits this pattern (* and ?)",
+        "id": "with this id",
+        "reason": "rejected, delivery_limit, expired, maxlen or unknown",
+    }.items():
+        selection.add_argument(
+            f"--{name}", action="append", default=[], help=f"only those {meaning}; may be repeated"
+        )
+    selection.add_argument(
+        "--older-than", type=float, default=0, help="only those that died more than so many seconds ago"
+    )
+    selection.add_argument("--limit", type=int, help="only so many, the oldest")
+    actions = parser.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", parents=[selection], help="look, and leave everything as it is")
+    listing.add_argument("--details", type=int, help="show at most so many one by one (default: all)")
+    back = actions.add_parser("send-back", parents=[selection], help="let the broker move them back")
+    back.add_argument("--all", action="store_true", help="all of them, if nothing selects some")
+    back.add_argument(
+        "--policies-checked",
+        action="store_true",
+        required=True,
+        help="you have seen that the policies of the dead-letter queues dead-letter to the pools' exchanges; "
+        "without these the broker would drop what is sent back (the playbook looks)",
+    )
+    export = actions.add_parser("export", parents=[selection], help="write them to a new file")
+    export.add_argument("file", help="JSON lines with headers, properties and body; mode 0600")
+    delete = actions.add_parser("delete", parents=[selection], help="delete them for good")
+    delete.add_argument("--all", action="store_true", help="all of them, if nothing selects some")
+    certain = delete.add_mutually_exclusive_group(required=True)
+    certain.add_argument("--exported", metavar="FILE", help="only those that this export holds")
+    certain.add_argument("--yes", action="store_true", help="also those that no export holds")
+    for each in (listing, back, export, delete):
+        each.set_defaults(parser=each)
 
 
 def _route(fleet: fleet_file.Fleet, options: argparse.Namespace) -> int:
@@ -90,6 +133,32 @@ def _verify(fleet: fleet_file.Fleet, options: argparse.Namespace) -> int:
     report = verify.verify(fleet, options.timeout, partial(print, file=sys.stderr, flush=True))
     print(json.dumps(report.as_dict()))
     return 0 if report.passed else 1
+
+
+def _dead_letters(fleet: fleet_file.Fleet, options: argparse.Namespace) -> int:
+    exported = options.action == "delete" and options.exported
+    selection = dead_letters.Selection(
+        pools=options.pool,
+        queues=options.queue,
+        tasks=options.task,
+        ids=options.id,
+        reasons=options.reason,
+        older_than=options.older_than,
+        limit=options.limit,
+        keys=dead_letters.read_exported(exported) if exported else None,
+    )
+    everything = selection == dead_letters.Selection(pools=[], queues=[], tasks=[], ids=[], reasons=[])
+    if everything and options.action in ("send-back", "delete") and not options.all:
+        options.parser.error("say which ones, or --all")
+    letters = dead_letters.DeadLetters(fleet, partial(print, file=sys.stderr, flush=True))
+    if options.action == "list":
+        found = letters.look(selection)
+    elif options.action == "export":
+        found = letters.export(selection, options.file)
+    else:
+        found = letters.send_back(selection) if options.action == "send-back" else letters.delete(selection)
+    print(json.dumps(found.as_dict(options.details if options.action == "list" else 0)))
+    return 0
 
 
 if __name__ == "__main__":

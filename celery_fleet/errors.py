@@ -65,6 +65,10 @@ class VerifyError(FleetError):
     """The fleet could not be verified at all, e.g. because another verification is running."""
 
 
+class DeadLettersError(FleetError):
+    """The dead letters could not be read or settled, e.g. because another run is at work on them."""
+
+
 class PublishError(OperationalError):
     """The broker did not store a message, so nobody will run the task.
 

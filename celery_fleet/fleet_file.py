@@ -115,6 +115,15 @@ class Verify:
 
 
 @dataclass(frozen=True)
+class DeadLetters:
+    """The dead-letter queues, each with the pools whose tasks end there, and the user that reads them."""
+
+    user: str
+    password_file: str
+    queues: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
 class Fleet:
     """Everything that this host knows of the fleet."""
 
@@ -125,6 +134,7 @@ class Fleet:
     pools: Mapping[str, Pool]
     routing: Routing
     verify: Verify
+    dead_letters: DeadLetters
 
     def addresses(self) -> dict[str, tuple[Pool, Queue]]:
         """Map each queue's name to its pool and itself."""
@@ -304,6 +314,7 @@ def _fleet(path: str, top: _Section) -> Fleet:
             user=verify.text("user"),
             password_file=verify.text("password_file"),
         ),
+        dead_letters=_dead_letters(top.section("dead_letters"), pools),
     )
     _check_queues(fleet)
     return fleet
@@ -366,6 +377,17 @@ def _rule(section: _Section) -> Rule:
             for branch in section.optional_sections("branches")
         ),
     )
+
+
+def _dead_letters(section: _Section, known: _Section) -> DeadLetters:
+    queues = section.section("queues")
+    found: dict[str, tuple[str, ...]] = {}
+    for name in queues.fields:
+        pools: list[object] = queues.get(name, list, "a list of pools")
+        found[name] = tuple(pool for pool in pools if isinstance(pool, str) and pool in known.fields)
+        if not pools or len(found[name]) != len(pools):
+            raise queues.wrong(queues.place(name), "a list of pools", pools)
+    return DeadLetters(section.text("user"), section.text("password_file"), found)
 
 
 def _check_queues(fleet: Fleet) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -49,11 +49,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Report:
-    """The answers of one run, and the queues whose canary nobody answered."""
+    """The answers of one run, the queues whose canary nobody answered, and the dead letters by queue."""
 
     run: str
     answers: tuple[Answer, ...]
     missing: tuple[str, ...]
+    dead_letters: Mapping[str, int]
 
     @property
     def passed(self) -> bool:
@@ -66,6 +67,7 @@ class Report:
             "run": self.run,
             "answers": [asdict(answer) for answer in self.answers],
             "missing": list(self.missing),
+            "dead_letters": dict(self.dead_letters),
         }
 
 
@@ -136,8 +138,19 @@ class _Run:
         for queue in missing:
             self.progress(f"{queue}: no answer in {self.timeout:g} s")
         return Report(
-            self.id, tuple(self.answers[queue] for queue in self.awaited if queue in self.answers), missing
+            self.id,
+            tuple(self.answers[queue] for queue in self.awaited if queue in self.answers),
+            missing,
+            self.dead_letters(),
         )
+
+    def dead_letters(self) -> dict[str, int]:
+        """Count the dead letters, for which nobody needs the right to read them."""
+        channel = self.connection.channel()
+        return {
+            name: int(channel.queue_declare(name, passive=True).message_count)
+            for name in self.fleet.dead_letters.queues
+        }
 
     def missing(self) -> tuple[str, ...]:
         return tuple(queue for queue in self.awaited if queue not in self.answers)

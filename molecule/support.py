@@ -18,6 +18,41 @@ MOLECULE = Path(__file__).parent
 LAB = MOLECULE.parent / ".lab" / "molecule"
 
 
+# Everything on a host in which somebody else could find a secret: what all may read, logs, and the command
+# lines and environments of processes.
+LOOK_FOR_SECRETS = """
+import glob, os, shutil, stat, subprocess
+assert shutil.which("setpriv")
+def told(where, content):
+    for name, secret in given.items():
+        # A key's longest line stands for it, however it is quoted.
+        if max(secret.splitlines(), key=len).encode() in content:
+            print(where, "holds", name)
+told("the journal", subprocess.run(["journalctl", "--no-pager"], capture_output=True, check=True).stdout)
+for process in glob.glob("/proc/[0-9]*"):
+    try:
+        owner = os.stat(process)
+        if int(process.split("/")[2]) == os.getpid():
+            continue
+        told(process + "/cmdline", open(process + "/cmdline", "rb").read())
+        # In a container root may not read every environment; what its own user may not read, nobody may.
+        read = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+        found = subprocess.run([*read, "cat", process + "/environ"], capture_output=True)
+        told(process + "/environ", found.stdout)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+for root in ("/etc", "/var", "/tmp", "/run", "/home", "/root", "/opt", "/usr/local", "/srv", "/dev/shm"):
+    for directory, _, names in os.walk(root):
+        for path in (os.path.join(directory, name) for name in names):
+            try:
+                mode = os.lstat(path).st_mode
+                if stat.S_ISREG(mode) and (mode & stat.S_IROTH or path.startswith("/var/log")):
+                    told(path, open(path, "rb").read())
+            except FileNotFoundError:
+                pass
+"""
+
+
 @functools.cache
 def _control_directory() -> str:
     """Return a directory for SSH's control sockets, whose paths must be short."""
@@ -64,9 +99,9 @@ class Site:
 
     @property
     def secrets(self) -> dict[str, str]:
-        """Every secret of the scenario by its name."""
+        """Every secret of the scenario by its name: passwords, the cookie, private keys."""
         content = yaml.safe_load((self.inventory / ".secrets" / "vault.yml").read_text())
-        return {name: value for name, value in content.items() if isinstance(value, str)}
+        return {name: value for name, value in content.items() if not name.endswith("certificate")}
 
     def connect(self, host: str) -> Any:
         """Return the testinfra host of `host`, reached by SSH, with root's rights."""
@@ -125,6 +160,44 @@ def inspect(host: Any, plan: dict[str, Any], command: str) -> Any:
         f"inspect --json --timeout 10 --destination {plan['node']} {command}"
     )
     return json.loads(answer)[plan["node"]]
+
+
+def remote(name: str, code: str, given: dict[str, str]) -> str:
+    """Run Python on a host as root, and return what it prints; code and secrets travel by standard input.
+
+    Parameters
+    ----------
+    name
+        The host's name.
+    code
+        What to run; it finds the secrets in ``given``.
+    given
+        The secrets by name.
+    """
+    __tracebackhide__ = True  # a report of a failure would show the secrets
+    result = subprocess.run(
+        ["ssh", "-F", str(LAB / "ssh_config"), name, "sudo", "python3", "-"],
+        input=f"given = {given!r}\n{code}",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise AssertionError(f"{name}: {result.stderr}")
+    return result.stdout.strip()
+
+
+def leaks(name: str, secrets: dict[str, str]) -> str:
+    """Return where on a host somebody else could find one of these secrets; empty if nowhere."""
+    __tracebackhide__ = True
+    return remote(name, LOOK_FOR_SECRETS, secrets)
+
+
+def told(text: str, secrets: dict[str, str]) -> list[str]:
+    """Return the names of the secrets that a text shows, whole or the first line of a key."""
+    __tracebackhide__ = True
+    shown = {name: max(secret.splitlines(), key=len) for name, secret in secrets.items()}
+    return sorted(name for name, line in shown.items() if line in text)
 
 
 def journal(host: Any, unit: str, lines: int = 200) -> str:

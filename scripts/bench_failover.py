@@ -41,23 +41,20 @@ EVENTS = {
     ),
 }
 
-PUBLISHER = (
-    """
+PUBLISHER = """
 import sys, time
 from application import work
-number, log = 0, open(sys.argv[1], "a", buffering=1)
+queue, number, log = sys.argv[1], 0, open(sys.argv[2], "a", buffering=1)
 while True:
     begun = time.time()
     try:
-        work.apply_async((f"n{{number}}",), queue="{QUEUE}", ignore_result=True)
-        log.write(f"{{time.time()}} {{number}}\\n")
+        work.apply_async((f"n{number}",), queue=queue, ignore_result=True)
+        log.write(f"{time.time()} {number}\\n")
         number += 1
     except Exception as error:
         print(time.time(), number, type(error).__name__, error, flush=True)
     time.sleep(max(0, 0.02 - (time.time() - begun)))
 """
-    % QUEUE
-)
 
 
 @dataclass
@@ -104,9 +101,8 @@ def publisher(site: Site, fleet_file: Path, log: Path) -> Iterator[subprocess.Po
     """Publish numbered tasks, and log when each was confirmed."""
     environment = {**site.environment(fleet_file), "TEST_RESULTS": site.results, "CELERY_FLEET_POOL": ""}
     with (site.directory / "publisher.err").open("ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PUBLISHER, str(log)], env=environment, stdout=errors, stderr=errors
-        )
+        command = [sys.executable, "-c", PUBLISHER, QUEUE, str(log)]
+        process = subprocess.Popen(command, env=environment, stdout=errors, stderr=errors)  # noqa: S603
     try:
         yield process
     finally:

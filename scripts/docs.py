@@ -18,6 +18,7 @@ from fleet.installed import plan_figures
 from fleet.meanings import MEANINGS
 from fleet.picture import mermaid, svg
 from fleet.plan import host_plan
+from fleet.topology import topology
 from jinja2.nativetypes import NativeEnvironment
 from reference import table
 
@@ -29,6 +30,7 @@ PAGES: Final = (
     "docs/overrides.md",
     "docs/variables.md",
     "docs/findings.md",
+    "docs/rights.md",
 )
 BLOCK: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 MIB_PER_GIB: Final = 1024
@@ -46,7 +48,7 @@ def model() -> dict[str, Any]:
         "profiles": variables["fleet_profiles"],
         "reserve": variables["fleet_reserve"],
         "routing": variables["fleet_routing"],
-        "broker": {**variables["fleet_broker"], "nodes": ["broker"]},
+        "broker": {**variables["fleet_broker"], "nodes": ["broker"], "port": 5672, "tls": False},
         "app": {**variables["fleet_app"], "environment": {}},
     }
 
@@ -111,6 +113,29 @@ def queues(raw: dict[str, Any]) -> str:
             for name, queue in pool["queues"].items()
         ),
     )
+
+
+def users(raw: dict[str, Any]) -> str:
+    """Say for each user of the broker what it may read and where it may publish."""
+    pools = raw["pools"]
+    task_queues = {name: ", ".join(f"`{queue}`" for queue in pool["queues"]) for name, pool in pools.items()}
+    every = "every pool's exchange"
+    rows = [("`kit`", "everything", "everything", "the kit, on the broker's own host")]
+    for user in (each["name"] for each in topology(raw, {})["users"]):
+        if user.startswith("worker_"):
+            name = user.removeprefix("worker_")
+            calls = pools[name].get("calls", raw["pool_defaults"].get("calls"))
+            reached = every if calls is None else ", ".join(f"`{pools[each]['exchange']}`" for each in calls)
+            rows.append(
+                (f"`{user}`", task_queues[name], f"{reached}; answers of canaries", f"workers of `{name}`")
+            )
+    rows += [
+        ("`client`", "nothing", every, "whoever publishes tasks"),
+        ("`monitor`", "nothing; sees the management API", "nothing", "the site's monitoring"),
+        ("`verify`", "answers of canaries", every, "`verify`"),
+        ("`dead_letters`", "the dead-letter queues", "nothing", "`dead_letters`"),
+    ]
+    return table(("user", "reads", "publishes to", "who it is"), rows)
 
 
 def lab(raw: dict[str, Any]) -> dict[str, Any]:
@@ -208,6 +233,7 @@ def findings(_: dict[str, Any]) -> str:
 BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "pools": pools,
     "queues": queues,
+    "users": users,
     "plan": example,
     "single": single,
     "findings": findings,

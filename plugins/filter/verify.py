@@ -12,7 +12,7 @@ def verify_table(result: Mapping[str, Any]) -> str:
     """Lay out one line per queue.
 
     :param result: the JSON object that `celery_fleet verify` prints
-    :returns: a table with queue, exchange, pool, node and milliseconds; silent queues last
+    :returns: a table with queue, exchange, pool, node and milliseconds; silent queues, then dead letters last
     """
     rows = [("queue", "exchange", "pool", "executed by", "ms")]
     rows += [
@@ -20,7 +20,12 @@ def verify_table(result: Mapping[str, Any]) -> str:
         for a in sorted(result["answers"], key=lambda a: (a["exchange"], a["queue"]))
     ]
     rows += [(queue, "", "", "NO ANSWER", "") for queue in result["missing"]]
-    return "\n".join(columns([[str(cell) for cell in row] for row in rows]))
+    dead = [
+        f"{count} dead letters in {queue}: playbooks/dead_letters.yml"
+        for queue, count in result["dead_letters"].items()
+        if count
+    ]
+    return "\n".join([*columns([[str(cell) for cell in row] for row in rows]), *dead])
 
 
 def verify_faults(result: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> list[str]:

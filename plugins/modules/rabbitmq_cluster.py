@@ -90,6 +90,10 @@ def run(module: AnsibleModule) -> None:
         apply(commands, todo.seed, todo)
     if todo.down:
         module.warn(f"Down, and left as they are: {', '.join(todo.down)}. Start them and run again.")
+    if todo.kept:
+        module.warn(
+            f"Down, not in the inventory, and kept until all answer that are: {', '.join(todo.kept)}."
+        )
     known = sorted(views[todo.seed].known)
     after = sorted((set(known) - set(todo.forget)) | set(todo.join))
     module.exit_json(

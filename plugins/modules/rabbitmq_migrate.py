@@ -52,13 +52,13 @@ DOCUMENTATION = r"""
 module: rabbitmq_migrate
 short_description: Replace queues and exchanges that can't be changed in place
 description:
-  - Gives queues and exchanges the type and the arguments that the topology wants, moves the messages, and loses
-    none. Safe to repeat; a migration that was interrupted goes on where it was.
-  - The workers of a queue are told to consume it no more, and what they have of it is awaited. Then the exchange
-    sends its messages to a queue beside it, the queue is replaced, the workers consume it again, and all messages
-    come back to it, in this order.
-  - Every message is confirmed at its new place before it is acknowledged at its old one. An interruption between
-    the two leaves one message twice.
+  - Gives queues and exchanges the type and the arguments that the topology wants, moves the messages, and
+    loses none. Safe to repeat; a migration that was interrupted goes on where it was.
+  - The workers of a queue are told to consume it no more, and what they have of it is awaited. Then the
+    exchange sends its messages to a queue beside it, the queue is replaced, its workers finish what they run
+    and are started again by systemd, and all messages come back to it, in this order.
+  - Every message is confirmed at its new place before it is acknowledged at its old one. An interruption
+    between the two leaves one message twice.
 requirements: [amqp (python3-amqp) on the host]
 options:
   topology:
@@ -115,9 +115,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 queues:
-  description: For each migrated queue, messages that were in it, that arrived meanwhile, and that are in it again.
+  description: For each migrated queue, messages before, arrived meanwhile, and brought back.
   type: list
   elements: dict
+  returned: success
+names:
+  description: What was (or would be) migrated.
+  type: list
+  elements: str
+  returned: success
+left:
+  description: What still needs a migration, because it wasn't asked for.
+  type: list
+  elements: str
   returned: success
 exchanges:
   description: For each migrated exchange the seconds that it didn't exist for.
@@ -143,7 +153,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 ORIGIN = "x-celery-fleet-origin"
 # The broker counts the deliveries of each queue itself.
 DELIVERIES = "x-delivery-count"
-CONTROL, REPLIES = "celery.pidbox", "reply.celery.pidbox"
+CONTROL = "celery.pidbox"
+REPLIES = "reply.celery.pidbox"
 ANSWER_S = 2
 # The broker's figures of a queue are at most five seconds old.
 FIGURES_AGE_S = 6
@@ -178,10 +189,10 @@ class Workers:
             if isinstance(queues, list) and any(each.get("name") == queue for each in queues)
         )
 
-    def tell(self, command: str, queue: str, nodes: list[str]) -> None:
-        """Tell nodes to consume a queue, or to do so no more."""
+    def tell(self, command: str, queue: str | None, nodes: list[str]) -> None:
+        """Tell nodes to consume a queue, to do so no more, or (without a queue) something else."""
         if nodes:
-            self._send(command, {"queue": queue}, nodes)
+            self._send(command, {"queue": queue} if queue else {}, nodes)
 
     def _send(self, method: str, arguments: Attributes, nodes: list[str] | None = None) -> None:
         command = {
@@ -214,12 +225,13 @@ class Migration:
         self.exchanges, self.queues = chosen(self._todo, self._begun, params["only"])
         kept = {"exchange": self.exchanges, "queue": self.queues}
         self.differences = [each for each in self._todo.blocked if each.key[1] in kept[each.key[0]]]
+        self.left = [each.label for each in self._todo.blocked if each.key[1] not in kept[each.key[0]]]
         ours = [key for key in self._wanted if key[0] == "exchange"]
         for queue in self.queues:
             if ("queue", queue) not in self._wanted:
                 raise MigrationError(
-                    f"The migration of queue {queue} was interrupted, and the model has it no more. Give it back "
-                    "to the model until the migration is finished."
+                    f"The migration of queue {queue} was interrupted, and the model has it no more. Give it "
+                    "back to the model until the migration is finished."
                 )
             check_diversion(queue, self._current, ours)
 
@@ -273,7 +285,7 @@ class Migration:
         )
         for each in lines:
             self._bind(each, nowait=True)
-        self._channel.exchange_declare(name, passive=True)
+        self._channel.exchange_declare(name, exchange["type"], passive=True)
         return {"name": name, "seconds": round(time.monotonic() - begin, 4)}
 
     def replace_queue(self, name: str) -> Attributes:
@@ -297,15 +309,17 @@ class Migration:
             remembered["moved"] += self._move(name, lambda message: ("", beside, self._origin(message)))
             self._remember(name, remembered)
             self._delete(name)
-            # A channel that used the queue, a publisher's too, must hear that it is gone: one that takes the new
-            # queue for the old one, of another type, is broken off by the broker (541).
+            # A channel that used the queue, a publisher's too, must hear that it is gone: one that takes the
+            # new queue for the old one, of another type, is broken off by the broker (541).
             time.sleep(ARRIVAL_S)
             self._channel.close()
             self._open_channel()
             workers = Workers(self._channel)
         self._limit(name, self._wanted)
         self._declare(name)
-        workers.tell("add_consumer", name, remembered["nodes"])
+        # Not add_consumer: on the channel that knew the old queue the broker would break the connection off,
+        # and deliver all that these workers run once more. They finish, stop, and are started by systemd.
+        workers.tell("shutdown", None, remembered["nodes"])
         back = self._move(beside, lambda message: self._home(message, name)) if self._exists(beside) else 0
         self._end_diversion(name)
         if self._exists(beside):
@@ -343,8 +357,10 @@ class Migration:
                 if ("queue", f"{MIGRATION}{name}") not in self._current:
                     self._forget(name)
                 raise MigrationError(
-                    f"Queue {name} still has {left} after {self._params['patience']} s, and was left as it is. "
-                    "Its workers consume it again. Try when no long task runs, or give more time (migrate_patience)."
+                    f"Queue {name} still has {left} after {self._params['patience']} s, and was "
+                    "left as it is. "
+                    "Its workers consume it again. Try when no long task runs, or give more time "
+                    "(migrate_patience)."
                 )
             time.sleep(1)
 
@@ -422,7 +438,7 @@ class Migration:
 
     @staticmethod
     def _direct(source: str) -> str:
-        """Where the messages of a queue go if nothing routes them: from the one beside home, or the reverse."""
+        """Where the messages of a queue go if nothing routes them: from beside home, or the reverse."""
         return source.removeprefix(MIGRATION) if source.startswith(MIGRATION) else f"{MIGRATION}{source}"
 
     @staticmethod
@@ -433,7 +449,7 @@ class Migration:
         return {**headers, ORIGIN: json.dumps([info["exchange"], info["routing_key"]])}
 
     def _home(self, message: Any, name: str) -> tuple[str, str, Attributes]:  # noqa: ANN401
-        """The exchange and the key that the message was published with, so that a retry finds the way, too."""
+        """The exchange and the key that the message was published with, so that a retry finds its way."""
         headers = dict(message.properties.get("application_headers") or {})
         headers.pop(DELIVERIES, None)
         info = message.delivery_info
@@ -449,8 +465,8 @@ class Migration:
         queue = self._declared(name)
         if queue.message_count or queue.consumer_count:
             raise MigrationError(
-                f"Queue {name} got {queue.message_count} messages and {queue.consumer_count} consumers while it was "
-                "migrated, and was kept. Run the migration again."
+                f"Queue {name} got {queue.message_count} messages and {queue.consumer_count} consumers while "
+                "it was migrated, and was kept. Run the migration again."
             )
         kind = self._broker.queue_figures(self._vhost, name)["type"]
         conditions = {"if_unused": True, "if_empty": True} if kind == "classic" else {}
@@ -515,14 +531,18 @@ def run(module: AnsibleModule) -> None:
     migration = Migration(params, broker)
     names = [*migration.exchanges, *migration.queues]
     before, after = before_and_after(migration.differences)
-    result: dict[str, Any] = {"changed": bool(names), "diff": {"before": before, "after": after}}
+    result: dict[str, Any] = {
+        "changed": bool(names),
+        "names": names,
+        "left": migration.left,
+        "diff": {"before": before, "after": after},
+    }
     if module.check_mode or not names:
-        module.exit_json(queues=[], exchanges=[], names=names, **result)
+        module.exit_json(queues=[], exchanges=[], **result)
     with migration.connected():
         module.exit_json(
             exchanges=[migration.replace_exchange(name) for name in migration.exchanges],
             queues=[migration.replace_queue(name) for name in migration.queues],
-            names=names,
             **result,
         )
 

@@ -81,8 +81,10 @@ options:
     default: 30
   prune:
     description:
-      - Remove exchanges, queues and users that the model had once and has no more, if they are empty and unused.
-      - A queue stays as long as it holds a message or has a consumer, and with it all that its messages may need.
+      - Remove exchanges, queues and users that the model had once and has no more, if they are empty and
+        unused.
+      - A queue stays as long as it holds a message or has a consumer, and with it all that its messages may
+        need.
     type: bool
     default: false
   broker_absent:
@@ -121,8 +123,8 @@ removed:
   elements: str
   returned: success
 surplus:
-  description: Exchanges, queues and users that the model had once and has no more, and, if they should be removed,
-    why each of them can't be yet.
+  description: Exchanges, queues and users that the model had once and has no more, and, if they should be
+    removed, why each of them can't be yet.
   type: list
   elements: str
   returned: success
@@ -266,8 +268,8 @@ class Topology:
     def _remove_queues(self, queues: list[Key]) -> None:
         """Remove queues that are empty and unused.
 
-        The broker looks itself before it removes a classic queue. It can't do that for the other types: nothing
-        leads to these any more, so once all figures are newer than that they stay as they are.
+        The broker looks itself before it removes a classic queue. It can't do that for the other types:
+        nothing leads to these any more, so once all figures are newer than that they stay as they are.
         """
         classic = [key for key in queues if self._state[key]["arguments"]["x-queue-type"] == "classic"]
         others = {key[1] for key in queues} - {key[1] for key in classic}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 import uuid
 from pathlib import Path
@@ -54,6 +55,21 @@ def _hold(label: str) -> None:
     _mark("end", label)
 
 
+def _retry_when_released(task: Any, label: str, countdown: float) -> None:
+    if task.request.retries == 0:
+        _mark("start", label)
+        while not Path(os.environ["TEST_LEDGER"], f".release-{label}").exists():
+            time.sleep(0.05)
+        raise task.retry(countdown=countdown, max_retries=1)
+    _mark("end", label)
+
+
+def _poison(label: str) -> None:
+    """Kill the process that runs it, as a task does that needs more memory than there is."""
+    _mark("start", label)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _again(task: Any, label: str, countdowns: list[float]) -> None:
     _mark("start", label)
     if task.request.retries < len(countdowns):
@@ -93,5 +109,7 @@ app.task(_note_failure, name="shop.email_failure")
 app.task(_retry_twice, name="shop.fetch_again", bind=True)
 app.task(_call_others, name="shop.call_others")
 work = app.task(_work, name="work")
+retry_when_released = app.task(_retry_when_released, name="retry_when_released", bind=True)
+poison = app.task(_poison, name="poison")
 hold = app.task(_hold, name="hold")
 again = app.task(_again, name="again", bind=True)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from typing import Any
 
 import pytest
+from kombu import Connection
 from support.fleet_site import Site
 
 import celery_fleet
@@ -63,6 +65,40 @@ def test_a_task_gets_in_when_there_is_room_in_time(
     assert 0.9 <= time.monotonic() - started < 7
     purge.join()
     assert site.ready_messages(full_queue) == 1
+
+
+def test_overflow_refuses_the_publisher_and_loses_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, full_queue: str
+) -> None:
+    """Four publishers at once: what was accepted is there, once, and what was refused is not."""
+    accepted: list[str] = []
+    refused: list[str] = []
+    app = site.client(monkeypatch, patience=0)
+
+    def publish() -> None:
+        for _ in range(25):
+            task_id = uuid.uuid4().hex
+            try:
+                app.send_task("work", ("numbered",), queue=full_queue, task_id=task_id)
+            except celery_fleet.QueueFullError:
+                refused.append(task_id)
+            else:
+                accepted.append(task_id)
+
+    publishers = [threading.Thread(target=publish) for _ in range(4)]
+    for publisher in publishers:
+        publisher.start()
+    for publisher in publishers:
+        publisher.join()
+    assert len(accepted) + len(refused) == 100
+    assert accepted, "there was room for two"
+    assert refused, "and not for a hundred"
+    found = []
+    with Connection(site.admin_url) as connection:
+        channel = connection.channel()
+        while message := channel.basic_get(full_queue, no_ack=True):
+            found.append(message.headers["id"])
+    assert sorted(found) == sorted(accepted)
 
 
 def test_a_return_does_not_confirm_the_next_message(

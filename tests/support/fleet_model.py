@@ -27,7 +27,7 @@ def load():
         variables |= yaml.safe_load((ROOT / "group_vars/all" / f"{name}.yml").read_text())
     found = {part: variables[f"fleet_{part}"] for part in PARTS}
     found["environment_pools"] = {}
-    found["broker"]["nodes"] = ["10.0.0.1"]
+    found["broker"] |= {"nodes": ["10.0.0.1"], "port": 5672, "tls": False}
     found["app"] = {
         "name": "demo",
         "celery_app": "demo.app:app",

@@ -24,7 +24,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from celery import Celery
-from fleet.topology import topology
+from fleet.topology import for_broker_version, topology
 from kombu import Connection
 
 import celery_fleet
@@ -349,7 +349,8 @@ def temporary_site(directory: Path) -> Iterator[Site]:
     site = Site(management, directory, f"fleet_test_{uuid.uuid4().hex[:8]}")
     for path in (site.ledger, site.secrets, directory / "results"):
         path.mkdir()
-    wanted = topology(fleet_model.load(), {})
+    version = management.call("GET", "overview")["rabbitmq_version"]
+    wanted = for_broker_version(topology(fleet_model.load(), {}), version)
     users = [user for user in wanted["users"] if user["name"] != "kit"]
     management.call("PUT", "vhosts", site.vhost)
     try:

@@ -7,18 +7,25 @@ import os
 import re
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import amqp
 import pytest
-from support import LAB, MOLECULE, Site
+from support import MOLECULE, Site, leaks, remote
 
 NEW, OLD = "molecule-broker-13", "molecule-broker-12"
 VHOST = "celery_fleet"
-USERS = ("kit", "worker", "client", "monitor", "verify")
+POOLS = ("cpu", "io", "memory", "general")
+WORKERS = tuple(f"worker_{pool}" for pool in POOLS)
+USERS = ("kit", *WORKERS, "client", "monitor", "verify", "dead_letters")
+# The tasks of this pool may call those of one other (see the scenario's converge.yml).
+RESTRICTED, CALLED = "worker_cpu", "io"
 
 # The guide's figures: exchange, queue, routing key, maximum length.
 GUIDE = (
@@ -47,29 +54,6 @@ try:
     print(urllib.request.urlopen(request, timeout=30).status)
 except urllib.error.HTTPError as error:
     print(error.code)
-"""
-LOOK_FOR_SECRETS = """
-import glob, os, stat, subprocess
-def told(where, content):
-    for user, password in given.items():
-        if password.encode() in content:
-            print(where, "holds the password of", user)
-told("the journal", subprocess.run(["journalctl", "--no-pager"], capture_output=True, check=True).stdout)
-for path in glob.glob("/proc/[0-9]*/cmdline"):
-    if path.split("/")[2] != str(os.getpid()):
-        try:
-            told(path, open(path, "rb").read())
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-for root in ("/etc", "/var", "/tmp", "/run", "/home", "/root", "/opt", "/usr/local"):
-    for directory, _, names in os.walk(root):
-        for path in (os.path.join(directory, name) for name in names):
-            try:
-                mode = os.lstat(path).st_mode
-                if stat.S_ISREG(mode) and (mode & stat.S_IROTH or path.startswith("/var/log")):
-                    told(path, open(path, "rb").read())
-            except FileNotFoundError:
-                pass
 """
 
 
@@ -108,6 +92,12 @@ class Broker:
     @contextmanager
     def channel(self, user: str, password: str | None = None) -> Iterator[Any]:
         """Give a channel whose publishes are confirmed."""
+        with self.connection(user, password) as connection:
+            yield connection.channel()
+
+    @contextmanager
+    def connection(self, user: str, password: str | None = None) -> Iterator[Any]:
+        """Give a connection whose channels confirm publishes."""
         connection = amqp.Connection(
             host=f"{self.address}:5672",
             userid=user,
@@ -120,7 +110,7 @@ class Broker:
         )
         connection.connect()
         try:
-            yield connection.channel()
+            yield connection
         finally:
             connection.collect()
 
@@ -132,7 +122,7 @@ class Broker:
         channel.basic_publish_confirm(message, exchange=exchange, routing_key=key, mandatory=True)
         return returned
 
-    def drain(self, queue: str, user: str = "worker") -> list[str]:
+    def drain(self, queue: str, user: str = "kit") -> list[str]:
         """Take all messages out of a queue."""
         bodies: list[str] = []
         with self.channel(user) as channel:
@@ -144,16 +134,7 @@ class Broker:
     def remote(self, code: str, given: dict[str, str]) -> str:
         """Run Python on the host as root; code and secrets travel by standard input."""
         __tracebackhide__ = True  # a report of a failure would show the secrets
-        result = subprocess.run(
-            ["ssh", "-F", str(LAB / "ssh_config"), self.name, "sudo", "python3", "-"],
-            input=f"given = {given!r}\n{code}",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if result.returncode != 0:
-            pytest.fail(result.stderr)
-        return result.stdout.strip()
+        return remote(self.name, code, given)
 
     def api(self, user: str, path: str) -> int:
         """Give the status that the management API answers a user."""
@@ -175,10 +156,12 @@ def broker(request: pytest.FixtureRequest, brokers: dict[str, Broker]) -> Broker
     return brokers[request.param]
 
 
-def play(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the scenario's playbook once more."""
+def play(
+    site: Site, *options: str, playbook: Path = MOLECULE / "broker" / "converge.yml"
+) -> subprocess.CompletedProcess[str]:
+    """Run the scenario's playbook once more, or another one."""
     return subprocess.run(
-        ["ansible-playbook", str(MOLECULE / "broker" / "converge.yml"), "-i", str(site.inventory), *options],
+        ["ansible-playbook", str(playbook), "-i", str(site.inventory), *options],
         cwd=MOLECULE.parent,
         env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
         capture_output=True,
@@ -252,7 +235,7 @@ def test_a_delayed_task_comes_to_its_queue(broker):
     bits = ".".join("0" * 27 + "1")
     with broker.channel("client") as channel:
         assert broker.publish(channel, "celery_delayed_27", f"{bits}.cpu.ml", "later") == []
-    with broker.channel("worker") as channel:
+    with broker.channel("worker_cpu") as channel:
         bodies: list[str] = []
         channel.basic_consume(
             "cpu_ml_training", no_ack=True, callback=lambda message: bodies.append(message.body)
@@ -285,45 +268,102 @@ def test_a_full_queue_refuses_the_newest_and_keeps_the_oldest(broker):
     assert len(refused) >= 5, "the limit of a quorum queue is soft by one or two"
 
 
-def publishes(broker: Broker, channel: Any, exchange: str, key: str) -> None:
-    broker.publish(channel, exchange, key, "tried")
+def publishes(broker: Broker, channel: Any, exchange: str, key: str, routed: bool = True) -> None:
+    """Publish, unlike `Broker.publish` also to an exchange behind which there is no queue."""
+    channel.basic_publish_confirm(
+        amqp.Message("tried", delivery_mode=2), exchange=exchange, routing_key=key, mandatory=routed
+    )
+
+
+# Names of a pool and of what belongs to it: its exchange, a queue, its key.
+OWN = {"cpu": ("cpu_ml_training", "cpu.ml"), "io": ("io_api_calls", "io.api")}
+OWN |= {
+    "memory": ("memory_large_imports", "memory.import"),
+    "general": ("general_scheduled", "general.scheduled"),
+}
+SOON = ".".join("0" * 27 + "1")
+REPLY = "7d3e6a4c-0b0f-3c39-8d3c-7a8f4f6b1c9e.reply.celery.pidbox"
+
+
+def _of_pools(
+    what: str, action: Callable[[str, str, str], Callable[[Broker, Any], Any]]
+) -> dict[str, Callable[[Broker, Any], Any]]:
+    """Give an action for each pool, which is given the pool's name, a queue of it and the queue's key."""
+    return {f"{what} {pool}": action(pool, *OWN[pool]) for pool in POOLS}
 
 
 ACTIONS: dict[str, Callable[[Broker, Any], Any]] = {
     "declare a queue": lambda _, channel: channel.queue_declare("intruder", durable=True),
     "declare an exchange": lambda _, channel: channel.exchange_declare("intruder", "topic", durable=True),
     "delete a queue": lambda _, channel: channel.queue_delete("cpu_ml_training"),
-    "purge a queue": lambda _, channel: channel.queue_purge("cpu_ml_training"),
     "bind a queue": lambda _, channel: channel.queue_bind("cpu_ml_training", "cpu_tasks", "intruder"),
-    "make a pidbox": lambda _, channel: channel.queue_declare("cpu_worker@h.celery.pidbox", exclusive=True),
-    "read a task": lambda _, channel: channel.basic_get("io_api_calls"),
+    "listen to delays": lambda _, channel: channel.queue_bind("cpu_ml_training", "celery_delayed_27", "#"),
+    **_of_pools(
+        "be a node of",
+        lambda pool, *_: (
+            lambda _, channel: channel.queue_declare(f"{pool}_worker@h.celery.pidbox", exclusive=True)
+        ),
+    ),
+    "ask the nodes": lambda broker, channel: publishes(broker, channel, "celery.pidbox", "", routed=False),
+    "await their answers": lambda _, channel: channel.queue_declare(REPLY, exclusive=True),
+    **_of_pools("read a task of", lambda _, queue, __: lambda _, channel: channel.basic_get(queue)),
+    **_of_pools("purge the tasks of", lambda _, queue, __: lambda _, channel: channel.queue_purge(queue)),
     "read a dead task": lambda _, channel: channel.basic_get("cpu_tasks_dead"),
     "read an answer": lambda _, channel: channel.basic_get("fleet_verify"),
-    "publish a task": lambda broker, channel: publishes(broker, channel, "io_tasks", "io.api"),
+    **_of_pools(
+        "publish a task to",
+        lambda pool, _, key: lambda broker, channel: publishes(broker, channel, f"{pool}_tasks", key),
+    ),
+    **_of_pools(
+        "delay a task for",
+        lambda _, __, key: (
+            lambda broker, channel: publishes(broker, channel, "celery_delayed_27", f"{SOON}.{key}")
+        ),
+    ),
     "publish a dead task": lambda broker, channel: publishes(broker, channel, "io_tasks_dead", ""),
     "publish an answer": lambda broker, channel: publishes(broker, channel, "fleet_verify", "answer"),
     "go around the exchanges": lambda broker, channel: publishes(broker, channel, "", "io_api_calls"),
 }
-ALLOWED = {
-    "worker": {"make a pidbox", "read a task", "publish a task", "publish an answer", "purge a queue"},
-    "client": {"publish a task"},
-    "monitor": set(),
-    "verify": {"publish a task", "read an answer"},
-}
+PUBLISH = {f"{action} {pool}" for action in ("publish a task to", "delay a task for") for pool in POOLS}
+CONTROL = {"ask the nodes", "await their answers", "publish an answer"}
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("user", ALLOWED)
-def test_a_user_may_do_what_it_needs_and_no_more(broker, user, action):
-    with broker.channel(user) as channel:
-        if action in ALLOWED[user]:
-            ACTIONS[action](broker, channel)
-        else:
-            with pytest.raises(amqp.exceptions.AccessRefused):
-                ACTIONS[action](broker, channel)
+def allowed(user: str) -> set[str]:
+    """Say what a user may do, by a rule of this test's own."""
+    if user in WORKERS:
+        pool = user.removeprefix("worker_")
+        own = {f"be a node of {pool}", f"read a task of {pool}", f"purge the tasks of {pool}"}
+        reached = (pool, CALLED) if user == RESTRICTED else POOLS
+        return CONTROL | own | {action for action in PUBLISH if action.endswith(tuple(reached))}
+    return {
+        "client": PUBLISH,
+        "monitor": set(),
+        "verify": PUBLISH | {"read an answer"},
+        "dead_letters": {"read a dead task"},
+    }[user]
+
+
+@pytest.mark.parametrize("user", [user for user in USERS if user != "kit"])
+def test_a_user_may_do_what_it_needs_and_no_more(broker, user):
+    """Every action on one connection; a channel that is refused is closed by the broker."""
+    with broker.connection("kit") as connection:
+        setup = connection.channel()
+        # Workers make it, when they start.
+        setup.exchange_declare("celery.pidbox", "fanout", durable=False, auto_delete=False)
+    done = set()
+    with broker.connection(user) as connection:
+        for name, action in ACTIONS.items():
+            channel = connection.channel()
+            try:
+                action(broker, channel)
                 channel.basic_qos(0, 1, False)  # awaits the answer to a publish that the broker refuses later
-    broker.drain("io_api_calls")
-    broker.drain("fleet_verify", "verify")
+            except amqp.exceptions.AccessRefused:
+                continue
+            done.add(name)
+            channel.close()
+    for queue in (*(queue for queue, _ in OWN.values()), "fleet_verify"):
+        broker.drain(queue)
+    assert done == allowed(user)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +372,8 @@ def test_a_user_may_do_what_it_needs_and_no_more(broker, user, action):
         ("kit", "/api/definitions", 200),
         ("monitor", "/api/queues", 200),
         ("monitor", "/api/definitions", 401),
-        ("worker", "/api/overview", 401),
+        ("worker_io", "/api/overview", 401),
+        ("dead_letters", "/api/overview", 401),
         ("client", "/api/overview", 401),
         ("verify", "/api/overview", 401),
     ],
@@ -354,8 +395,8 @@ def test_management_listens_on_the_host_only(broker):
         socket.create_connection((broker.address, 15672), timeout=5)
 
 
-def test_no_password_is_left_where_others_can_read_it(broker):
-    assert broker.remote(LOOK_FOR_SECRETS, broker.passwords) == ""
+def test_no_password_is_left_where_others_can_read_it(site, broker):
+    assert leaks(broker.name, site.secrets) == ""
     cookie = broker.host.file("/var/lib/rabbitmq/.erlang.cookie")
     assert (cookie.user, cookie.mode) == ("rabbitmq", 0o400)
 
@@ -379,7 +420,7 @@ def test_drift_is_shown_and_repaired_without_a_restart(site, brokers):
             """celery_fleet.cpu_ml_training '^cpu_ml_training$' '{"max-length": 5}'"""
         )
         broker.host.check_output(f"rabbitmqctl --quiet set_permissions -p {VHOST} client .. .. ..")
-        broker.host.check_output("rabbitmqctl --quiet set_user_tags worker management")
+        broker.host.check_output("rabbitmqctl --quiet set_user_tags worker_io management")
 
     drifted = {name: broker.definitions() for name, broker in brokers.items()}
     shown = play(site, "--check", "--diff")
@@ -389,7 +430,7 @@ def test_drift_is_shown_and_repaired_without_a_restart(site, brokers):
         r"- +'binding io_tasks queue io_api_calls #\.stale':",
         r"  +policy celery_fleet\.cpu_ml_training:",
         r"  +permission client:",
-        r"  +user worker:",
+        r"  +user worker_io:",
     ):
         assert len(re.findall(f"(?m)^{line}", shown.stdout)) == len(brokers), f"{line}\n{shown.stdout}"
     assert "password_hash" not in shown.stdout
@@ -416,6 +457,184 @@ def test_what_cannot_be_changed_in_place_is_refused_before_anything_is_applied(s
         message = f"queue {queue}: arguments.x-queue-type is quorum, wanted classic"
         assert message in " ".join(result.stdout.split())
     assert {name: sections(broker.definitions()) for name, broker in brokers.items()} == before
+
+
+SPARE_POOL = {
+    "kind": "cpu",
+    "exchange": "spare_tasks",
+    "queues": {"spare_quorum": {"routing_key": "spare.one", "max_length": 200}},
+    "demand": {"cores": 1, "memory_mib": 512},
+    "prefetch_multiplier": 1,
+    "max_tasks_per_child": 500,
+    "time_limit": 900,
+    "soft_time_limit": 840,
+}
+SPARE_CLASSIC = SPARE_POOL | {
+    "exchange": "spare_classic_tasks",
+    "queue_type": "classic",
+    "queues": {"spare_classic": {"routing_key": "spare.two", "max_length": 200}},
+}
+
+
+def said(result: subprocess.CompletedProcess[str]) -> str:
+    return " ".join(result.stdout.split())
+
+
+def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(site, brokers):
+    """Two pools come and go, beside objects of somebody else that nothing may touch."""
+    before = {name: sections(broker.definitions()) for name, broker in brokers.items()}
+    more = json.dumps({"fleet_environment_pools": {"spare": SPARE_POOL, "classic": SPARE_CLASSIC}})
+    assert play(site, "--extra-vars", more).returncode == 0
+    for broker in brokers.values():
+        ctl = "rabbitmqctl --quiet"
+        with broker.channel("kit") as channel:
+            channel.exchange_declare("reports", "topic", durable=True, auto_delete=False)
+            channel.queue_declare("reports", durable=True, auto_delete=False)
+            channel.queue_bind("reports", "reports", "#")
+            broker.publish(channel, "reports", "any", "theirs")
+            broker.publish(channel, "spare_tasks", "spare.one", "still to do")
+            broker.publish(channel, "spare_classic_tasks", "spare.two", "still to do")
+        broker.host.check_output(f"{ctl} add_vhost reports && {ctl} add_user reports x")
+        broker.host.check_output(f"""{ctl} set_policy -p {VHOST} reports '^reports$' '{{"max-length": 9}}'""")
+    theirs = ("exchange reports", "queue reports", "policy reports")
+
+    kept = play(site, "--verbose")
+    assert kept.returncode == 0, kept.stdout
+    refused = play(site, "--verbose", "--extra-vars", "broker_prune=true")
+    assert refused.returncode == 0, refused.stdout
+    for name in theirs:
+        assert name in said(kept)
+    for queue in ("spare_quorum", "spare_classic"):
+        assert f"- queue {queue} (1 ready message)" not in said(kept)
+        assert said(refused).count(f"- queue {queue} (1 ready message)") == len(brokers), refused.stdout
+    for broker in brokers.values():
+        assert broker.drain("spare_quorum", "kit") == ["still to do"]
+        assert broker.drain("spare_classic", "kit") == ["still to do"]
+    time.sleep(6)  # the age of the broker's figures, which no request can make younger
+
+    pruned = play(site, "--extra-vars", "broker_prune=true")
+    assert pruned.returncode == 0, pruned.stdout
+    for name, broker in brokers.items():
+        assert broker.drain("reports", "kit") == ["theirs"]
+        assert "reports" in broker.names("users")
+        assert "reports" in broker.names("vhosts")
+        assert "reports" in {each["name"] for each in broker.definitions()["policies"]}
+        broker.host.check_output(
+            f"rabbitmqctl --quiet delete_vhost reports && rabbitmqctl --quiet delete_user reports "
+            f"&& rabbitmqctl --quiet clear_policy -p {VHOST} reports"
+        )
+        with broker.channel("kit") as channel:
+            channel.queue_delete("reports")
+            channel.exchange_delete("reports")
+        assert sections(broker.definitions()) == before[name]
+
+
+def test_an_alarm_is_told_with_its_node(site, brokers):
+    for broker in brokers.values():
+        broker.host.check_output("rabbitmqctl --quiet set_disk_free_limit 900000000000000")
+    try:
+        told = said(play(site))
+        refused = play(site, "--extra-vars", CLASSIC, playbook=MIGRATE)
+    finally:
+        for broker in brokers.values():
+            broker.host.check_output("rabbitmqctl --quiet set_disk_free_limit 1GB")
+    for name in brokers:
+        assert f"Node rabbit@{name} has raised its disk alarm: it takes no messages" in told
+    assert refused.returncode != 0
+    assert "Nothing was migrated: Node rabbit@" in said(refused)
+
+
+MIGRATE = MOLECULE.parent / "playbooks" / "migrate_queue.yml"
+CLASSIC = json.dumps({"fleet_environment_pools": {"general": {"queue_type": "classic"}}})
+DIRECT = json.dumps({"fleet_environment_pools": {"general": {"exchange_type": "direct"}}})
+
+
+class Publisher(threading.Thread):
+    """Publishes numbered messages one after the other, as a client that tries again after any error."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__()
+        self.broker, self.sent, self.errors = broker, 0, []
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        while not self._end.is_set():
+            try:
+                with self.broker.channel("client") as channel:
+                    while not self._end.is_set():
+                        returned = self.broker.publish(
+                            channel, "general_tasks", "general.background", str(self.sent)
+                        )
+                        if returned:
+                            self.errors += returned
+                        else:
+                            self.sent += 1
+                        time.sleep(0.01)
+            except amqp.exceptions.AMQPError as error:
+                self.errors.append(str(error))
+
+    def __enter__(self) -> Publisher:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.join()
+
+
+@contextmanager
+def publishing(brokers: dict[str, Broker]) -> Iterator[list[Publisher]]:
+    """Publish to all brokers meanwhile."""
+    new, old = (Publisher(broker) for broker in brokers.values())
+    with new, old:
+        yield [new, old]
+
+
+@pytest.mark.parametrize("there", [CLASSIC, DIRECT], ids=["queue type", "exchange type"])
+def test_a_migration_under_load_loses_nothing_and_duplicates_nothing(site, brokers, there):
+    """To another type and back, each time with messages in the queue and with a publisher."""
+    before = {name: sections(broker.definitions()) for name, broker in brokers.items()}
+    for change in (there, "{}"):
+        with publishing(brokers) as publishers:
+            while any(each.sent < 100 for each in publishers):
+                time.sleep(0.05)
+            result = play(site, "--extra-vars", change, playbook=MIGRATE)
+            assert result.returncode == 0, result.stdout
+        for publisher in publishers:
+            got = publisher.broker.drain("general_background", "kit")
+            assert sorted(got, key=int) == [str(number) for number in range(publisher.sent)]
+            if there == CLASSIC:
+                assert publisher.errors == []
+    assert {name: sections(broker.definitions()) for name, broker in brokers.items()} == before
+
+
+def test_a_migration_that_was_killed_is_finished_by_running_it_again(site, brokers):
+    """Killed again and again at other moments, then left alone."""
+    filled = 300
+    for broker in brokers.values():
+        with broker.channel("client") as channel:
+            for number in range(filled):
+                broker.publish(channel, "general_tasks", "general.background", str(number))
+    kills = 0
+    for seconds in (7, 9, 8, 10):
+        process = subprocess.Popen(
+            ["ansible-playbook", str(MIGRATE), "-i", str(site.inventory), "--extra-vars", CLASSIC],
+            cwd=MOLECULE.parent,
+            stdout=subprocess.DEVNULL,
+        )
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+        for broker in brokers.values():
+            kills += broker.host.run("pkill -9 -f AnsiballZ_rabbitmq_migrate").rc == 0
+    assert kills, "no migration was running when it should have been killed"
+    for change in (CLASSIC, "{}"):
+        result = play(site, "--extra-vars", change, playbook=MIGRATE)
+        assert result.returncode == 0, result.stdout
+    for broker in brokers.values():
+        got = broker.drain("general_background", "kit")
+        assert set(got) == {str(number) for number in range(filled)}
+        assert len(got) <= filled + kills, "an interruption leaves one message twice at most"
 
 
 def process(broker: Broker) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import MOLECULE, Site, inspect
+from support import MOLECULE, Site, inspect, leaks, told
 
 CURRENT = "/opt/demo/current/venv/bin"
 
@@ -171,3 +171,15 @@ def test_broken_model_changes_no_host(site: Site, host: Host) -> None:
         "find /etc/systemd/system /etc/celery-fleet /opt -newermt @0 -printf '%p %T@\\n'"
     )
     assert after == before
+
+
+def test_no_secret_can_be_found_on_any_host(site: Site) -> None:
+    assert {name: leaks(name, site.secrets) for name in site.hosts} == dict.fromkeys(site.hosts, "")
+
+
+def test_a_whole_run_shows_no_secret(site: Site) -> None:
+    """The most that Ansible can be made to say, of a run that has something to change."""
+    for options in (["--check", "--diff"], ["--diff"]):
+        run = playbook(site, "site.yml", "-vvv", *options)
+        assert run.returncode == 0, run.stdout[-4000:]
+        assert told(run.stdout + run.stderr, site.secrets) == []

@@ -32,6 +32,7 @@ class Membership:
         forget: Nodes that the cluster has to forget, in order.
         join: Blank nodes that join the seed, in order.
         down: Nodes that are wanted and don't answer.
+        kept: Nodes that are down and not wanted, but may be one of the former under another name.
         refusals: Why nothing may be done, each with its remedy.
     """
 
@@ -39,6 +40,7 @@ class Membership:
     forget: tuple[str, ...] = ()
     join: tuple[str, ...] = ()
     down: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
 
     @property
@@ -92,7 +94,9 @@ def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
         for node in strangers
         if node in running
     ]
-    forget = tuple(node for node in strangers if node not in running)
+    absent = tuple(node for node in strangers if node not in running)
+    # A node that can't be reached may be called otherwise than its host in the inventory.
+    forget, kept = ((), absent) if down else (absent, ())
     wiped = tuple(node for node in join if node in chosen)
     if (forget or wiped) and 2 * len(running - set(wiped)) <= len(chosen):
         refusals.append(
@@ -101,4 +105,4 @@ def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
         )
     if refusals:
         return Membership(seed, down=down, refusals=tuple(refusals))
-    return Membership(seed, forget=wiped + forget, join=join, down=down)
+    return Membership(seed, forget=wiped + forget, join=join, down=down, kept=kept)

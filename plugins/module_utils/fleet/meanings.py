@@ -158,6 +158,21 @@ VARIABLES: Final = {
         "made once",
         "Passwords on the broker; single ones go into the vault file.",
     ),
+    "fleet_tls": Variable("true or false", "false", "Whether connections to the broker are encrypted."),
+    "fleet_tls_certificates": Variable(
+        "`kit` or `own`", "`kit`", "Whether the kit makes the brokers' certificates, or the site has its own."
+    ),
+    "fleet_tls_ca": Variable(
+        "a path on the controller", "`tls/ca.pem` beside the inventory", "The site's own authorities."
+    ),
+    "fleet_tls_certificate": Variable(
+        "a path on the controller", "`tls/<host>.pem` there", "The site's own certificate of a broker host."
+    ),
+    "fleet_tls_key": Variable("a path on the controller", "`tls/<host>.key` there", "Its key."),
+    "rotate": Variable("users, with commas", "all", "`rotate_passwords`: whose passwords are made anew."),
+    "rotate_ca": Variable(
+        "true or false", "false", "`rotate_certificates`: whether the kit's authority is made anew too."
+    ),
     "fleet_serial": Variable(
         "Ansible's `serial`", "`[1, 25%]`", "Hosts of a batch in which workers are started again."
     ),

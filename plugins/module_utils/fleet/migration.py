@@ -139,8 +139,8 @@ def check_diversion(queue: str, state: State, ours: Iterable[Key]) -> None:
             continue
         if ("exchange", own.source) not in known:
             raise MigrationError(
-                f"Queue {queue} is bound to exchange {own.source}, which isn't the fleet's: its messages can't be "
-                "diverted. Remove that binding for the time of the migration."
+                f"Queue {queue} is bound to exchange {own.source}, which isn't the fleet's: its messages "
+                "can't be diverted. Remove that binding for the time of the migration."
             )
         exchange = state["exchange", own.source]
         if exchange["arguments"].get("alternate-exchange"):
@@ -151,8 +151,8 @@ def check_diversion(queue: str, state: State, ours: Iterable[Key]) -> None:
             if overlap(exchange["type"], own.routing_key, other.routing_key):
                 raise MigrationError(
                     f"Messages of queue {queue} also go to {other.kind} {other.destination}, by exchange "
-                    f"{own.source} with {other.routing_key!r}: they can't be diverted without a second copy there. "
-                    "Remove that binding for the time of the migration."
+                    f"{own.source} with {other.routing_key!r}: they can't be diverted without a second copy "
+                    "there. Remove that binding for the time of the migration."
                 )
 
 

@@ -105,8 +105,8 @@ class Ownership:
             key: The object's key.
 
         Returns:
-            True for `guest`, for bindings and policies left over between objects of the model, and, if pruning
-            was asked for, for what is ours, empty and unused.
+            True for `guest`, for bindings and policies left over between objects of the model, and, if
+            pruning was asked for, for what is ours, empty and unused.
         """
         kind, name = key[:2]
         if kind == "binding":

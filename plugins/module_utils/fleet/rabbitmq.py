@@ -18,7 +18,7 @@ from html import unescape
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from .ownership import FIXED_KINDS, GUEST, OWNER, record, record_key, recorded
+from .ownership import GUEST, OWNER, record, record_key, recorded
 from .reconcile import Attributes, Difference, Key, State
 from .topology import POLICY_PREFIX
 
@@ -327,7 +327,7 @@ class Management:
             names: The queues that are asked for.
 
         Returns:
-            Messages and consumers in words, by the queue's name; nothing for a queue that is empty and unused.
+            Messages and consumers in words by name; a queue that is empty and unused is left out.
 
         Raises:
             BrokerError: The broker can't be reached or refuses the user.

@@ -18,6 +18,8 @@ from typing import Any, Final, Protocol
 
 import yaml
 
+from .model import plain
+
 NEXT: Final = "next"
 EXCHANGED: Final = "exchanged"
 HEADER: Final = "# Secrets of this environment, made by celery-fleet. Whoever has this file has the fleet.\n"
@@ -137,7 +139,12 @@ class SecretFile:
             content.update({name: generate() for name in wanted if name not in content})
 
     def _write(self, content: Content) -> None:
-        text = HEADER + yaml.safe_dump(content, width=10_000)
+        try:
+            # Ansible's texts carry tags, which YAML does not know.
+            text = HEADER + yaml.safe_dump(plain(content), width=10_000)
+        except yaml.YAMLError:
+            # Its words would show what was to be written.
+            raise SecretsError(f"What is to be kept in {self.path} is not made of texts.") from None
         # A file of its own (mode 0600) that takes the other's place at once.
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
         try:

@@ -236,14 +236,21 @@ def _limits(pool: Pool, queue: Queue, timeout_s: int) -> dict[str, Any]:
 
 
 def _dead_limits(pools: Iterable[Pool], name: str) -> dict[str, Any]:
-    """Room for all that the queues behind it may hold, and no delivery limit.
+    """Room for all that the queues behind it may hold, a way back, and nothing that leaves by itself.
 
-    Looking at a message and giving it back counts as a delivery, and at the limit it would be dropped.
+    Who rejects a message of a dead-letter queue sends it back by this policy: to the exchange that it came
+    from, by its own routing key. The broker moves it in one step, which cannot be half done. There is no
+    delivery limit, because looking at a message and giving it back counts as a delivery.
     """
-    lengths = [queue.max_length for pool in pools if _dead(pool) == name for queue in pool.queues.values()]
-    limits: dict[str, Any] = {"overflow": "reject-publish", "delivery-limit": -1}
-    known = [length for length in lengths if length is not None]
-    return {**limits, "max-length": sum(known) or 10_000}
+    behind = [pool for pool in pools if _dead(pool) == name]
+    lengths = [queue.max_length for pool in behind for queue in pool.queues.values()]
+    return {
+        "overflow": "reject-publish",
+        "delivery-limit": -1,
+        "dead-letter-exchange": behind[0].exchange,
+        "dead-letter-strategy": "at-least-once",
+        "max-length": sum(length for length in lengths if length is not None) or 10_000,
+    }
 
 
 def worker_user(pool: str) -> str:

@@ -141,3 +141,14 @@ def test_environment_names_the_file(tmp_path: Path, contents: dict[str, Any], mo
     path.write_text(json.dumps(contents), encoding="utf-8")
     monkeypatch.setenv("CELERY_FLEET_FILE", str(path))
     assert fleet_file.load().path == str(path)
+
+
+@pytest.mark.parametrize("pools", [[], ["nobody"], [7], "cpu"])
+def test_a_dead_letter_queue_belongs_to_pools(
+    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], pools: object
+) -> None:
+    contents["dead_letters"]["queues"]["cpu_tasks_dead"] = pools
+    with pytest.raises(
+        FleetFileError, match=r"`dead_letters\.queues\.cpu_tasks_dead` must be a list of pools"
+    ):
+        write()

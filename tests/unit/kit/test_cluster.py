@@ -91,6 +91,14 @@ def test_a_node_that_is_down_is_told_of_and_left_alone() -> None:
     assert todo.down == (C,)
 
 
+def test_nobody_is_forgotten_who_may_be_the_one_that_does_not_answer() -> None:
+    """Its host's facts are not known, and so not its node's name."""
+    others = of([A, B, "rabbit@other"], [A, B])
+    todo = membership(NODES, {A: others, B: others})
+    assert todo.empty
+    assert (todo.down, todo.kept) == ((C,), ("rabbit@other",))
+
+
 @pytest.mark.parametrize("nodes", [NODES, [A]])
 def test_without_any_node_there_is_no_seed(nodes: list[str]) -> None:
     todo = membership(nodes, {})

@@ -75,6 +75,16 @@ class Broker:
     def remove(self, key: tuple[str, ...]) -> None:
         section = "policies" if key[0] == "policy" else f"{key[0]}s"
         fields = NAMED[section][-len(key) + 1 :]
+
+        def leads_there(binding: dict[str, Any]) -> bool:
+            return key in (
+                ("exchange", binding["source"]),
+                (binding["destination_type"], binding["destination"]),
+            )
+
+        self.definitions["bindings"] = [
+            each for each in self.definitions["bindings"] if not leads_there(each)
+        ]
         self.definitions[section] = [
             each for each in self.definitions[section] if tuple(each[field] for field in fields) != key[1:]
         ]
@@ -199,15 +209,67 @@ def test_stale_bindings_and_policies_of_ours_are_removed_and_nobody_elses(broker
     ]
 
 
-def test_what_the_model_has_no_more_is_listed_and_left_alone(broker):
+def without_io() -> dict[str, Any]:
     smaller = deepcopy(LOADED)
     del smaller["pools"]["io"]
     smaller["routing"] |= {"rules": [], "hints": {}}
     smaller["profiles"]["balanced_servers"] = {"pools": {"general": {}}}
-    todo = planned(broker, topology(smaller, {}))
-    listed = {" ".join(key) for key in todo.unmanaged if worth_listing(key)}
-    assert {"exchange io_tasks", "queue io_api_calls", "queue io_tasks_dead"} <= listed
-    assert {each.key[0] for each in todo.remove} == {"policy"}
+    return topology(smaller, {})
+
+
+def test_what_the_model_has_no_more_is_listed_and_left_alone(broker):
+    found = {" ".join(key) for key in owned(broker, without_io()).surplus}
+    assert {"exchange io_tasks", "queue io_api_calls", "queue io_tasks_dead"} <= found
+    assert not planned(broker, without_io()).remove
+
+
+def test_what_the_model_has_no_more_goes_when_asked_for_and_is_forgotten(broker):
+    for _ in range(2):
+        apply(broker, planned(broker, without_io(), {}))
+    assert planned(broker, without_io(), {}).empty
+    left = {each["name"] for section in ("queues", "exchanges") for each in broker.definitions[section]}
+    assert not any(name.startswith("io_") for name in left)
+    (record,) = (
+        each["value"]
+        for each in broker.definitions["global_parameters"]
+        if each["name"] == f"{OWNER}.{VHOST}"
+    )
+    assert set(record["queues"]) == {each["name"] for each in broker.definitions["queues"]}
+
+
+def test_users_of_ours_that_the_model_has_no_more_go_when_asked_for(broker):
+    fewer = WANTED | {
+        section: [each for each in WANTED[section] if each.get("user", each.get("name")) != "client"]
+        for section in ("users", "permissions")
+    }
+    assert planned(broker, fewer).empty
+    assert [each.key for each in planned(broker, fewer, {}).remove] == [
+        ("permission", "client"),
+        ("user", "client"),
+    ]
+    broker.definitions["permissions"].append(
+        {"user": "client", "vhost": "/", "configure": "", "write": "", "read": ""}
+    )
+    assert ("user", "client") not in owned(broker, fewer, {}).surplus, "it works in another vhost, too"
+
+
+def test_topic_permissions_are_part_of_the_topology(broker):
+    rule = {"user": "client", "exchange": "cpu_tasks", "write": "^cpu", "read": ""}
+    wider = WANTED | {"topic_permissions": [rule]}
+    assert [each.key for each in planned(broker, wider).create] == [
+        ("topic_permission", "client", "cpu_tasks")
+    ]
+    apply(broker, planned(broker, wider))
+    assert planned(broker, wider).empty
+    (stored,) = broker.definitions["topic_permissions"]
+    assert stored == rule | {"vhost": VHOST}
+    stored["write"] = ".*"
+    assert [each.key for each in planned(broker, wider).change] == [
+        ("topic_permission", "client", "cpu_tasks")
+    ]
+    apply(broker, planned(broker))
+    assert "client" not in {each["user"] for each in broker.definitions["topic_permissions"]}
+    assert planned(broker).empty
 
 
 def test_what_celery_declares_by_itself_is_not_listed():
@@ -310,6 +372,32 @@ def test_removals_quote_names_and_ask_for_the_name_of_a_binding(api):
         "DELETE /api/users/guest",
         "DELETE /api/policies/v%20h/p.1",
     ]
+
+
+def test_obstacles_are_told_with_node_and_alarm(api):
+    nodes = [
+        {"name": "rabbit@a", "running": True, "mem_alarm": False, "disk_free_alarm": True},
+        {"name": "rabbit@b", "running": False},
+    ]
+    api.answers["GET /api/nodes?columns=name,running,mem_alarm,disk_free_alarm"] = (200, nodes)
+    disk, down = management(api.url).obstacles()
+    assert disk.startswith("Node rabbit@a has raised its disk alarm: it takes no messages")
+    assert down == "Node rabbit@b is down."
+
+
+def test_queues_in_use_are_told_with_their_figures(api):
+    columns = "name,consumers,messages_ready,messages_unacknowledged"
+    queues = [
+        {"name": "busy", "consumers": 1, "messages_ready": 12, "messages_unacknowledged": 0},
+        {"name": "idle", "consumers": 0, "messages_ready": 0, "messages_unacknowledged": 0},
+        {"name": "down"},
+        {"name": "theirs", "consumers": 1, "messages_ready": 1, "messages_unacknowledged": 1},
+    ]
+    api.answers[f"GET /api/queues/v%20h?columns={columns}"] = (200, queues)
+    assert management(api.url).queues_in_use("v h", {"busy", "idle", "down"}) == {
+        "busy": "12 ready messages, 1 consumer",
+        "down": "its messages can't be counted now",
+    }
 
 
 def test_a_wrong_password_is_told_without_it(api):

@@ -67,6 +67,14 @@ def test_each_pool_has_one_bounded_dead_letter_queue(model):
     assert policies(found)["io_tasks_dead"]["overflow"] == "reject-publish"
 
 
+def test_a_rejected_dead_letter_goes_back_and_none_leaves_by_itself(model):
+    limits = policies(topology(model, {}))["io_tasks_dead"]
+    assert limits["dead-letter-exchange"] == "io_tasks"
+    assert limits["dead-letter-strategy"] == "at-least-once"
+    assert limits["delivery-limit"] == -1
+    assert not {"message-ttl", "expires", "dead-letter-routing-key"} & limits.keys()
+
+
 def test_classic_queues_carry_no_quorum_policies(model):
     model["pools"]["io"]["queue_type"] = "classic"
     limits = policies(topology(model, {}))["io_api_calls"]

@@ -1,0 +1,162 @@
+"""Options for `python -m celery_fleet dead-letters`, and its results for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model import plain
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.table import columns
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.topology import POLICY_PREFIX
+
+# What makes a rejected message go back to where it came from, and not be dropped.
+WAY_BACK = ("overflow", "dead-letter-exchange", "dead-letter-strategy")
+
+
+def dead_letters_options(selection: Mapping[str, Any]) -> list[str]:
+    """Write a selection as options of the command.
+
+    :param selection: values by the option's name; a list, or text with commas between
+    :returns: the options
+    """
+    options = []
+    for name, given in plain(selection).items():
+        values = given if isinstance(given, list) else str(given).split(",")
+        options += [f"--{name}={str(value).strip()}" for value in values if str(value).strip()]
+    return options
+
+
+def dead_letters_table(result: Mapping[str, Any], broker: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out what the command listed: each queue, each kind of death, then single letters.
+
+    :param result: the JSON object that `celery_fleet dead-letters list` prints
+    :param broker: the broker's queues with their counts
+    :returns: tables, the queues first
+    """
+    found = plain(result)
+    waiting = _waiting(broker)
+    queues = [("dead-letter queue", "dead letters", "selected", "on their way back")]
+    queues += [
+        (name, str(counts["total"]), str(counts["selected"]), str(waiting.get(name, 0)))
+        for name, counts in found["queues"].items()
+    ]
+    if not found["selected"]:
+        return "\n".join(columns(queues))
+    kinds = [("task", "reason", "died in", "dead letters", "sent back", "oldest", "")]
+    kinds += [
+        (
+            kind["task"] or "?",
+            kind["reason"],
+            kind["queue"] or "?",
+            str(kind["count"]),
+            f"{kind['sent_back']}x",
+            _duration(kind["oldest"]),
+            f"{kind['unroutable']} lead to no queue" if kind["unroutable"] else "",
+        )
+        for kind in found["summary"]
+    ]
+    letters = [("id", "task", "reason", "died in", "times", "sent back", "age")]
+    letters += [
+        (
+            letter["id"] or "?",
+            letter["task"] or "?",
+            letter["reason"],
+            letter["queue"] or "?",
+            str(letter["times"]),
+            f"{letter['sent_back']}x",
+            _duration(letter["age"]),
+        )
+        for letter in found["letters"]
+    ]
+    more = found["selected"] - len(found["letters"])
+    tables = [columns(queues), columns(kinds)] + ([columns(letters)] if found["letters"] else [])
+    text = "\n\n".join("\n".join(table) for table in tables)
+    return f"{text}\nand {more} more" if more and found["letters"] else text
+
+
+def dead_letters_faults(
+    broker: Sequence[Mapping[str, Any]],
+    policies: Sequence[Mapping[str, Any]],
+    topology: Mapping[str, Any],
+    queues: Mapping[str, Any],
+) -> list[str]:
+    """Find dead-letter queues that would drop what is sent back.
+
+    :param broker: the broker's queues with the name of the policy in force
+    :param policies: the broker's policies, each definition as JSON text
+    :param topology: what the model wants there
+    :param queues: the dead-letter queues
+    :returns: a sentence for each fault
+    """
+    definitions = {policy["name"]: json.loads(policy["definition"]) for policy in plain(policies)}
+    in_force = {queue["name"]: definitions.get(queue["policy"], {}) for queue in plain(broker)}
+    wanted = {policy["name"]: policy["definition"] for policy in plain(topology)["policies"]}
+    faults = []
+    for name in plain(queues):
+        for key in WAY_BACK:
+            should, does = wanted[POLICY_PREFIX + name][key], in_force.get(name, {}).get(key)
+            if does != should:
+                faults.append(
+                    f"{name}: {key} is {does!r} instead of {should!r}; run playbooks/broker.yml first"
+                )
+    return faults
+
+
+def dead_letters_done(
+    result: Mapping[str, Any], action: str, broker: Sequence[Mapping[str, Any]], path: str = ""
+) -> str:
+    """Say what was done.
+
+    :param result: the JSON object that the command printed
+    :param action: what was wished
+    :param broker: the broker's queues with their counts, afterwards
+    :param path: the file of an export
+    :returns: a sentence or two
+    """
+    found = plain(result)
+    if action == "export":
+        return f"{found['selected']} dead letters written to {path}"
+    if action == "delete":
+        return f"{found['done']} dead letters deleted"
+    waiting = _waiting(broker)
+    left = {name: waiting[name] for name in found["queues"] if waiting.get(name)}
+    text = f"{found['done']} dead letters sent back"
+    stayed = found["selected"] - found["done"]
+    if stayed:
+        text += f"; {stayed} stay, because their key leads to no queue of the fleet"
+    if left:
+        count = ", ".join(f"{number} of {name}" for name, number in left.items())
+        text += f"; still on their way, or waiting for room in their queue: {count}"
+    return text
+
+
+def _waiting(broker: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Give how many messages of each queue the broker is moving: neither ready nor with a consumer."""
+    return {
+        queue["name"]: queue["messages"] - queue["messages_ready"] - queue["messages_unacknowledged"]
+        for queue in plain(broker)
+        if isinstance(queue.get("messages"), int)
+    }
+
+
+def _duration(seconds: int | None) -> str:
+    if seconds is None:
+        return "?"
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+class FilterModule:
+    """Filters of the playbook for dead letters."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name the filters as playbooks call them."""
+        return {
+            "dead_letters_options": dead_letters_options,
+            "dead_letters_table": dead_letters_table,
+            "dead_letters_faults": dead_letters_faults,
+            "dead_letters_done": dead_letters_done,
+        }
