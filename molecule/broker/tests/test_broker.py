@@ -529,15 +529,24 @@ def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(si
         assert sections(broker.definitions()) == before[name]
 
 
+def limit(broker: Broker, disk: str, alarmed: bool) -> None:
+    """Change the free space that a broker wants, and wait until it has noticed."""
+    broker.host.check_output(f"rabbitmqctl --quiet set_disk_free_limit {disk}")
+    end = time.monotonic() + 60
+    while (broker.host.run("rabbitmq-diagnostics --quiet check_local_alarms").rc != 0) != alarmed:
+        assert time.monotonic() < end, f"{broker.name}: alarmed should be {alarmed}"
+        time.sleep(0.5)
+
+
 def test_an_alarm_is_told_with_its_node(site, brokers):
     for broker in brokers.values():
-        broker.host.check_output("rabbitmqctl --quiet set_disk_free_limit 900000000000000")
+        limit(broker, "900000000000000", alarmed=True)
     try:
         told = said(play(site))
         refused = play(site, "--extra-vars", CLASSIC, playbook=MIGRATE)
     finally:
         for broker in brokers.values():
-            broker.host.check_output("rabbitmqctl --quiet set_disk_free_limit 1GB")
+            limit(broker, "1GB", alarmed=False)
     for name in brokers:
         assert f"Node rabbit@{name} has raised its disk alarm: it takes no messages" in told
     assert refused.returncode != 0
@@ -615,18 +624,23 @@ def test_a_migration_that_was_killed_is_finished_by_running_it_again(site, broke
         with broker.channel("client") as channel:
             for number in range(filled):
                 broker.publish(channel, "general_tasks", "general.background", str(number))
+    # The brackets keep pkill from finding itself.
+    module = "[A]nsiballZ_rabbitmq_migrate"
     kills = 0
-    for seconds in (7, 9, 8, 10):
+    for seconds in (0.2, 0.6, 1.2, 2.0):
         process = subprocess.Popen(
             ["ansible-playbook", str(MIGRATE), "-i", str(site.inventory), "--extra-vars", CLASSIC],
             cwd=MOLECULE.parent,
             stdout=subprocess.DEVNULL,
         )
-        time.sleep(seconds)
+        while process.poll() is None:
+            if brokers[NEW].host.run(f"pgrep -f {module}").rc == 0:
+                time.sleep(seconds)  # each time at another moment
+                break
         process.kill()
         process.wait()
         for broker in brokers.values():
-            kills += broker.host.run("pkill -9 -f AnsiballZ_rabbitmq_migrate").rc == 0
+            kills += broker.host.run(f"pkill -9 -f {module}").rc == 0
     assert kills, "no migration was running when it should have been killed"
     for change in (CLASSIC, "{}"):
         result = play(site, "--extra-vars", change, playbook=MIGRATE)
