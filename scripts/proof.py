@@ -266,11 +266,14 @@ def table(verdict: Verdict) -> str:
 # The picture -------------------------------------------------------------------------------------
 
 WIDTH: Final = 960
-HEIGHT: Final = 320
+HEIGHT: Final = 352
 LEFT: Final = 56
 RIGHT: Final = 20
-TOP: Final = 84
+TOP: Final = 116
 BOTTOM: Final = 44
+# Rows of names above the curves, and about how wide a character of them is.
+ROWS: Final = 4
+CHARACTER: Final = 6.5
 STYLE: Final = (
     "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-size:12px}"
     ".title{font-size:15px;font-weight:600}.line{fill:none;stroke-width:1.5}"
@@ -308,16 +311,20 @@ def picture(run: Run, verdict: Verdict) -> str:
         return f'<polyline class="line {name}" points="{points}"/>'
 
     parts = []
-    for number, event in enumerate(run.events, start=1):
+    # Where the last name of each row ends: a name goes to the lowest row in which it meets no other.
+    rows = [0.0] * ROWS
+    for event in run.events:
         left, right = x(event.begin - begin), x(event.end - begin)
-        width = max(right - left, 2)
+        width = max(right - left - 2, 2)
         parts.append(
             f'<rect class="fault" x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{floor - TOP}">'
             f"<title>{escape(event.name)}</title></rect>"
         )
-        # Two rows, so that the names of neighbours don't meet.
-        row = TOP - 22 + 16 * (number % 2)
-        parts.append(f'<text class="small" x="{left:.1f}" y="{row}">{escape(event.name)}</text>')
+        row = next((number for number, taken in enumerate(rows) if taken < left), ROWS - 1)
+        rows[row] = left + CHARACTER * (len(event.name) + 2)
+        parts.append(
+            f'<text class="small" x="{left:.1f}" y="{TOP - 6 - 16 * row}">{escape(event.name)}</text>'
+        )
     for at in range(0, int(span) + 1, max(30, int(span / 10) // 30 * 30)):
         parts.append(
             f'<text class="small" x="{x(at):.1f}" y="{floor + 18}" text-anchor="middle">{at} s</text>'
