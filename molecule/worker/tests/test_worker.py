@@ -93,8 +93,10 @@ def stats(worker: Worker) -> dict[str, Any]:
     """Ask the running node itself."""
     celery = "/opt/probe/current/venv/bin/celery --app probe:app --quiet"
     node = worker.plan["node"]
+    # Only a pool's own user may ask its workers.
+    pool = f"env CELERY_FLEET_POOL={worker.plan['name']}"
     answer = worker.host.check_output(
-        f"{AS_WORKER} {celery} inspect stats --json --timeout 10 --destination {node}"
+        f"{AS_WORKER} {pool} {celery} inspect stats --json --timeout 10 --destination {node}"
     )
     values: dict[str, Any] = json.loads(answer)[node]
     return values
@@ -174,7 +176,9 @@ def test_workers_wait_for_a_broker_that_is_down(workers: dict[tuple[str, str], W
     broker.check_output("systemctl stop rabbitmq-server")
     down = time.monotonic()
     starting.host.check_output(f"systemctl kill --signal=KILL --kill-whom=main {starting.unit}")
-    until(lambda: starting.show("StatusText") == "Waiting for the broker", 30, "the new process waits")
+    until(
+        lambda: starting.show("StatusText").startswith("Waiting for the broker"), 30, "the new process waits"
+    )
     main, restarts = starting.show("MainPID"), starting.show("NRestarts")
 
     # Longer than the watchdog (15 s) and a start (30 s) would give a worker that says nothing.
