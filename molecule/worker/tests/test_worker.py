@@ -175,9 +175,15 @@ def test_workers_wait_for_a_broker_that_is_down(workers: dict[tuple[str, str], W
     before = [(worker.show("MainPID"), worker.show("NRestarts")) for worker in running]
     broker.check_output("systemctl stop rabbitmq-server")
     down = time.monotonic()
+    killed = starting.show("MainPID")
     starting.host.check_output(f"systemctl kill --signal=KILL --kill-whom=main {starting.unit}")
     until(
-        lambda: starting.show("StatusText").startswith("Waiting for the broker"), 30, "the new process waits"
+        lambda: (
+            starting.show("MainPID") not in ("0", killed)
+            and starting.show("StatusText").startswith("Waiting for the broker")
+        ),
+        30,
+        "the new process waits",
     )
     main, restarts = starting.show("MainPID"), starting.show("NRestarts")
 
