@@ -477,7 +477,7 @@ SPARE_CLASSIC = SPARE_POOL | {
 
 
 def said(result: subprocess.CompletedProcess[str]) -> str:
-    return " ".join(result.stdout.split())
+    return " ".join(f"{result.stdout} {result.stderr}".split())
 
 
 def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(site, brokers):
@@ -624,17 +624,18 @@ def test_a_migration_that_was_killed_is_finished_by_running_it_again(site, broke
         with broker.channel("client") as channel:
             for number in range(filled):
                 broker.publish(channel, "general_tasks", "general.background", str(number))
-    # The brackets keep pkill from finding itself.
-    module = "[A]nsiballZ_rabbitmq_migrate"
+    # Ansible gives a module to an interpreter without arguments.
+    module = "'^/usr/bin/python3[.0-9]*$'"
     kills = 0
-    for seconds in (0.2, 0.6, 1.2, 2.0):
+    for seconds in (0.0, 0.3, 0.8, 1.5):
         process = subprocess.Popen(
             ["ansible-playbook", str(MIGRATE), "-i", str(site.inventory), "--extra-vars", CLASSIC],
             cwd=MOLECULE.parent,
             stdout=subprocess.DEVNULL,
         )
         while process.poll() is None:
-            if brokers[NEW].host.run(f"pgrep -f {module}").rc == 0:
+            noted = brokers[NEW].host.check_output("rabbitmqctl --quiet list_global_parameters")
+            if "celery_fleet_migration." in noted:
                 time.sleep(seconds)  # each time at another moment
                 break
         process.kill()
