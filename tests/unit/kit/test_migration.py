@@ -78,24 +78,24 @@ def test_an_alternate_exchange_by_argument_is_in_the_way():
         check_diversion("q", state, OURS)
 
 
-TODO = Plan(
+PLANNED = Plan(
     blocked=tuple(Difference(key, {}, {}) for key in (("exchange", "x"), ("queue", "q"), ("queue", "r")))
 )
 
 
 def test_all_that_differs_is_migrated_and_what_was_begun_first():
-    assert chosen(TODO, [], None) == (["x"], ["q", "r"])
-    assert chosen(TODO, ["r"], None) == (["x"], ["r", "q"])
+    assert chosen(PLANNED, [], None) == (["x"], ["q", "r"])
+    assert chosen(PLANNED, ["r"], None) == (["x"], ["r", "q"])
 
 
 def test_one_is_migrated_after_what_was_begun():
-    assert chosen(TODO, [], "q") == ([], ["q"])
-    assert chosen(TODO, ["r"], "x") == (["x"], ["r"])
+    assert chosen(PLANNED, [], "q") == ([], ["q"])
+    assert chosen(PLANNED, ["r"], "x") == (["x"], ["r"])
 
 
 def test_what_needs_no_migration_is_told_with_what_does():
     with pytest.raises(MigrationError, match=r"^s needs no migration.* To migrate: x, q, r\.$"):
-        chosen(TODO, [], "s")
+        chosen(PLANNED, [], "s")
 
 
 def test_an_interrupted_migration_is_found_in_its_own_vhost():
