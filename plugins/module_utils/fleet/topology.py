@@ -195,10 +195,17 @@ def _binding(source: str, destination: str, key: str, kind: str = "queue") -> di
 def _bindings(pool: Pool, delayed: bool) -> Iterable[dict[str, Any]]:
     for queue in pool.queues.values():
         yield _binding(pool.exchange, queue.name, queue.routing_key)
-        if delayed and pool.exchange_type == "topic":
-            # What kombu binds for a delayed task, whose key comes back with its delay in front.
-            yield _binding(pool.exchange, queue.name, f"#.{queue.routing_key}")
-            yield _binding(DELIVERY, pool.exchange, f"#.{queue.routing_key}", "exchange")
+        if not delayed:
+            continue
+        # A delayed task's key comes back with its delay in front.
+        behind = f"#.{queue.routing_key}"
+        if pool.exchange_type == "topic":
+            # What kombu binds.
+            yield _binding(pool.exchange, queue.name, behind)
+            yield _binding(DELIVERY, pool.exchange, behind, "exchange")
+        else:
+            # For tasks that were delayed while the exchange was a topic exchange.
+            yield _binding(DELIVERY, queue.name, behind)
 
 
 def _unique(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
