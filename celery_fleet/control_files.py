@@ -70,7 +70,8 @@ class Instance:
         slots = self.slots
         try:
             path = self.directory / CONCURRENCY
-            slots = _number(path.read_text(encoding="utf-8"), str(path)) or slots
+            ordered = _number(path.read_text(encoding="utf-8"), str(path))
+            slots = slots if ordered is None else ordered
         except FileNotFoundError:
             pass
         except (OSError, UnicodeDecodeError) as error:
@@ -100,8 +101,8 @@ def _number(text: str, where: str) -> int | None:
     text = text.strip()
     if not text:
         return None
-    if not text.isdecimal() or int(text) < 1:
-        logger.warning("%s must hold a whole number of slots, 1 or more, not %r", where, text)
+    if not text.isdecimal():
+        logger.warning("%s must hold a whole number of slots, not %r", where, text)
         return None
     return int(text)
 

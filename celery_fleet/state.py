@@ -55,7 +55,9 @@ class StateFile:
             return False
         draft = self.path.with_name(f".{self.path.name}")
         try:
-            draft.write_text(json.dumps({"schema": SCHEMA, **state, "updated": time.time()}), encoding="utf-8")
+            draft.write_text(
+                json.dumps({"schema": SCHEMA, **state, "updated": time.time()}), encoding="utf-8"
+            )
             draft.chmod(0o640)
             draft.replace(self.path)
         except OSError as error:
