@@ -297,7 +297,7 @@ class FleetScheduler(Scheduler):
         try:
             self.apply_async(noted, producer=lock.producer, advance=False)
         except SchedulingError as error:
-            cause = error.__context__
+            cause = error.__context__ or error
             if isinstance(cause, (OperationalError, *self._link_errors())) and not isinstance(
                 cause, PublishError
             ):

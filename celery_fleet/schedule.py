@@ -21,7 +21,7 @@ PATH_VARIABLE = "CELERY_FLEET_BEAT_FILE"
 
 @dataclass(frozen=True)
 class BeatFile:
-    """Who the scheduler is at the broker, the queue that is its lock, and the model's entries as beat takes them."""
+    """Who the scheduler is at the broker, the queue that is its lock, and the model's entries."""
 
     user: str
     password_file: str
@@ -61,7 +61,7 @@ def load(path: str | None = None) -> BeatFile:
 
 def _entry(fields: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: fields[name] for name in ("queue", "expires") if fields.get(name) is not None}
-    every, times = fields.get("every"), fields.get("crontab")
+    every, times = fields.get("every"), str(fields.get("crontab"))
     return {
         "task": fields["task"],
         "schedule": schedule(every) if every is not None else crontab.from_string(" ".join(times.split())),
@@ -74,8 +74,8 @@ def _entry(fields: Mapping[str, Any]) -> dict[str, Any]:
 def ran(when: BaseSchedule, last: datetime, now: datetime) -> datetime:
     """Give the time as of which a run that is due now counts.
 
-    An interval's runs count as of the moments for which they were planned, so that delays don't add up. Of several
-    that were missed, the last one is made up for.
+    An interval's runs count as of the moments for which they were planned, so that delays don't add
+    up. Of several that were missed, the last one is made up for.
 
     Parameters
     ----------
@@ -94,7 +94,8 @@ def ran(when: BaseSchedule, last: datetime, now: datetime) -> datetime:
     every = getattr(when, "run_every", None)
     if isinstance(when, crontab) or not every:
         return now
-    return last + max(1, math.floor((now - last) / every)) * every
+    planned: datetime = last + max(1, math.floor((now - last) / every)) * every
+    return planned
 
 
 def merged(runs: Mapping[str, float], told: object) -> dict[str, float]:

@@ -13,8 +13,8 @@ name: screen
 type: stdout
 short_description: Standard output that holds what a playbook shows, and nothing else
 description:
-  - Prints the messages of C(ansible.builtin.debug) as they are, without names of plays and tasks, so that they
-    can be read on one screen or piped to another program. Failures go to standard error.
+  - Prints the messages of C(ansible.builtin.debug) as they are, without names of plays and tasks, so that
+    they can be read on one screen or piped to another program. Failures go to standard error.
 version_added: 0.1.0
 author: celery-fleet
 options: {}

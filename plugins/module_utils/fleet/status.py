@@ -273,7 +273,7 @@ def _host_warnings(host: str, row: Mapping[str, Any]) -> Iterator[str]:
         taking = [each for each in instances if each["state"] in ("consuming", "running")]
         if len(taking) > 1:
             names = " and ".join(each["instance"] for each in taking)
-            yield f"{host}: pool {pool} runs {len(taking)} times ({names}): a deploy or restart, or what is left of one"
+            yield f"{host}: pool {pool} runs {len(taking)} times ({names}): during a deploy, or left by one"
 
 
 def _instance_warnings(host: str, each: Mapping[str, Any], drained: bool) -> Iterator[str]:
