@@ -1,10 +1,10 @@
-"""The fleet's scheduler for `celery beat`: several run, one at a time sends, and none forgets what another sent.
+"""The fleet's scheduler for `celery beat`: several run, one at a time sends, and all know what was sent.
 
-The lock is a queue with a single active consumer: whoever the broker delivers to is the scheduler. What was sent
-is in the same queue. Each task is published once, and the broker copies it there (by the header BCC) in the
-step in which it puts it into the task's queue; so there is no moment in which a task is sent and not noted, or
-noted and not sent, and the next scheduler finds all of it. Tasks go out over the connection that holds the lock:
-a process that lost it, or slept too long, cannot send.
+The lock is a queue with a single active consumer: whoever the broker delivers to is the scheduler. What
+was sent is in the same queue. Each task is published once, and the broker copies it there (by the header
+BCC) in the step in which it puts it into the task's queue; so there is no moment in which a task is sent
+and not noted, or noted and not sent, and the next scheduler finds all of it. Tasks go out over the
+connection that holds the lock: a process that lost it, or slept too long, cannot send.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ HEARTBEAT = 10
 LONGEST_PAUSE = 1.0
 # How often all runs are written into one message, which lets go of those before it.
 SAVE_INTERVAL = 60.0
-# What a holder of the lock sends comes back to it at once; one to which it doesn't holds the lock no more.
+# What a holder of the lock sends comes back to it at once; if it doesn't, the lock is another's.
 ECHO_TIMEOUT = 10.0
 # How long a full queue is waited for, during which no other task is sent, and after what time it is tried again.
 PATIENCE = 1.0
@@ -173,8 +173,8 @@ class Lock:
 class FleetScheduler(Scheduler):
     """Celery's scheduler with the model's entries beside the application's own, and the fleet's lock.
 
-    Given to `celery beat --scheduler`. It reads `beat.json` and `fleet.json`, is its own user at the broker, and
-    tells systemd and `state.json` in its runtime directory how it is.
+    Given to `celery beat --scheduler`. It reads `beat.json` and `fleet.json`, is its own user at the
+    broker, and tells systemd and `state.json` in its runtime directory how it is.
     """
 
     def __init__(self, app: Celery, *args: object, **options: Any) -> None:  # noqa: ANN401 - Celery's
@@ -301,7 +301,7 @@ class FleetScheduler(Scheduler):
             if isinstance(cause, (OperationalError, *self._link_errors())) and not isinstance(
                 cause, PublishError
             ):
-                raise cause from None
+                raise cause from None  # type: ignore[misc]
             logger.error("%s was not sent, and is tried again in %g s: %s", entry.name, RETRY_INTERVAL, cause)
             self._retries[entry.name] = time.monotonic() + RETRY_INTERVAL
             return
