@@ -16,6 +16,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ LONGEST_PAUSE = 1.0
 SAVE_INTERVAL = 60.0
 # What a holder of the lock sends comes back to it at once; if it doesn't, the lock is another's.
 ECHO_TIMEOUT = 10.0
-# How long a full queue is waited for, during which no other task is sent, and after what time it is tried again.
+# How long a full queue is waited for, which holds up other tasks, and when it is tried again.
 PATIENCE = 1.0
 RETRY_INTERVAL = 10.0
 
@@ -144,10 +145,8 @@ class Lock:
         LockLostError
             What this process sent does not come back.
         """
-        try:
+        with suppress(TimeoutError):
             self._link.drain_events(timeout=max(seconds, 0.001))
-        except TimeoutError:
-            pass
         self._link.heartbeat_check()
         if self._chosen and self._awaited is None:
             # What is in the queue before this one is all that others sent.

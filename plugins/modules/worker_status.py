@@ -54,7 +54,6 @@ beat:
 
 RUNTIME = Path("/run/celery-fleet")
 DRAINED = Path("/etc/celery-fleet/drained")
-CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd"))
 
 
 def state(unit: str) -> dict[str, Any] | None:
@@ -67,17 +66,26 @@ def state(unit: str) -> dict[str, Any] | None:
     return told if isinstance(told, dict) else None
 
 
-def memory(unit: dict[str, str]) -> int | None:
+def processes() -> dict[str, list[str]]:
+    """Give the processes of each unit."""
+    found: dict[str, list[str]] = {}
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        try:
+            units = {part for part in path.read_text().split("/") if part.startswith(PREFIX)}
+        except OSError:  # gone meanwhile
+            continue
+        for unit in {part.strip().partition("\n")[0] for part in units}:
+            found.setdefault(unit, []).append(path.parent.name)
+    return found
+
+
+def memory(unit: dict[str, str], pids: dict[str, list[str]]) -> int | None:
     """Give the bytes that a unit uses: as its control group counts them, or as its processes do."""
     counted = unit.get("MemoryCurrent", "")
     if counted.isdigit() and int(counted) < 2**63:
         return int(counted)
-    group = unit.get("ControlGroup", "").lstrip("/")
-    found = [path for top in CGROUPS if group and (path := top / group / "cgroup.procs").is_file()]
-    sizes = [
-        size for pid in (found[0].read_text().split() if found else ()) if (size := pss(pid)) is not None
-    ]
-    return sum(sizes) if sizes else None
+    sizes = [pss(pid) for pid in pids.get(unit["Id"], ())]
+    return sum(size or 0 for size in sizes) if sizes else None
 
 
 def pss(pid: str) -> int | None:
@@ -108,11 +116,13 @@ def main() -> None:
     scheduler = units.pop(BEAT, None)
     if scheduler and scheduler["LoadState"] == "not-found":
         scheduler = None
+    pids = processes()
     markers = sorted(DRAINED.iterdir()) if DRAINED.is_dir() else []
     module.exit_json(
         changed=False,
         instances=[
-            instance(unit, state(name), memory(unit), now, monotonic) for name, unit in sorted(units.items())
+            instance(unit, state(name), memory(unit, pids), now, monotonic)
+            for name, unit in sorted(units.items())
         ],
         drained={path.name: " ".join(path.read_text().split()) for path in markers},
         beat=None if scheduler is None else beat(scheduler, state(BEAT), now, monotonic),
