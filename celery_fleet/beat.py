@@ -112,30 +112,21 @@ class Lock:
             self._unanswered = time.monotonic()
         return {"BCC": [self.queue], RUNS_HEADER: json.dumps(runs), SENDER_HEADER: self.id}
 
-    def save(self, runs: Mapping[str, float]) -> str:
-        """Note runs without a task.
+    def save(self, runs: Mapping[str, float]) -> None:
+        """Note runs without a task, and let go of all messages before this one when it has come back.
 
         Parameters
         ----------
         runs:
             Runs by entry.
-
-        Returns
-        -------
-        str
-            By what the message is known when it comes back.
         """
-        mark = uuid.uuid4().hex
+        # It may come back while the broker's confirmation is awaited.
+        mark = self._awaited = uuid.uuid4().hex if self._chosen else None
         headers = self.headers(runs) | {MARK_HEADER: mark}
         del headers["BCC"]
         self.producer.publish(
             "", exchange=self._exchange, routing_key=self.queue, headers=headers, delivery_mode=2
         )
-        return mark
-
-    def replace(self, runs: Mapping[str, float]) -> None:
-        """Note all runs in one message, and let go of the messages before it when it has come back."""
-        self._awaited = self.save(runs)
 
     def wait(self, seconds: float) -> None:
         """Take what the broker delivers, for some seconds at most.
@@ -150,7 +141,7 @@ class Lock:
         self._link.heartbeat_check()
         if self._chosen and self._awaited is None:
             # What is in the queue before this one is all that others sent.
-            self._awaited = self.save({})
+            self.save({})
         elif self._arrived is not None:
             if self.active:
                 self._channel.basic_ack(self._arrived - 1, multiple=True)
@@ -182,7 +173,7 @@ class FleetScheduler(Scheduler):
         fleet_file.read_password(self._file.password_file)  # so that a process that cannot ends here
         self._systemd = Notifier.from_environment()
         self._lock: Lock | None = None
-        self._leads = False
+        self._leads = self._ticking = self._stopping = False
         self._obstacle = ""
         self._said: tuple[object, ...] = ()
         self._said_at = self._saved_at = float("-inf")
@@ -204,6 +195,9 @@ class FleetScheduler(Scheduler):
         float
             0, for Celery need not wait.
         """
+        if self._stopping:
+            raise SystemExit
+        self._ticking = True
         try:
             lock = self._lock or self._connect()
             lock.wait(self._pause() if self._leads else LONGEST_PAUSE)
@@ -215,13 +209,18 @@ class FleetScheduler(Scheduler):
             self._release()
             self._report()
             time.sleep(LONGEST_PAUSE)
+        finally:
+            self._ticking = False
         self._report()
         return 0
 
     def close(self) -> None:
         """Give the lock back; what is due meanwhile, the next scheduler sends."""
+        self._stopping = True
         self._systemd.send("STOPPING=1")
-        self._release()
+        # Celery's signal handler calls this in the middle of a round, ends that, and calls it again.
+        if not self._ticking:
+            self._release()
         super().close()
 
     def _connect(self) -> Lock:
@@ -259,7 +258,7 @@ class FleetScheduler(Scheduler):
             if self._retries.get(entry.name, 0) <= time.monotonic() and self._wait(entry) <= 0:
                 self._send(entry, lock)
         if time.monotonic() - self._saved_at > SAVE_INTERVAL:
-            lock.replace({entry.name: entry.last_run_at.timestamp() for entry in self.schedule.values()})
+            lock.save({entry.name: entry.last_run_at.timestamp() for entry in self.schedule.values()})
             self._saved_at = time.monotonic()
 
     def _adopt(self, runs: Mapping[str, float]) -> None:
