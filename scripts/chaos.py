@@ -48,7 +48,7 @@ class Fleet:
         self.steps: dict[str, Callable[[Step], None]] = {
             "deploy": lambda _: self.deploy(),
             "rollback": lambda _: self.rollback(),
-            "restart": lambda _: self.playbook("restart"),
+            "restart": lambda _: self.restart(),
             "drain": self.drain,
             "kill child": self.kill_child,
             "kill main": self.kill_main,
@@ -58,6 +58,14 @@ class Fleet:
             "full disk": self.fill_disk,
             "reboot": self.reboot,
         }
+
+    def prepare(self) -> None:
+        """Give the worker hosts a packet filter."""
+        install = (
+            "DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends nftables"
+        )
+        for name in self.workers:
+            self.host(name).check_output(f"command -v nft || {{ apt-get update --quiet && {install}; }}")
 
     # Looking at it.
 
@@ -83,13 +91,12 @@ class Fleet:
             )
 
     def _works(self, name: str, since: float) -> bool:
-        wrong = (
-            "systemctl list-units --plain --no-legend --state=failed,activating,deactivating 'celery-fleet-*'"
-        )
+        listed = "systemctl list-units --plain --no-legend"
+        wrong = f"{listed} --state=failed,activating,deactivating 'celery-fleet-*'"
         script = "; ".join(
             [f"{wrong} | wc -l"]
             + [
-                f"systemctl list-units --plain --no-legend --state=active 'celery-fleet-{pool}@*' | wc -l; "
+                f"{listed} --state=active 'celery-fleet-{pool}@*' | wc -l; "
                 f"find {LEDGERS}/{self.load.run} -name 'ran-{pool}_worker*' -newermt @{since} | wc -l"
                 for pool in self.pools[name]
             ]
@@ -127,7 +134,10 @@ class Fleet:
         """
         run = subprocess.run(  # noqa: S603 - an argument list, no shell
             [
-                "ansible-playbook",
+                sys.executable,
+                "-m",
+                "ansible",
+                "playbook",
                 "--inventory",
                 str(self.site.inventory),
                 f"playbooks/{verb}.yml",
@@ -158,6 +168,17 @@ class Fleet:
         before = self.release(self.workers[0])
         self.playbook("deploy", "--extra-vars", self.source(f"release-{self.releases % 2}"))
         self._runs(lambda release: release != before, f"another release than {before}")
+
+    def restart(self) -> None:
+        """Let a new worker take the place of each."""
+        before = {name: self._mains(name) for name in self.workers}
+        self.playbook("restart")
+        for name, mains in before.items():
+            if kept := mains & self._mains(name):
+                raise AssertionError(f"{name}: {kept} run as before the restart")
+
+    def _mains(self, name: str) -> set[int]:
+        return {self.main(unit, name) for pool in self.pools[name] for unit in self.units(name, pool)}
 
     def rollback(self) -> None:
         """Put back the release before the current one."""
@@ -237,9 +258,6 @@ class Fleet:
     def cut(self, step: Step) -> None:
         """Let no packet pass between a worker host and the brokers, for a while."""
         host = self.host(step.host)
-        host.check_output(
-            "command -v nft || DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes nftables"
-        )
         brokers = ", ".join(self.site.address(name) for name in self.site.groups["brokers"])
         host.check_output(
             "nft 'table ip chaos { "
@@ -293,10 +311,9 @@ class Fleet:
     def make(self, step: Step) -> Event:
         """Do one step of the schedule, until all is whole again."""
         # A stopped worker waits for its watchdog while something happens to other hosts.
-        name = f"{step.kind}, {step.pool} on {step.host}" if touches(step) else step.kind
-        name = (
-            name.replace(f", {step.pool} on", " of") if step.kind in ("cut", "full disk", "reboot") else name
-        )
+        name = step.kind
+        if touches(step):
+            name += f" of {step.host}" if step.kind in ("cut", "reboot") else f", {step.pool} on {step.host}"
 
         def fault() -> None:
             self.steps[step.kind](step)
@@ -346,6 +363,8 @@ def chaos(
     )
     print(f"seed {seed}; ledgers in {KEPT.relative_to(ROOT)}", flush=True)
     end = time.monotonic() + seconds
+    if "cut" in kinds:
+        fleet.prepare()
     load.start()
     try:
         fleet.whole()

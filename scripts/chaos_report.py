@@ -1,4 +1,4 @@
-"""What chaos does, from a seed, and what came of a run: loss, causes, availability, gaps, table and picture."""
+"""What chaos does, from a seed, and what came of a run: loss, causes, availability and gaps, for people."""
 
 from __future__ import annotations
 
@@ -263,8 +263,8 @@ def _sentences(verdict: Verdict) -> list[str]:
         for (event, cause), count in sorted(verdict.duplicates.items())
     )
     return [
-        f"published {verdict.sent} in {verdict.seconds:.0f} s, of these executed at least once {verdict.ran}, "
-        f"LOST {len(verdict.lost)}",
+        f"published {verdict.sent} in {verdict.seconds:.0f} s, "
+        f"of these executed at least once {verdict.ran}, LOST {len(verdict.lost)}",
         f"executed again: {sum(verdict.duplicates.values())} ({causes or 'none'}), "
         f"unexplained {verdict.unexplained}",
     ]
@@ -378,8 +378,8 @@ def picture(run: Run, verdict: Verdict) -> str:
         parts.append(
             f'<rect class="shade" x="{left:.1f}" y="{panels}" width="{width:.1f}" '
             f'height="{PANEL * len(verdict.pools)}"/>'
-            f'<rect class="{sort}" x="{left:.1f}" y="{top + 4}" width="{width:.1f}" height="{LANE - 8}" rx="2">'
-            f"<title>{escape(event.name)}: {event.end - event.begin:.1f} s</title></rect>"
+            f'<rect class="{sort}" x="{left:.1f}" y="{top + 4}" width="{width:.1f}" height="{LANE - 8}" '
+            f'rx="2"><title>{escape(event.name)}: {event.end - event.begin:.1f} s</title></rect>'
         )
     for row, pool in enumerate(verdict.pools):
         counts = Counter(int(each.at - begin) for each in run.ran if pool_of(each.node) == pool.name)
@@ -397,7 +397,8 @@ def picture(run: Run, verdict: Verdict) -> str:
             f'<path class="ran" d="{bars}"/>'
             f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/>'
             f'<text x="{LEFT - 8}" y="{floor - 30}" text-anchor="end">{escape(pool.name)}</text>'
-            f'<text class="small" x="{LEFT - 8}" y="{floor - 14}" text-anchor="end">{pool.available:.1%}</text>'
+            f'<text class="small" x="{LEFT - 8}" y="{floor - 14}" text-anchor="end">'
+            f"{pool.available:.1%}</text>"
             f'<text class="small" x="{LEFT - 8}" y="{floor - 58}" text-anchor="end">{most}/s</text>'
         )
     step = max(30, int(span / 10) // 30 * 30)
@@ -414,8 +415,8 @@ def picture(run: Run, verdict: Verdict) -> str:
             f'<rect class="page" width="{WIDTH}" height="{height}" rx="8"/>',
             f'<text class="title" x="{LEFT}" y="30">{title}</text>',
             *parts,
-            f'<text class="small" x="{LEFT}" y="{height - 8}">above: verbs (blue) and faults (orange), each until '
-            "all was whole again; below: tasks executed a second by pool, and its availability</text>",
+            f'<text class="small" x="{LEFT}" y="{height - 8}">above: verbs (blue) and faults (orange), each '
+            "until all was whole again; below: tasks executed a second by pool, and its availability</text>",
             "</svg>\n",
         ]
     )
