@@ -213,9 +213,13 @@ def failures(site: Site) -> str:
     report = []
     for name in site.hosts:
         host = site.connect(name)
-        failed = host.run(
-            "systemctl list-units --all --plain --no-legend --state=failed,activating,auto-restart"
-        )
+        try:
+            failed = host.run(
+                "systemctl list-units --all --plain --no-legend --state=failed,activating,auto-restart"
+            )
+        except RuntimeError as error:
+            report.append(f"== {name} does not answer: {error}")
+            continue
         for line in failed.stdout.splitlines():
             unit = line.split()[0]
             report.append(f"== {name}: {line}\n{journal(host, unit, lines=40)}")
