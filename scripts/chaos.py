@@ -42,7 +42,8 @@ class Fleet:
         self.site, self.load, self.host = site, load, host
         self.workers = site.groups["workers"]
         plans = site.variables("fleet_plan", "fleet_app")
-        self.pools = {name: sorted(plans[name]["fleet_plan"]["pools"]) for name in self.workers}
+        self.plans = {name: plans[name]["fleet_plan"] for name in self.workers}
+        self.pools = {name: sorted(plan["pools"]) for name, plan in self.plans.items()}
         self.application = str(plans[self.workers[0]]["fleet_app"]["name"])
         self.releases = 0
         self.steps: dict[str, Callable[[Step], None]] = {

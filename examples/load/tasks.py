@@ -78,3 +78,11 @@ def aggregate(task: Task, run: str, number: int) -> None:
 def tidy(task: Task, run: str, number: int) -> None:
     """Do next to nothing."""
     _ran(task, run, number)
+
+
+@shared_task(bind=True, name="load.hold")
+def hold(task: Task, run: str, number: int, seconds: float) -> None:
+    """Take a slot for a while; its publisher names the queue."""
+    record(run, f"began-{task.request.hostname}-{os.getpid()}.jsonl", {"number": number, "at": time.time()})
+    time.sleep(seconds)
+    _ran(task, run, number)
