@@ -95,9 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [("deploy", "seconds", "ratio"), ("idle", f"{idle:.1f}", "1.00")]
     rows.append(("a long task in every slot", f"{busy:.1f}", f"{busy / idle:.2f}"))
     print("\n".join(columns(rows)))
-    print(
-        f"{long.slots} tasks ran when it began, {long.slots - ended} when it ended, {began - long.slots} began again"
-    )
+    still, again = long.slots - ended, began - long.slots
+    print(f"{long.slots} tasks ran when it began, {still} when it ended, {again} began again")
     for name, (queue, count, seconds) in sorted(long.pools.items()):
         print(f"  {name}: {count} tasks of {seconds} s in {queue}")
     if options.to_the_end:

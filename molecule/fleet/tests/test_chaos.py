@@ -1,4 +1,4 @@
-"""No task is lost, whatever happens to the fleet: the short form of `make chaos`, on this scenario's hosts."""
+"""No task is lost, whatever happens to the fleet: the short form of `make chaos` on this scenario's hosts."""
 
 from __future__ import annotations
 
