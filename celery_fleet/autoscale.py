@@ -26,4 +26,5 @@ class FleetAutoscaler(Autoscaler):
 
 def may_shrink(pool: TaskPool) -> bool:
     """Tell whether a pool of processes knows which of them are idle."""
-    return all(job.accepted() for job in pool._pool._cache.values())
+    jobs = pool._pool._cache.values()
+    return all(bool(job.accepted()) for job in jobs)

@@ -97,6 +97,7 @@ class FleetConsumer(Consumer):
         self._ready = False  # once
         self._announced: object = None  # the connection's consumer that systemd was told of
         self._connected = False
+        self._timed = False
         self._stopping = False
         self._end: Callable[[], object] | None = None  # Celery's own handler of the signal to stop
         self._obstacle = ""
@@ -222,8 +223,9 @@ class FleetConsumer(Consumer):
     # The loop's own part.
 
     def _first_round(self) -> None:
-        if not self.restart_count:
+        if not self._timed:
             # From within the loop, so that Celery keeps it over reconnections.
+            self._timed = True
             self.timer.call_repeatedly(CONTROL_INTERVAL, self._round)
         self._round()
 
@@ -417,7 +419,7 @@ class FleetConsumer(Consumer):
 
     @property
     def _has_processes(self) -> bool:
-        return self.pool.uses_semaphore
+        return bool(self.pool.uses_semaphore)
 
     @property
     def _consuming(self) -> bool:

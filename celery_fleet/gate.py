@@ -114,7 +114,7 @@ class Gate:
                 raise
 
     def _ending(self, request: Request, handler: Callable[..., object]) -> Callable[..., object]:
-        def ended(*args: Any, **options: Any) -> object:
+        def ended(*args: Any, **options: Any) -> object:  # noqa: ANN401 - as Celery passes them
             soft = options.get("soft", args[0] if handler.__name__ == "on_timeout" and args else False)
             if soft:  # it may still end well
                 return handler(*args, **options)
