@@ -8,7 +8,6 @@ from typing import Any
 
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.table import columns
 
-
 # Each instance of a pool on a host has a number in its node's name.
 INSTANCE = re.compile(r"_\d+@")
 

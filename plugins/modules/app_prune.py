@@ -16,7 +16,8 @@ DOCUMENTATION = r"""
 module: app_prune
 short_description: Remove releases that nothing needs any more
 description:
-  - Keeps the releases that were current last, the current one, and every one that an instance may run or that a rollback needs.
+  - Keeps the releases that were current last, the current one, and every one that an instance may run
+    or that a rollback needs.
   - A release that never was completed is removed as well.
 options:
   root:

@@ -16,8 +16,8 @@ DOCUMENTATION = r"""
 module: worker_drain
 short_description: Let pools take no more tasks on a host, or again
 description:
-  - Marks pools as drained and asks their instances to stop; they stop consuming at once, give back what they have
-    not begun, and finish what they run. Units with that mark don't start, at boot either.
+  - Marks pools as drained and asks their instances to stop; they stop consuming at once, give back
+    what they have not begun, and finish what they run. Units with that mark don't start, at boot either.
   - An action plugin of the same name asks again every few seconds until nothing runs, and shows what does.
   - Without the mark nothing is started; M(celery_fleet.kit.worker_instances) does that.
 options:
@@ -103,7 +103,7 @@ def main() -> None:
                     mark.unlink()
             if stop:
                 host.systemctl("stop", "--no-block", *stop)
-        left = []
+        left: list[dict[str, object]] = []
         for found in mine:
             if drain and found.state in RUNNING:
                 left += unfinished(found.name.unit, host.state(found.name.unit), time.time()) or [

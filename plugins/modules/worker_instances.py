@@ -39,7 +39,7 @@ options:
     choices: [given, served, previous]
     default: given
   units:
-    description: Text of each pool's unit, its number open, for O(source=given). Pools that are not among them go.
+    description: Text of each pool's unit, its number open, for O(source=given). Other pools go.
     type: dict
     default: {}
   slices:
@@ -118,7 +118,11 @@ def wanted_texts(module: AnsibleModule, host: Host) -> dict[str, str | None]:
     if missing and not texts:
         module.fail_json(
             msg=f"This host has no record of a release of {', '.join(missing)} "
-            + ("before the present one: there is nothing to go back to" if which == "previous" else "yet: deploy first")
+            + (
+                "before the present one: there is nothing to go back to"
+                if which == "previous"
+                else "yet: deploy first"
+            )
         )
     return texts
 
@@ -191,7 +195,11 @@ def run(module: AnsibleModule, host: Host) -> dict[str, Any]:
     found = steps(host.instances(), asked, host.drained(), params["restart"])
     diff = differences(module, host, found)
     kept = {pool: text for pool, text in texts.items() if text}
-    stale = [pool for pool, text in kept.items() if before.get(pool, {}).get("release") != (asked[pool] or ("",))[0]]
+    stale = [
+        pool
+        for pool, text in kept.items()
+        if before.get(pool, {}).get("release") != (asked[pool] or ("",))[0]
+    ]
     removed: list[str] = []
     if not module.check_mode:
         write_slices(host, params["slices"])

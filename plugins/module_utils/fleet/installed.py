@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from .instances import PREFIX, UP, Name
 
-
 # Figures of a unit's command line by the option that carries them.
 _OPTIONS: Final = {
     "hostname": "node",
@@ -54,7 +53,7 @@ def read_units(texts: Mapping[str, str], instances: Iterable[tuple[str, str]]) -
         installed[pool] = {
             "figures": _figures(mine[(running or sorted(mine))[-1]])
             | _figures(texts.get(f"{PREFIX}{pool}.slice", "")),
-            "releases": sorted({name.release for unit in running if (name := Name.parse(unit))}),
+            "releases": sorted({known.release for unit in running if (known := Name.parse(unit))}),
         }
     return installed
 

@@ -42,7 +42,9 @@ class Name:
             unit: Name of a unit.
         """
         found = _UNIT.fullmatch(unit)
-        return found and cls(found["pool"], found["release"], found["digest"] or "", int(found["number"] or 0))
+        return found and cls(
+            found["pool"], found["release"], found["digest"] or "", int(found["number"] or 0)
+        )
 
     @property
     def instance(self) -> str:
