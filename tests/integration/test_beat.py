@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -111,7 +112,7 @@ def test_one_sends_and_the_next_goes_on_where_it_stopped(site: Site) -> None:
                     beat.process.wait()
         ticks += _ticks(channel)
     assert len(set(ticks)) == len(ticks), "no tick twice"
-    steps = [round(after - before, 3) for before, after in zip(ticks, ticks[1:], strict=False)]
+    steps = [round(after - before, 3) for before, after in itertools.pairwise(ticks)]
     assert all(step == round(step) >= 1 for step in steps), f"on the same grid, in order: {steps}"
     # Only the frozen scheduler's silence is longer than a moment.
     assert sum(step > 5 for step in steps) <= 1 and max(steps) < 60, steps
