@@ -151,8 +151,9 @@ class FleetConsumer(Consumer):
 
     def ensure_connected(self, conn: Connection) -> Connection:
         """Connect, waiting for a broker as long as it takes, with signs of life meanwhile."""
+        if self._connected:  # a connection beside that of the tasks, for control
+            return super().ensure_connected(conn)
         ensure = conn.ensure_connection
-        self._connected = False
         self._report_waiting()
 
         def reporting(
@@ -413,7 +414,8 @@ class FleetConsumer(Consumer):
             return
         self._done += 1
         if self._done > 2 and self._end is not None:
-            self._end()
+            end, self._end = self._end, None
+            end()
 
     # What it tells.
 

@@ -42,13 +42,14 @@ def _note_delivery(task: Any, **_: object) -> None:
 task_prerun.connect(_note_delivery)
 
 
-def _break_pool() -> int:
-    """What the proof of a broken release does: it never answers."""
+def _break_pool() -> None:
+    """What the canary meets in a broken release."""
+    if os.environ["TEST_BROKEN"] == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(3600)
-    return 0
 
 
-if os.environ.get("TEST_BROKEN"):
+if "TEST_BROKEN" in os.environ:
     app.tasks["celery_fleet.proof"].run = _break_pool
 
 

@@ -17,6 +17,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(autouse=True)
+def alone(site: Site) -> Iterator[None]:
+    """Let no worker of a test that failed take the tasks of the next."""
+    yield
+    for worker in site.workers:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait()
+
+
 def _filled(site: Site, worker: Worker, label: str, monkeypatch: pytest.MonkeyPatch, running: int) -> None:
     """Let a worker run as many tasks as it can, with others waiting in it."""
     app = site.client(monkeypatch)
@@ -26,8 +36,10 @@ def _filled(site: Site, worker: Worker, label: str, monkeypatch: pytest.MonkeyPa
     wait_for(lambda: worker.state["reserved"] > 0, 5, "prefetched tasks")
 
 
-@pytest.mark.parametrize("acknowledgement", ["late", "early"])
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+@pytest.mark.parametrize(
+    ("pool", "acknowledgement"),
+    [("prefork", "late"), ("prefork", "early"), ("threads", "early"), ("gevent", "late")],
+)
 def test_a_stop_gives_back_at_once_and_finishes_what_runs(
     site: Site, monkeypatch: pytest.MonkeyPatch, pool: str, acknowledgement: str
 ) -> None:
@@ -66,6 +78,7 @@ def test_control_files_rule_a_worker(site: Site, monkeypatch: pytest.MonkeyPatch
         # More slots, at once.
         (worker.runtime / "concurrency").write_text("3")
         wait_for(lambda: len(site.events(label)["start"]) == 3, 10, "three tasks")
+        worker.reaches(slots=3)
         # Fewer, without an end of what runs.
         (worker.runtime / "concurrency").write_text("1")
         worker.reaches(slots=1)
@@ -116,11 +129,12 @@ def test_a_worker_waits_for_the_room_of_another(site: Site, monkeypatch: pytest.
 def test_a_worker_whose_pool_runs_nothing_takes_no_task(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.client(monkeypatch).send_task("work", ("unproved",), queue=QUEUE)
     try:
-        for pool in ("prefork", "threads"):
-            worker = site.worker(
-                "general", "--pool", pool, "--concurrency", "1", environment={"TEST_BROKEN": "1"}
-            )
-            assert worker.process.wait(60) not in (None, 0)
+        workers = [
+            site.worker("general", *("--pool", pool, "--concurrency", "1"), environment={"TEST_BROKEN": how})
+            for pool, how in (("prefork", "crash"), ("threads", "silence"))
+        ]
+        for worker in workers:
+            assert worker.process.wait(60) > 0
             assert "did not run its canary" in worker.log.read_text()
             assert worker.systemd.count("READY=1") == 0
             assert not worker.state["proved"]
