@@ -88,8 +88,18 @@ HEALTHY = {"proved": True, "state": "consuming", "slots": 4, "executed": 0, "fai
     [
         (seen(active=False), True, False, None),
         (seen(active=False, since_start=91), True, False, "is not ready after 90 s"),
-        (seen({"obstacle": "refused"}, active=False, since_start=91), True, False, "is not ready after 90 s (refused)"),
-        (seen(HEALTHY | {"proved": False}, since_start=91), True, False, "is not ready after 90 s (consuming)"),
+        (
+            seen({"obstacle": "refused"}, active=False, since_start=91),
+            True,
+            False,
+            "is not ready after 90 s (refused)",
+        ),
+        (
+            seen(HEALTHY | {"proved": False}, since_start=91),
+            True,
+            False,
+            "is not ready after 90 s (consuming)",
+        ),
         (seen(restarts=1), True, False, "crashed"),
         (seen(failed=True), True, False, "crashed"),
         (seen(restarts=1), False, False, ""),
@@ -97,13 +107,23 @@ HEALTHY = {"proved": True, "state": "consuming", "slots": 4, "executed": 0, "fai
         (seen(HEALTHY), True, False, None),
         (seen(HEALTHY, since_ready=5), True, False, ""),
         (seen(HEALTHY | {"executed": 20}, since_ready=1), True, False, ""),
-        (seen(HEALTHY | {"executed": 5, "failed": 3}, since_ready=1), True, False, "failed 3 of its first 5 tasks"),
+        (
+            seen(HEALTHY | {"executed": 5, "failed": 3}, since_ready=1),
+            True,
+            False,
+            "failed 3 of its first 5 tasks",
+        ),
         (seen(HEALTHY | {"executed": 6, "failed": 3}, since_ready=1), True, False, None),
         (seen(HEALTHY | {"executed": 2, "failed": 2}, since_ready=1), True, False, None),
         (seen({"proved": True, "state": "waiting", "slots": 0}, since_ready=6), True, True, ""),
-        (seen({"proved": True, "state": "waiting", "slots": 0}, since_start=91), True, False, "is not ready after 90 s (waiting)"),
+        (
+            seen({"proved": True, "state": "waiting", "slots": 0}, since_start=91),
+            True,
+            False,
+            "is not ready after 90 s (waiting)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_new_instance_must_prove_itself(found, new, waits, expected):
     assert verdict(found, TRIAL, waits, new) == expected
 
