@@ -17,6 +17,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(autouse=True)
+def alone(site: Site) -> Iterator[None]:
+    """Let no worker of a test that failed take the tasks of the next."""
+    yield
+    for worker in site.workers:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait()
+
+
 def _filled(site: Site, worker: Worker, label: str, monkeypatch: pytest.MonkeyPatch, running: int) -> None:
     """Let a worker run as many tasks as it can, with others waiting in it."""
     app = site.client(monkeypatch)
@@ -66,6 +76,7 @@ def test_control_files_rule_a_worker(site: Site, monkeypatch: pytest.MonkeyPatch
         # More slots, at once.
         (worker.runtime / "concurrency").write_text("3")
         wait_for(lambda: len(site.events(label)["start"]) == 3, 10, "three tasks")
+        worker.reaches(slots=3)
         # Fewer, without an end of what runs.
         (worker.runtime / "concurrency").write_text("1")
         worker.reaches(slots=1)

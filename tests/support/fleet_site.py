@@ -275,12 +275,13 @@ class Site:
         systemd = Systemd(self.directory / f"{name}.notify")
         log = self.directory / f"{name}.log"
         # A unit's own, beside those of the pool's other instances.
-        runtime = self.directory / f"celery-fleet-{pool}@1.0_abcd_{name}"
+        instance = f"1.0_abcd_{len(self.workers) + 1}"
+        runtime = self.directory / f"celery-fleet-{pool}@{instance}"
         runtime.mkdir()
         variables = self.environment(
             fleet_file or self.fleet_file(),
             CELERY_FLEET_POOL=pool,
-            CELERY_FLEET_INSTANCE=f"1.0_abcd_{name}",
+            CELERY_FLEET_INSTANCE=instance,
             RUNTIME_DIRECTORY=str(runtime),
             NOTIFY_SOCKET=str(systemd.path),
             WATCHDOG_USEC=str(int(watchdog * 1_000_000)),
