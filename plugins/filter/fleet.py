@@ -112,7 +112,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _own_pools(variables: Mapping[str, Any]) -> Any:
+def _own_pools(variables: Mapping[str, Any]) -> object:
     """Give what a host has otherwise; what `scale` persisted (``fleet_scale``) comes last."""
     pools = plain(variables.get("fleet_host_pools") or {})
     scale = plain(variables.get("fleet_scale") or {})

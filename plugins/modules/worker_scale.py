@@ -11,8 +11,8 @@ DOCUMENTATION = r"""
 module: worker_scale
 short_description: Change how many tasks the running instances of pools take at once
 description:
-  - Tells the instances that take tasks, by a file that each of them looks at, and waits until they say that they
-    follow. Nothing is restarted. An instance that starts later has its unit's own figure.
+  - Tells the instances that take tasks, by a file that each of them looks at, and waits until they
+    say that they follow. Nothing is restarted. An instance that starts later has its unit's own figure.
 options:
   only:
     description: Pools.
