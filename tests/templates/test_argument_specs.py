@@ -27,6 +27,7 @@ OPEN = {
     "worker_fleet_file.pools": "by pool",
     "worker_fleet_file.routing": "preflight checks it as fleet_routing",
     "worker_plan.pools": "by pool",
+    "worker_scale": "by pool",
     "app_passwords": "by user",
     "app_previous_passwords": "by user",
     "app_fleet_file.dead_letters.queues": "by queue",
