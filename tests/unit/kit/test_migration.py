@@ -9,6 +9,7 @@ from fleet.migration import (
     chosen,
     interrupted,
     overlap,
+    rebinding,
     record_name,
     with_alternate,
     without_limits,
@@ -117,3 +118,28 @@ def test_the_alternate_exchange_bears_a_name_that_the_reconciliation_leaves_alon
     policy = with_alternate("x")
     assert policy["definition"] == {"alternate-exchange": "celery_fleet_migration.x"}
     assert policy["apply-to"] == "exchanges"
+
+
+def test_an_exchange_that_becomes_a_direct_one_leaves_delayed_tasks_a_way():
+    """The one that led to it leads to its queues instead; what is somebody else's stays."""
+    old: State = {
+        **broker(("x", "q", "a"), ("x", "q", "#.a"), ("x", "theirs", "b")),
+        ("exchange", "delays"): {"type": "topic", "arguments": {}},
+        ("binding", "delays", "exchange", "x", "#.a"): {"arguments": {}},
+        ("binding", "foreign", "exchange", "x", "f"): {"arguments": {}},
+    }
+    new = broker(("x", "q", "a"), ("delays", "q", "#.a"))
+    own, around = rebinding("x", old, new)
+    assert {(each.source, each.destination, each.routing_key) for each in own} == {
+        ("x", "q", "a"),
+        ("x", "q", "#.a"),
+        ("x", "theirs", "b"),
+        ("foreign", "x", "f"),
+    }
+    assert [(each.source, each.destination, each.routing_key) for each in around] == [("delays", "q", "#.a")]
+
+
+def test_an_exchange_on_the_way_to_the_queue_is_diverted_with_it():
+    state = broker(("x", "q", "a"), ("delays", "q", "#.a"))
+    state["binding", "delays", "exchange", "x", "#.a"] = {"arguments": {}}
+    check_diversion("q", state, [*OURS, ("exchange", "delays")])
