@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit molecule lab-up lab-down plan verify
+.PHONY: help setup demo test lint unit molecule chaos lab-up lab-down plan verify
 
 # Each target is one plain command that works without make too.
 bin := .venv/bin
@@ -24,6 +24,9 @@ unit:  ## Unit and template tests on each ansible-core that the machine can run
 
 molecule:  ## Scenarios broker, app, worker, single, fleet, cluster on real systemd hosts
 	scripts/test molecule
+
+chaos: setup  ## From nothing: 20 minutes or 100 000 tasks under every verb and fault, with a report (docs/chaos.md)
+	scripts/chaos --up
 
 lab-up: setup  ## Create the lab, or bring it up to date
 	$(bin)/ansible-playbook playbooks/lab_create.yml -i lab

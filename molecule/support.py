@@ -105,9 +105,11 @@ class Site:
 
     def connect(self, host: str) -> Any:
         """Return the testinfra host of `host`, reached by SSH, with root's rights."""
-        control = f"-o ControlMaster=auto -o ControlPersist=60s -o ControlPath={_control_directory()}/%C"
+        # A host that was started anew must not leave a connection that waits for it.
+        alive = "-o ServerAliveInterval=2 -o ServerAliveCountMax=5"
+        shared = f"-o ControlMaster=auto -o ControlPersist=60s -o ControlPath={_control_directory()}/%C"
         return testinfra.get_host(
-            f"ssh://{host}", ssh_config=str(LAB / "ssh_config"), ssh_extra_args=control, sudo=True
+            f"ssh://{host}", ssh_config=str(LAB / "ssh_config"), ssh_extra_args=f"{alive} {shared}", sudo=True
         )
 
     def variables(self, *names: str) -> dict[str, dict[str, Any]]:
@@ -211,9 +213,13 @@ def failures(site: Site) -> str:
     report = []
     for name in site.hosts:
         host = site.connect(name)
-        failed = host.run(
-            "systemctl list-units --all --plain --no-legend --state=failed,activating,auto-restart"
-        )
+        try:
+            failed = host.run(
+                "systemctl list-units --all --plain --no-legend --state=failed,activating,auto-restart"
+            )
+        except RuntimeError as error:
+            report.append(f"== {name} does not answer: {error}")
+            continue
         for line in failed.stdout.splitlines():
             unit = line.split()[0]
             report.append(f"== {name}: {line}\n{journal(host, unit, lines=40)}")

@@ -21,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 VHOST: Final = "bench_topology"
@@ -282,12 +284,10 @@ def main(arguments: Sequence[str]) -> None:
         ).stdout
     )
     broker = arguments[1] if len(arguments) > 1 else listed["brokers"]["hosts"][0]
-    state = Path(
-        listed["_meta"]["hostvars"][broker]["lab_state_dir"].replace(
-            "{{ ansible_config_file | dirname }}", str(ROOT)
-        )
-    )
-    password = (Path(inventory) / ".secrets" / "kit").read_text().strip()
+    hostvars = listed["_meta"]["hostvars"][broker]
+    lab = hostvars["lab_state_dir"].replace("{{ ansible_config_file | dirname }}", str(ROOT))
+    state = Path(lab.replace("{{ lab_name }}", str(hostvars["lab_name"])))
+    password = yaml.safe_load((Path(inventory) / ".secrets" / "vault.yml").read_text())["kit"]
 
     def fresh(port: int) -> None:
         api(port, password, "DELETE", f"/api/vhosts/{VHOST}")

@@ -6,69 +6,15 @@ table and draws docs/proof.svg.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 from xml.sax.saxutils import escape
 
-SETTLED: Final = 15.0
-"""Seconds after a fault's end that still count as its own."""
-
-
-class Key(NamedTuple):
-    """A task of a run."""
-
-    kind: str
-    number: int
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A task that the broker confirmed, with what its publisher met before."""
-
-    key: Key
-    id: str
-    begun: float
-    at: float
-    errors: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """One execution of a task."""
-
-    key: Key
-    id: str
-    at: float
-    node: str
-    redelivered: bool
-
-
-@dataclass(frozen=True)
-class Event:
-    """A fault, from when it was made until the cluster was whole again."""
-
-    name: str
-    begin: float
-    end: float
-
-    def holds(self, at: float) -> bool:
-        """Whether a moment belongs to it."""
-        return self.begin <= at <= self.end + SETTLED
-
-
-@dataclass(frozen=True)
-class Run:
-    """All that is known of a run."""
-
-    sent: Sequence[Sent]
-    ran: Sequence[Ran]
-    events: Sequence[Event]
+from ledger import Again, Event, Key, Run, columns, extent, longest_gap, lost, read, repeated
 
 
 @dataclass(frozen=True)
@@ -109,34 +55,7 @@ class Verdict:
     rows: Sequence[Row]
 
 
-REDELIVERED: Final = "delivered again"
-PUBLISHED_AGAIN: Final = "published again"
-UNEXPLAINED: Final = "unexplained"
 FULL: Final = "QueueFullError"
-
-
-def read(directory: Path) -> Run:
-    """Read a run's ledgers and events.
-
-    Args:
-        directory: Holds `sent-*.jsonl`, `ran-*.jsonl` and `events.json`.
-
-    Returns:
-        The run.
-
-    Raises:
-        ValueError: A line of a ledger is no record.
-    """
-    sent = [
-        Sent(_key(line), line["id"], line["begun"], line["at"], line["errors"])
-        for line in _lines(directory, "sent-*.jsonl")
-    ]
-    ran = [
-        Ran(_key(line), line["id"], line["at"], line["node"], line["redelivered"])
-        for line in _lines(directory, "ran-*.jsonl")
-    ]
-    events = [Event(**event) for event in json.loads((directory / "events.json").read_text())]
-    return Run(sent, ran, events)
 
 
 def judge(run: Run) -> Verdict:
@@ -151,51 +70,25 @@ def judge(run: Run) -> Verdict:
     sent = {each.key: each for each in run.sent}
     executed = {each.key for each in run.ran}
     again = repeated(run)
-    whole = Event("whole run", *_extent(run))
+    whole = Event("whole run", *extent(run))
     return Verdict(
         sent=len(sent),
         ran=len(sent.keys() & executed),
-        lost=sorted(sent.keys() - executed),
+        lost=lost(run),
         unknown=sorted(executed - sent.keys()),
-        duplicates=Counter(cause for _, cause in again),
+        duplicates=Counter(cause for _, _, cause in again),
         refused=sum(each.errors.get(FULL, 0) for each in run.sent),
         rows=[_row(event, run, again) for event in (whole, *run.events)],
     )
 
 
-def repeated(run: Run) -> list[tuple[Ran, str]]:
-    """Find the executions beyond the first of each task, and say why there are any.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Each with its cause: the broker delivered the message again, after the connection that had it was
-        lost; or it was published again, because its publisher never got the confirmation of the first.
-    """
-    by_task: dict[Key, list[Ran]] = defaultdict(list)
-    for each in sorted(run.ran, key=lambda ran: ran.at):
-        by_task[each.key].append(each)
-    tried_again = {each.key for each in run.sent if each.errors}
-    return [
-        (each, _cause(each, first, tried_again)) for first, *others in by_task.values() for each in others
-    ]
-
-
-def _cause(each: Ran, first: Ran, tried_again: set[Key]) -> str:
-    # Whichever of two deliveries ran first: one of them was the second delivery.
-    if each.id == first.id and (each.redelivered or first.redelivered):
-        return REDELIVERED
-    return PUBLISHED_AGAIN if each.id != first.id or each.key in tried_again else UNEXPLAINED
-
-
-def _row(event: Event, run: Run, again: Sequence[tuple[Ran, str]]) -> Row:
+def _row(event: Event, run: Run, again: Sequence[Again]) -> Row:
     ran = [each for each in run.ran if event.holds(each.at)]
     by_pool: dict[str, list[float]] = defaultdict(list)
     for each in ran:
         by_pool[each.key.kind].append(each.at)
     pool, pool_gap = max(
-        ((kind, _gap(times, event)) for kind, times in by_pool.items()),
+        ((kind, longest_gap(times, event.begin)) for kind, times in by_pool.items()),
         key=lambda found: found[1],
         default=("", 0.0),
     )
@@ -204,18 +97,13 @@ def _row(event: Event, run: Run, again: Sequence[tuple[Ran, str]]) -> Row:
         name=event.name,
         seconds=event.end - event.begin,
         ran=len(ran),
-        duplicates=Counter(cause for each, cause in again if event.holds(each.at)),
-        gap=_gap([each.at for each in ran], event),
+        duplicates=Counter(cause for each, _, cause in again if event.holds(each.at)),
+        gap=longest_gap([each.at for each in ran], event.begin),
         pool_gap=pool_gap,
         pool=pool,
         publisher_gap=max((each.at - each.begun for each in sent), default=0.0),
         errors=sum(sum(each.errors.values()) for each in sent),
     )
-
-
-def _gap(times: Iterable[float], event: Event) -> float:
-    """The longest time without an execution, from the event's begin on."""
-    return max((after - before for before, after in pairwise(sorted([event.begin, *times]))), default=0.0)
 
 
 def table(verdict: Verdict) -> str:
@@ -251,8 +139,7 @@ def table(verdict: Verdict) -> str:
         )
         for row in verdict.rows
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = columns(rows)
     causes = ", ".join(f"{count} {cause}" for cause, count in sorted(verdict.duplicates.items()))
     lines += [
         "",
@@ -294,7 +181,7 @@ def picture(run: Run, verdict: Verdict) -> str:
     Returns:
         An SVG document.
     """
-    begin, end = _extent(run)
+    begin, end = extent(run)
     span = max(end - begin, 1.0)
     ran, sent = (Counter(int(each.at - begin) for each in some) for some in (run.ran, run.sent))
     most = max([*ran.values(), *sent.values(), 1])
@@ -356,24 +243,6 @@ def picture(run: Run, verdict: Verdict) -> str:
             "</svg>\n",
         ]
     )
-
-
-def _lines(directory: Path, pattern: str) -> Iterable[dict[str, Any]]:
-    for path in sorted(directory.glob(pattern)):
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}:{number} is no record: {line!r}") from error
-
-
-def _key(line: Mapping[str, Any]) -> Key:
-    return Key(line["kind"], line["number"])
-
-
-def _extent(run: Run) -> tuple[float, float]:
-    times = [each.at for each in run.sent] + [each.at for each in run.ran]
-    return (min(times), max(times)) if times else (0.0, 0.0)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
 
-from load.app import KINDS, app, record
+from load.app import app
+from load.tasks import KINDS, record
 
 PAUSE = 0.2
 """Seconds between two tries of one task."""

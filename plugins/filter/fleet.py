@@ -216,6 +216,7 @@ class FilterModule:
             "for_broker_version": topology.for_broker_version,
             "fleet_file": contract.fleet_file,
             "host_users": contract.host_users,
+            "beat_file": contract.beat_file,
             "users": contract.fleet_users,
             "host_overrides": host_overrides,
             "findings": findings,

@@ -19,6 +19,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.migration i
     check_diversion,
     chosen,
     interrupted,
+    rebinding,
     record_name,
     with_alternate,
     without_limits,
@@ -159,6 +160,7 @@ ANSWER_S = 2
 # The broker's figures of a queue are at most five seconds old.
 FIGURES_AGE_S = 6
 ARRIVAL_S = 1
+ROOM_S = 0.2
 
 
 class Workers:
@@ -216,10 +218,7 @@ class Migration:
         self._params = params
         self._broker = broker
         self._vhost: str = params["topology"]["vhost"]
-        definitions = broker.definitions()
-        topology = for_broker_version(params["topology"], definitions["rabbitmq_version"])
-        self._current: State = current_state(definitions, topology, {})
-        self._wanted: State = desired_state(topology, self._current)
+        definitions = self._read()
         self._begun = interrupted(definitions, self._vhost)
         self._todo = plan(self._current, self._wanted, fixed=FIXED_KINDS)
         self.exchanges, self.queues = chosen(self._todo, self._begun, params["only"])
@@ -234,6 +233,14 @@ class Migration:
                     "back to the model until the migration is finished."
                 )
             check_diversion(queue, self._current, ours)
+
+    def _read(self) -> Attributes:
+        """Read what the broker has now."""
+        definitions = self._broker.definitions()
+        topology = for_broker_version(self._params["topology"], definitions["rabbitmq_version"])
+        self._current: State = current_state(definitions, topology, {})
+        self._wanted: State = desired_state(topology, self._current)
+        return definitions
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -270,9 +277,11 @@ class Migration:
     # An exchange can't be replaced in one step. Sent without waiting, the commands leave it absent for
     # milliseconds; a publisher that meets this gets an error, never silence.
     def replace_exchange(self, name: str) -> Attributes:
-        """Delete an exchange and create it as wanted, with all its bindings."""
+        """Delete an exchange and create it as wanted, with the bindings that it had and those it needs."""
         exchange = self._wanted["exchange", name]
-        lines = [each for each in bindings(self._current) if name in (each.source, self._to_exchange(each))]
+        lines, around = rebinding(name, self._current, self._wanted)
+        for each in around:
+            self._bind(each)
         begin = time.monotonic()
         self._channel.exchange_delete(name, nowait=True)
         self._channel.exchange_declare(
@@ -286,7 +295,9 @@ class Migration:
         for each in lines:
             self._bind(each, nowait=True)
         self._channel.exchange_declare(name, exchange["type"], passive=True)
-        return {"name": name, "seconds": round(time.monotonic() - begin, 4)}
+        seconds = round(time.monotonic() - begin, 4)
+        self._read()
+        return {"name": name, "seconds": seconds}
 
     def replace_queue(self, name: str) -> Attributes:
         """Replace a queue and bring its messages back, from wherever an earlier run stopped."""
@@ -320,8 +331,10 @@ class Migration:
         # Not add_consumer: on the channel that knew the old queue the broker would break the connection off,
         # and deliver all that these workers run once more. They finish, stop, and are started by systemd.
         workers.tell("shutdown", None, remembered["nodes"])
-        back = self._move(beside, lambda message: self._home(message, name)) if self._exists(beside) else 0
+        # Before the messages come back: what the new type routes nowhere, such as the key of a delayed task
+        # at a direct exchange, would be diverted beside again and again.
         self._end_diversion(name)
+        back = self._move(beside, lambda message: self._home(message, name)) if self._exists(beside) else 0
         if self._exists(beside):
             self._delete(beside)
         self._forget(name)
@@ -380,10 +393,10 @@ class Migration:
         )
         lines = self._lines(name, self._current)
         for source in sorted({each.source for each in lines}):
-            exchange = self._current["exchange", source]
-            self._channel.exchange_declare(
-                f"{MIGRATION}{source}", exchange["type"], durable=True, auto_delete=False
-            )
+            # A topic exchange takes a direct one's keys too, and an earlier run may have met the other type.
+            kind = self._current["exchange", source]["type"]
+            kind = "topic" if kind == "direct" else kind
+            self._channel.exchange_declare(f"{MIGRATION}{source}", kind, durable=True, auto_delete=False)
             for each in lines:
                 if each.source == source:
                     self._channel.queue_bind(
@@ -429,12 +442,24 @@ class Migration:
         return moved
 
     def _publish(self, message: Any, exchange: str, key: str) -> bool:  # noqa: ANN401
-        """Publish with a confirmation, and say whether a queue took it."""
-        self._returned.clear()
-        self._channel.basic_publish_confirm(
-            message, exchange=exchange, routing_key=key, mandatory=True, timeout=self._params["timeout"]
-        )
-        return not self._returned
+        """Publish with a confirmation, and say whether a queue took it; one that has no room is awaited."""
+        timeout = self._params["timeout"]
+        end = time.monotonic() + timeout
+        while True:
+            self._returned.clear()
+            try:
+                self._channel.basic_publish_confirm(
+                    message, exchange=exchange, routing_key=key, mandatory=True, timeout=timeout
+                )
+            except amqp.exceptions.MessageNacked as error:
+                if time.monotonic() > end:
+                    raise MigrationError(
+                        f"For {timeout} s the broker has refused to store a message for {key}: the queue is "
+                        "full or has no leader."
+                    ) from error
+                time.sleep(ROOM_S)
+            else:
+                return not self._returned
 
     @staticmethod
     def _direct(source: str) -> str:
@@ -498,10 +523,6 @@ class Migration:
 
     def _lines(self, name: str, state: State) -> list[Binding]:
         return [each for each in bindings(state) if (each.kind, each.destination) == ("queue", name)]
-
-    @staticmethod
-    def _to_exchange(binding: Binding) -> str | None:
-        return binding.destination if binding.kind == "exchange" else None
 
     def _bind(self, each: Binding, *, nowait: bool = False) -> None:
         bind = self._channel.queue_bind if each.kind == "queue" else self._channel.exchange_bind

@@ -7,8 +7,10 @@ import os
 import re
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +52,8 @@ request = urllib.request.Request("http://127.0.0.1:15672" + given["path"])
 token = base64.b64encode((given["user"] + ":" + given["password"]).encode()).decode()
 request.add_header("Authorization", "Basic " + token)
 try:
-    print(urllib.request.urlopen(request, timeout=30).status)
+    answer = urllib.request.urlopen(request, timeout=30)
+    print(answer.status, answer.read().decode())
 except urllib.error.HTTPError as error:
     print(error.code)
 """
@@ -137,7 +140,11 @@ class Broker:
 
     def api(self, user: str, path: str) -> int:
         """Give the status that the management API answers a user."""
-        return int(self.remote(TRY_API, {"user": user, "password": self.passwords[user], "path": path}))
+        return int(self.ask(user, path).split(maxsplit=1)[0])
+
+    def ask(self, user: str, path: str) -> str:
+        """Give the status and the body that the management API answers a user."""
+        return self.remote(TRY_API, {"user": user, "password": self.passwords[user], "path": path})
 
     @cached_property
     def version(self) -> tuple[int, ...]:
@@ -528,9 +535,158 @@ def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(si
         assert sections(broker.definitions()) == before[name]
 
 
+def limit(broker: Broker, disk: str, alarmed: bool) -> None:
+    """Change the free space that a broker wants, and wait until its management API tells of it."""
+    broker.host.check_output(f"rabbitmqctl --quiet set_disk_free_limit {disk}")
+    await_true(lambda: ('"disk_free_alarm":true' in broker.ask("kit", "/api/nodes")) == alarmed)
+
+
+def test_an_alarm_is_told_with_its_node(site, brokers):
+    for broker in brokers.values():
+        limit(broker, "900000000000000", alarmed=True)
+    try:
+        told = said(play(site))
+        refused = play(site, "--extra-vars", CLASSIC, playbook=MIGRATE)
+    finally:
+        for broker in brokers.values():
+            limit(broker, "1GB", alarmed=False)
+    for name in brokers:
+        assert f"Node rabbit@{name} has raised its disk alarm: it takes no messages" in told
+    assert refused.returncode != 0
+    assert "Nothing was migrated: Node rabbit@" in said(refused)
+
+
+MIGRATE = MOLECULE.parent / "playbooks" / "migrate_queue.yml"
+CLASSIC = json.dumps({"fleet_environment_pools": {"general": {"queue_type": "classic"}}})
+OTHER_TYPES = json.dumps(
+    {"fleet_environment_pools": {"general": {"queue_type": "classic", "exchange_type": "direct"}}}
+)
+# Kills the migration, the one process of a broker's host that speaks AMQP to it, a while after it connected.
+KILL_MIGRATION = """
+import os, re, signal, subprocess, time
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    found = subprocess.check_output(["ss", "-Htnp", "dport = :5672"], text=True)
+    if process := re.search(r'"python3[.0-9]*",pid=([0-9]+)', found):
+        time.sleep(float(given["seconds"]))
+        os.kill(int(process[1]), signal.SIGKILL)
+        print("killed")
+        break
+    time.sleep(0.05)
+"""
+
+
+class Publisher(threading.Thread):
+    """Publishes numbered messages one after the other, as a client that tries again after any error."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__()
+        self.broker, self.sent, self.errors = broker, 0, []
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        while not self._end.is_set():
+            try:
+                with self.broker.channel("client") as channel:
+                    while not self._end.is_set():
+                        returned = self.broker.publish(
+                            channel, "general_tasks", "general.background", str(self.sent)
+                        )
+                        if returned:
+                            self.errors += returned
+                        else:
+                            self.sent += 1
+                        # The queue must not fill: nobody takes from it.
+                        self._end.wait(0.05)
+            except amqp.exceptions.AMQPError as error:
+                self.errors.append(str(error))
+
+    def __enter__(self) -> Publisher:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.join()
+
+
+def await_true(holds: Callable[[], object], timeout: float = 60) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
+@contextmanager
+def publishing(brokers: dict[str, Broker]) -> Iterator[list[Publisher]]:
+    """Publish to all brokers meanwhile."""
+    new, old = (Publisher(broker) for broker in brokers.values())
+    with new, old:
+        yield [new, old]
+
+
+def delayed(broker: Broker, seconds: int, bodies: list[str]) -> list[str]:
+    """Publish tasks that come to the queue later, by a key that a direct exchange doesn't know."""
+    with broker.channel("client") as channel:
+        for body in bodies:
+            key = f"{'.'.join(format(seconds, '028b'))}.general.background"
+            assert broker.publish(channel, "celery_delayed_27", key, body) == []
+    return bodies
+
+
+def collect(broker: Broker, last: str) -> list[str]:
+    """Take all messages out of the queue, until a certain one has come."""
+    got: list[str] = []
+    await_true(lambda: got.extend(broker.drain("general_background")) or last in got, 90)
+    return got
+
+
+def test_a_migration_under_load_loses_nothing_even_if_it_is_killed(site, brokers):
+    """To other types of queue and exchange, killed twice and repeated; then back, undisturbed."""
+    before = {name: durable(broker) for name, broker in brokers.items()}
+    for change, moments in ((OTHER_TYPES, (3.0, 7.5)), ("{}", ())):
+        kills = dict.fromkeys(brokers, 0)
+        # The first are in the queue when the migration begins, the last on its way while it goes on.
+        later = {
+            name: [*delayed(broker, 1, ["a", "b", "c"]), *delayed(broker, 64, ["z"])]
+            for name, broker in brokers.items()
+        }
+        with publishing(brokers) as publishers, ThreadPoolExecutor() as pool:
+            for publisher in publishers:
+                await_true(lambda each=publisher: each.sent >= 100)
+            for seconds in moments:
+                killing = {
+                    name: pool.submit(broker.remote, KILL_MIGRATION, {"seconds": str(seconds)})
+                    for name, broker in brokers.items()
+                }
+                assert play(site, "--extra-vars", change, playbook=MIGRATE).returncode != 0
+                for name, each in killing.items():
+                    assert each.result() == "killed"
+                    kills[name] += 1
+            result = play(site, "--extra-vars", change, playbook=MIGRATE)
+            assert result.returncode == 0, result.stdout
+        for publisher in publishers:
+            name = publisher.broker.name
+            wanted = [*later[name], *map(str, range(publisher.sent))]
+            got = collect(publisher.broker, "z")
+            assert set(wanted) == set(got)
+            assert len(got) <= len(wanted) + kills[name], "an interruption leaves one message twice at most"
+            assert all("404" in error or "NO_ROUTE" in error for error in publisher.errors), publisher.errors
+    assert {name: durable(broker) for name, broker in brokers.items()} == before
+
+
 def process(broker: Broker) -> str:
     """Give the process of the running broker."""
     return str(broker.host.check_output("systemctl show --property=MainPID --value rabbitmq-server"))
+
+
+def durable(broker: Broker) -> dict[str, list[str]]:
+    """Give the objects that outlive the broker: remote control declares others when it is used."""
+    found = broker.definitions()
+    for kind in ("exchanges", "queues"):
+        found[kind] = [each for each in found[kind] if each["durable"]]
+    return sections(found)
 
 
 def sections(definitions: dict[str, Any]) -> dict[str, list[str]]:

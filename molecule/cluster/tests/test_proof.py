@@ -10,12 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from load import KEPT, LEAST, Load, until
+from ledger import UNEXPLAINED
+from loading import Load, until
+from proof import Verdict, judge, picture, table
 from support import MOLECULE, Site
 
-from scripts.proof import UNEXPLAINED, Verdict, judge, picture, table
-
 Host = Callable[[str], Any]
+
+KEPT = MOLECULE.parent / ".cache" / "proof"
+LEAST = 20_000
 
 # Seconds. A fault's end is waited for; only these say when it has not come.
 WHOLE = 240
@@ -125,7 +128,7 @@ class Cluster:
 @pytest.fixture(scope="module")
 def verdict(site: Site, host: Host) -> Verdict:
     """The whole proof, once; the tests look at what came of it."""
-    cluster, load = Cluster(site, host), Load(site, host)
+    cluster, load = Cluster(site, host), Load(site, host, application="load", kept=KEPT, least=LEAST)
     cluster.whole(cluster.names[0])
     first = cluster.leader("general")
     load.start()

@@ -317,6 +317,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "every such task would be refused where it is published",
         "name a queue of a pool",
     ),
+    "schedule/when": _fault(
+        "An entry of the schedule without one time",
+        "the scheduler would not know when to send it",
+        "give it either every (seconds) or crontab (five fields)",
+    ),
     "routing/no-queue": _fault(
         "A rule without a queue", "a task that it matches would go nowhere", "give the rule a queue"
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .model import DEAD, VERIFY, effective_pools, read_model
+from .model import BEAT, DEAD, VERIFY, effective_pools, read_model
 from .topology import VERIFY_KEY, users, worker_user
 
 SCHEMA: Final = 2
@@ -104,6 +104,7 @@ def host_users(
     host_pools: object = None,
     host: str = "this host",
     operates: bool = False,
+    schedules: bool = False,
 ) -> list[str]:
     """Give the broker's users whose passwords a host needs, and no others.
 
@@ -113,6 +114,7 @@ def host_users(
         host_pools: What the host changes or adds (``fleet_host_pools``).
         host: The host's name, for messages.
         operates: Whether root proves and repairs the fleet from this host.
+        schedules: Whether the host may run the scheduler.
 
     Returns:
         The users' names.
@@ -123,7 +125,30 @@ def host_users(
     model, findings = read_model(raw_model)
     mine = effective_pools(model, host, groups, host_pools, findings)
     findings.refuse()
-    return ["client", *map(worker_user, mine), *(OPERATORS if operates else ())]
+    return [
+        "client",
+        *map(worker_user, mine),
+        *(OPERATORS if operates else ()),
+        *(["beat"] if schedules else ()),
+    ]
+
+
+def beat_file(raw_model: object) -> dict[str, Any]:
+    """Give the content of ``beat.json``, which the fleet's scheduler reads.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+
+    Returns:
+        The file's content in plain types; secrets are named by path only.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    findings.refuse()
+    entries = {name: dict(entry) for name, entry in model.schedule.items()}
+    return {**_login("beat"), "queue": BEAT, "schedule": entries}
 
 
 def _login(user: str) -> dict[str, str]:

@@ -121,6 +121,35 @@ def chosen(todo: Plan, begun: Iterable[str], only: str | None) -> tuple[list[str
     return [name for name in names["exchange"] if name == only], [*first, *asked]
 
 
+def rebinding(name: str, current: State, wanted: State) -> tuple[list[Binding], list[Binding]]:
+    """The bindings that an exchange of another type needs.
+
+    Args:
+        name: Name of the exchange.
+        current: What the broker has.
+        wanted: What the model wants.
+
+    Returns:
+        Those of the exchange itself: what it had and what is wanted, without those of ours that led to it and
+        are wanted no more. And those by which another exchange leads to its queues instead; they come first.
+    """
+    ours = bindings(wanted)
+    queues = {each.destination for each in ours if each.source == name}
+
+    def touches(each: Binding) -> bool:
+        return name == each.source or (each.kind, each.destination) == ("exchange", name)
+
+    own = [each for each in ours if touches(each)]
+    for each in bindings(current):
+        leads_here = each.source != name
+        if touches(each) and each not in own and not (leads_here and ("exchange", each.source) in wanted):
+            own.append(each)
+    around = [
+        each for each in ours if each.kind == "queue" and each.destination in queues and not touches(each)
+    ]
+    return own, around
+
+
 def check_diversion(queue: str, state: State, ours: Iterable[Key]) -> None:
     """Refuse to migrate a queue whose messages an alternate exchange would not catch.
 
@@ -134,6 +163,11 @@ def check_diversion(queue: str, state: State, ours: Iterable[Key]) -> None:
     """
     known = set(ours)
     everything = bindings(state)
+    # The queue itself, and exchanges that lead to it and are diverted with it.
+    leading = {
+        ("exchange", each.source) for each in everything if (each.kind, each.destination) == ("queue", queue)
+    }
+    diverted = {("queue", queue), *leading}
     for own in everything:
         if (own.kind, own.destination) != ("queue", queue):
             continue
@@ -146,7 +180,7 @@ def check_diversion(queue: str, state: State, ours: Iterable[Key]) -> None:
         if exchange["arguments"].get("alternate-exchange"):
             raise MigrationError(f"Exchange {own.source} has an alternate exchange of its own (an argument).")
         for other in everything:
-            if other.source != own.source or (other.kind, other.destination) == ("queue", queue):
+            if other.source != own.source or (other.kind, other.destination) in diverted:
                 continue
             if overlap(exchange["type"], own.routing_key, other.routing_key):
                 raise MigrationError(

@@ -21,8 +21,11 @@ from .findings import Findings, line, nearest, show
 # Nested built-in types, as `plain` gives them; what is in them is checked where it is read.
 Plain: TypeAlias = Any
 
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 KINDS: Final = ("cpu", "io", "memory", "general")
 VERIFY: Final = "fleet_verify"
+BEAT: Final = "fleet_beat"
 DELAYED: Final = "celery_delayed_"
 DEAD: Final = "_dead"
 
@@ -337,6 +340,80 @@ _APP = {
     "environment": _environment,
 }
 
+_CRONTAB: Final = ((0, 59, ()), (0, 23, ()), (1, 31, ()), (1, 12, _MONTHS), (0, 6, _DAYS))
+
+
+def _times(field: str, least: int, most: int, names: Sequence[str]) -> set[int]:
+    """Give the numbers that a field of a crontab stands for; none if it is not legal."""
+    number = rf"\d{{1,2}}|{'|'.join(names)}" if names else r"\d{1,2}"
+    found: set[int] = set()
+    for part in field.lower().split(","):
+        read = re.fullmatch(rf"(?:(\*)|({number})(?:-({number}))?)(?:/(\d{{1,2}}))?", part)
+        if read is None:
+            return set()
+        first, last = (
+            names.index(end) + least if end in names else int(end) if end else None
+            for end in read.group(2, 3)
+        )
+        step = int(read[4] or 1)
+        if step < 1 or (read[4] and last is None and not read[1]):
+            return set()
+        start, end = (least, most) if first is None else (first, first if last is None else last)
+        if not least <= start <= end <= most:
+            return set()
+        found.update(range(start, end + 1, step))
+    return found
+
+
+def _is_crontab(value: object) -> bool:
+    fields = value.split() if isinstance(value, str) else []
+    if len(fields) != len(_CRONTAB):
+        return False
+    times = [_times(field, *bounds) for field, bounds in zip(fields, _CRONTAB, strict=True)]
+    # A day that no month has would never come, and Celery would look for it for ever.
+    longest = max(
+        (29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in times[3]), default=0
+    )
+    return all(times) and min(times[2]) <= longest
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, str | bool) or _is_number(value)
+
+
+_SCHEDULE = {
+    "task": _text(r"\S+", "the full name of a task"),
+    "every": _number(1, LARGEST, "seconds", required=False, nullable=True),
+    "crontab": Spec(
+        "five fields (minute, hour, day of month, month, day of week 0-6), such as '30 2 * * mon-fri', "
+        "of a time that comes",
+        _is_crontab,
+        required=False,
+        nullable=True,
+    ),
+    "args": Spec(
+        "a list of texts, numbers, lists and mappings",
+        lambda v: isinstance(v, list) and _is_json(v),
+        required=False,
+        hidden=True,
+    ),
+    "kwargs": Spec(
+        "a mapping of names to texts, numbers, lists and mappings",
+        lambda v: isinstance(v, dict) and _is_json(v),
+        required=False,
+        hidden=True,
+    ),
+    "queue": _text(r"(?s).+", "the name of a queue", required=False),
+    "expires": _whole(1, "seconds", required=False, nullable=True),
+}
+_entry_name = _text(
+    r"[A-Za-z0-9_.-]{1,100}", "a name of at most 100 letters, digits, '_', '.' and '-'", bad="name/invalid"
+)
+
 # What each variable of the model holds. Pools have the same fields on every layer.
 SPECS: Final[Mapping[str, Mapping[str, Spec]]] = {
     "fleet_pools": _POOL,
@@ -445,6 +522,7 @@ class Model:
     routing: Mapping[str, Any]
     broker: Broker
     app: Mapping[str, Any]
+    schedule: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 Origins = Mapping[tuple[str, ...], str]
@@ -691,7 +769,17 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     """
     findings = Findings()
     data = plain(raw)
-    parts = ("pool_defaults", "pools", "environment_pools", "profiles", "reserve", "routing", "broker", "app")
+    parts = (
+        "pool_defaults",
+        "pools",
+        "environment_pools",
+        "profiles",
+        "reserve",
+        "routing",
+        "broker",
+        "app",
+        "schedule",
+    )
     mapping = Spec("a mapping", lambda v: isinstance(v, dict))
     if not isinstance(data, dict):
         findings.add("model/bad-value", "fleet_model", data, "is not a mapping", "give a mapping")
@@ -703,7 +791,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     findings.accept(_read_accepted(data.get("accepted"), findings))
     for name in parts:
         variable = f"fleet_{name}"
-        value = data.get(name, {} if name == "environment_pools" else None)
+        value = data.get(name, {} if name in ("environment_pools", "schedule") else None)
         found = _clean(value, mapping, (), _sayer(findings, variable))
         part[name] = found if isinstance(found, dict) else {}
 
@@ -725,6 +813,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     _check_routing(routing, claims, findings)
     broker = _clean_fields(part["broker"], _BROKER, (), _sayer(findings, "fleet_broker"))
     app = _read_app(part["app"], findings)
+    schedule = _read_schedule(part["schedule"], _claims(claims), findings)
     model = Model(
         layers=layers,
         pools={name: pool for name, pool in pools.items() if pool},
@@ -739,6 +828,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
             broker.get("tls", False),
         ),
         app=app,
+        schedule=schedule,
     )
     for profile in profiles:
         effective_pools(model, f"profile {profile}", [profile], {}, findings)
@@ -925,6 +1015,35 @@ def _read_app(raw: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
     return app
 
 
+def _read_schedule(
+    raw: Mapping[str, Any], claims: Iterable[_Claim], findings: Findings
+) -> dict[str, dict[str, Any]]:
+    """Give the entries of the schedule, and say which can't be sent."""
+    known = {claim.queue for claim in claims}
+    entry = Spec(
+        "a mapping of " + ", ".join(_SCHEDULE), lambda v: isinstance(v, dict), fields=_SCHEDULE, hidden=True
+    )
+    root = Spec("a mapping of entries", lambda v: isinstance(v, dict), each=entry, names=_entry_name)
+    found: dict[str, dict[str, Any]] = _clean(raw, root, (), _sayer(findings, "fleet_schedule"))
+    for name, fields in found.items():
+        here = f"fleet_schedule.{name}"
+        given = [key for key in ("every", "crontab") if raw[name].get(key) is not None]
+        if len(given) != 1:
+            findings.add(
+                "schedule/when", here, ", ".join(given) or None, f"it has {' and '.join(given) or 'neither'}"
+            )
+        queue = fields.get("queue")
+        if queue is not None and queue not in known:
+            findings.add(
+                "routing/unknown-queue",
+                f"{here}.queue",
+                queue,
+                f"no pool has this queue{nearest(queue, known)}",
+                "name one of: " + (", ".join(sorted(known)) or "(no queue is defined)") + "; or none",
+            )
+    return found
+
+
 # What must hold between pools --------------------------------------------------------------------
 
 
@@ -974,6 +1093,7 @@ def _check_claims(pools: Mapping[str, tuple[dict[str, Any], Origins]], findings:
     types: dict[str, _Claim] = {}
     for claim in claims:
         _check_reserved(claim, exchanges, findings)
+        _check_beat_key(claim, findings)
         first = owner.setdefault(claim.queue, claim)
         if first.pool != claim.pool:
             findings.add(
@@ -1043,14 +1163,25 @@ def _check_reserved(claim: _Claim, exchanges: set[str], findings: Findings) -> N
     named = ((claim.queue, claim.variable), (claim.exchange, _variable(claim.origins, base, ("exchange",))))
     for name, variable in named:
         dead = name.endswith(DEAD) and name.removesuffix(DEAD) in exchanges
-        if name == VERIFY or name.startswith(DELAYED) or dead:
+        if name in (VERIFY, BEAT) or name.startswith(DELAYED) or dead:
             findings.add(
                 "name/reserved",
                 variable,
                 name,
                 "the kit has a queue or an exchange of this name itself",
-                f"choose a name other than {VERIFY}, {DELAYED}* and <exchange>{DEAD}",
+                f"choose a name other than {VERIFY}, {BEAT}, {DELAYED}* and <exchange>{DEAD}",
             )
+
+
+def _check_beat_key(claim: _Claim, findings: Findings) -> None:
+    if claim.key == BEAT:
+        findings.add(
+            "name/reserved",
+            f"{claim.variable}.routing_key",
+            claim.key,
+            "what the scheduler notes goes by this key",
+            f"choose a key other than {BEAT}",
+        )
 
 
 def _check_keys(first: _Claim, second: _Claim, findings: Findings) -> None:

@@ -346,6 +346,24 @@ class Management:
                 told[queue["name"]] = ", ".join(parts) or "its messages can't be counted now"
         return told
 
+    def queues(self, vhost: str) -> list[dict[str, Any]]:
+        """How all queues of a vhost are; the figures are up to five seconds old.
+
+        Args:
+            vhost: Where they are.
+
+        Returns:
+            For each its name and, as far as they are known, messages, consumers and rates.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        columns = (
+            "name,messages_ready,messages_unacknowledged,consumers,head_message_timestamp,"
+            "message_stats.publish_details.rate,message_stats.ack_details.rate"
+        )
+        return list(self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"))
+
     def queue_figures(self, vhost: str, name: str) -> dict[str, Any]:
         """Type and unacknowledged messages of a queue; the figures are up to five seconds old.
 

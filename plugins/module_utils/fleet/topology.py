@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .findings import Findings
-from .model import DEAD, DELAYED, VERIFY, Model, Pool, Queue, effective_pools, plain, read_model
+from .model import BEAT, DEAD, DELAYED, VERIFY, Model, Pool, Queue, effective_pools, plain, read_model
 from .plan import consumer_timeout_s
 
 DELIVERY: Final = f"{DELAYED}delivery"
@@ -20,6 +20,7 @@ DELAY_ENTRY: Final = f"{DELAYED}{DELAY_LEVELS - 1}"
 VERIFY_KEY: Final = "answer"
 VERIFY_TTL_MS: Final = 60_000
 VERIFY_LENGTH: Final = 1000
+BEAT_LENGTH: Final = 10_000
 # By this a policy is known as the model's own, and removed when the model has it no more.
 POLICY_PREFIX: Final = "celery_fleet."
 
@@ -68,12 +69,16 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
             *queues,
             *(_queue(name, "quorum") for name in dead),
             _queue(VERIFY, "classic"),
+            # Its one active consumer is the fleet's scheduler.
+            _queue(BEAT, "quorum", **{"x-single-active-consumer": True}),
             *(_delay_queues() if delayed else ()),
         ],
         "bindings": [
             *_unique(binding for pool in pools for binding in _bindings(pool, delayed)),
             *(_binding(name, name, "") for name in dead),
             _binding(VERIFY, VERIFY, VERIFY_KEY),
+            # So that a task and the note that it was sent are one message.
+            *(_binding(exchange, BEAT, BEAT) for exchange in dict.fromkeys(pool.exchange for pool in pools)),
             *(_delay_bindings() if delayed else ()),
         ],
         "policies": [
@@ -86,6 +91,8 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
             _policy(
                 VERIFY, {"message-ttl": VERIFY_TTL_MS, "max-length": VERIFY_LENGTH, "overflow": "drop-head"}
             ),
+            # What was noted first is what is needed least; and a note may change hands as often as it must.
+            _policy(BEAT, {"delivery-limit": -1, "max-length": BEAT_LENGTH, "overflow": "drop-head"}),
         ],
         "users": users(pools),
         "permissions": _permissions(pools, delayed),
@@ -195,10 +202,17 @@ def _binding(source: str, destination: str, key: str, kind: str = "queue") -> di
 def _bindings(pool: Pool, delayed: bool) -> Iterable[dict[str, Any]]:
     for queue in pool.queues.values():
         yield _binding(pool.exchange, queue.name, queue.routing_key)
-        if delayed and pool.exchange_type == "topic":
-            # What kombu binds for a delayed task, whose key comes back with its delay in front.
-            yield _binding(pool.exchange, queue.name, f"#.{queue.routing_key}")
-            yield _binding(DELIVERY, pool.exchange, f"#.{queue.routing_key}", "exchange")
+        if not delayed:
+            continue
+        # A delayed task's key comes back with its delay in front.
+        behind = f"#.{queue.routing_key}"
+        if pool.exchange_type == "topic":
+            # What kombu binds.
+            yield _binding(pool.exchange, queue.name, behind)
+            yield _binding(DELIVERY, pool.exchange, behind, "exchange")
+        else:
+            # For tasks that were delayed while the exchange was a topic exchange.
+            yield _binding(DELIVERY, queue.name, behind)
 
 
 def _unique(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -269,7 +283,7 @@ def users(pools: Iterable[Pool]) -> list[dict[str, Any]]:
     """
     tags = {"kit": ["administrator"], "monitor": ["monitoring"]}
     workers = [worker_user(pool.name) for pool in pools]
-    names = ["kit", *workers, "client", "monitor", "verify", "dead_letters"]
+    names = ["kit", *workers, "client", "monitor", "verify", "dead_letters", "beat"]
     return [{"name": name, "tags": tags.get(name, [])} for name in names]
 
 
@@ -288,6 +302,7 @@ def _permissions(pools: Iterable[Pool], delayed: bool) -> list[dict[str, Any]]:
         _permission("monitor", "^$", "^$", "^$"),
         _permission("verify", "^$", _rights(every), _rights([VERIFY])),
         _permission("dead_letters", "^$", "^$", _rights(dict.fromkeys(map(_dead, known)))),
+        _permission("beat", "^$", _rights(dict.fromkeys(pool.exchange for pool in known)), _rights([BEAT])),
     ]
 
 

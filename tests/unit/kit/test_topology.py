@@ -159,6 +159,12 @@ def test_delayed_tasks_find_their_queue(model):
         assert (exchange, queue, "queue", f"#.{key}") in found
 
 
+def test_a_task_delayed_before_its_exchange_became_direct_finds_its_queue(model):
+    model["pools"]["general"]["exchange_type"] = "direct"
+    found = {each[:3] for each in bindings(topology(model, {})) if each[3] == "#.general.background"}
+    assert found == {("celery_delayed_delivery", "general_background", "queue")}
+
+
 def test_no_delays_without_topic_exchanges(model):
     model["pool_defaults"]["exchange_type"] = "direct"
     found = topology(model, {})

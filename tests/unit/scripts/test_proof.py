@@ -9,23 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from scripts.proof import (
-    FULL,
-    PUBLISHED_AGAIN,
-    REDELIVERED,
-    UNEXPLAINED,
-    Event,
-    Key,
-    Ran,
-    Run,
-    Sent,
-    judge,
-    main,
-    picture,
-    read,
-    table,
-)
+from ledger import PUBLISHED_AGAIN, REDELIVERED, UNEXPLAINED, Event, Key, Ran, Run, Sent, read
+from proof import FULL, judge, main, picture, table
 
 
 def sent(number, at=None, kind="tidy", errors=None, begun=None):

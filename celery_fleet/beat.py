@@ -1,0 +1,339 @@
+"""The fleet's scheduler for `celery beat`: several run, one at a time sends, and all know what was sent.
+
+The lock is a queue with a single active consumer: whoever the broker delivers to is the scheduler. What
+was sent is in the same queue. Each task is published once, and the broker copies it there (by the header
+BCC) in the step in which it puts it into the task's queue; so there is no moment in which a task is sent
+and not noted, or noted and not sent, and the next scheduler finds all of it. Tasks go out over the
+connection that holds the lock: a process that lost it, or slept too long, cannot send.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import kombu
+from celery import Celery
+from celery.beat import ScheduleEntry, Scheduler, SchedulingError
+from kombu.exceptions import OperationalError
+
+from celery_fleet import connection, fleet_file, schedule
+from celery_fleet.consumer import REPORT_INTERVAL, START_EXTENSION
+from celery_fleet.errors import PublishError
+from celery_fleet.notify import Notifier
+from celery_fleet.publish import FleetProducer
+
+logger = logging.getLogger(__name__)
+
+# What the copy of a task says in its headers: runs by entry, and who sent it.
+RUNS_HEADER = "fleet_beat_runs"
+SENDER_HEADER = "fleet_beat_sender"
+MARK_HEADER = "fleet_beat_mark"
+
+# Seconds.
+HEARTBEAT = 10
+LONGEST_PAUSE = 1.0
+# How often all runs are written into one message, which lets go of those before it.
+SAVE_INTERVAL = 60.0
+# What a holder of the lock sends comes back to it at once; if it doesn't, the lock is another's.
+ECHO_TIMEOUT = 10.0
+# How long a full queue is waited for, which holds up other tasks, and when it is tried again.
+PATIENCE = 1.0
+RETRY_INTERVAL = 10.0
+
+
+class LockLostError(ConnectionError):
+    """The broker delivers to another scheduler."""
+
+
+class Lock:
+    """The right to send, and the memory of what was sent.
+
+    Parameters
+    ----------
+    link:
+        A connection to the broker, established.
+    queue:
+        The queue that is the lock; it is bound by its name to the exchanges of all pools.
+    exchange:
+        One of these exchanges.
+
+    Attributes
+    ----------
+    active:
+        Whether this process has the right, and knows all that was sent.
+    runs:
+        The last run by entry, in seconds since the epoch, as others left it.
+    """
+
+    def __init__(self, link: kombu.Connection, queue: str, exchange: str) -> None:
+        self.active = False
+        self.runs: dict[str, float] = {}
+        self.id = uuid.uuid4().hex
+        self.queue = queue
+        self._exchange = exchange
+        self._link = link
+        self._chosen = False
+        self._awaited: str | None = None
+        self._arrived: int | None = None
+        self._unanswered: float | None = None
+        channel = link.channel()
+        self.producer = FleetProducer(channel, auto_declare=False, patience=PATIENCE)
+        self._channel = channel
+        # Its own tag, which says in the broker's figures which host it is.
+        tag = f"{os.uname().nodename}.{self.id[:8]}"
+        channel.basic_consume(queue, consumer_tag=tag, callback=self._receive)
+        # There may be no message yet, and by a message a scheduler learns that it was chosen.
+        self.save({})
+
+    def headers(self, runs: Mapping[str, float]) -> dict[str, Any]:
+        """Give the headers that note runs.
+
+        Parameters
+        ----------
+        runs:
+            Runs by entry.
+
+        Returns
+        -------
+        dict
+            Headers, of which the broker keeps BCC to itself.
+        """
+        if self._chosen and self._unanswered is None:
+            self._unanswered = time.monotonic()
+        return {"BCC": [self.queue], RUNS_HEADER: json.dumps(runs), SENDER_HEADER: self.id}
+
+    def save(self, runs: Mapping[str, float]) -> None:
+        """Note runs without a task, and let go of all messages before this one when it has come back.
+
+        Parameters
+        ----------
+        runs:
+            Runs by entry.
+        """
+        # It may come back while the broker's confirmation is awaited.
+        mark = self._awaited = uuid.uuid4().hex if self._chosen else None
+        headers = self.headers(runs) | {MARK_HEADER: mark}
+        del headers["BCC"]
+        self.producer.publish(
+            "", exchange=self._exchange, routing_key=self.queue, headers=headers, delivery_mode=2
+        )
+
+    def wait(self, seconds: float) -> None:
+        """Take what the broker delivers, for some seconds at most.
+
+        Raises
+        ------
+        LockLostError
+            What this process sent does not come back.
+        """
+        with suppress(TimeoutError):
+            self._link.drain_events(timeout=max(seconds, 0.001))
+        self._link.heartbeat_check()
+        if self._chosen and self._awaited is None:
+            # What is in the queue before this one is all that others sent.
+            self.save({})
+        elif self._arrived is not None:
+            if self.active:
+                self._channel.basic_ack(self._arrived - 1, multiple=True)
+            self.active, self._arrived = True, None
+        if self._unanswered is not None and time.monotonic() - self._unanswered > ECHO_TIMEOUT:
+            raise LockLostError("what was sent does not come back: another scheduler was chosen")
+
+    def _receive(self, message: Any) -> None:  # noqa: ANN401 - py-amqp has no types
+        self._chosen = True
+        headers = message.headers or {}
+        if headers.get(SENDER_HEADER) == self.id:
+            self._unanswered = None
+        else:
+            self.runs = schedule.merged(self.runs, headers.get(RUNS_HEADER))
+        if self._awaited is not None and headers.get(MARK_HEADER) == self._awaited:
+            self._arrived = message.delivery_tag
+
+
+class FleetScheduler(Scheduler):
+    """Celery's scheduler with the model's entries beside the application's own, and the fleet's lock.
+
+    Given to `celery beat --scheduler`. It reads `beat.json` and `fleet.json`, is its own user at the
+    broker, and tells systemd and `state.json` in its runtime directory how it is.
+    """
+
+    def __init__(self, app: Celery, *args: object, **options: Any) -> None:  # noqa: ANN401 - Celery's
+        self._file = schedule.load()
+        self._fleet = fleet_file.load()
+        fleet_file.read_password(self._file.password_file)  # so that a process that cannot ends here
+        self._systemd = Notifier.from_environment()
+        self._lock: Lock | None = None
+        self._leads = self._ticking = self._stopping = False
+        self._obstacle = ""
+        self._said: tuple[object, ...] = ()
+        self._said_at = self._saved_at = float("-inf")
+        self._last_tick: dict[str, Any] | None = None
+        self._retries: dict[str, float] = {}
+        super().__init__(app, *args, **options)
+
+    def setup_schedule(self) -> None:
+        """Lay the model's entries over the application's own, and both over Celery's."""
+        self.install_default_entries(self.app.conf.beat_schedule)
+        self.update_from_dict(self.app.conf.beat_schedule)
+        self.update_from_dict(self._file.entries)
+
+    def tick(self, *_: object, **__: object) -> float:
+        """Do one round: hold or await the lock, and send what is due; the waiting is done in here.
+
+        Returns
+        -------
+        float
+            0, for Celery need not wait.
+        """
+        if self._stopping:
+            raise SystemExit
+        self._ticking = True
+        try:
+            lock = self._lock or self._connect()
+            lock.wait(self._pause() if self._leads else LONGEST_PAUSE)
+            if lock.active:
+                self._lead(lock)
+        except (*self._link_errors(), OperationalError) as error:
+            logger.warning("The scheduler has no connection or lock: %s", error)
+            self._obstacle = str(error) or type(error).__name__
+            self._release()
+            self._report()
+            time.sleep(LONGEST_PAUSE)
+        finally:
+            self._ticking = False
+        self._report()
+        return 0
+
+    def close(self) -> None:
+        """Give the lock back; what is due meanwhile, the next scheduler sends."""
+        self._stopping = True
+        self._systemd.send("STOPPING=1")
+        # Celery's signal handler calls this in the middle of a round, ends that, and calls it again.
+        if not self._ticking:
+            self._release()
+        super().close()
+
+    def _connect(self) -> Lock:
+        broker = self._fleet.broker
+        options = connection.transport_options(broker, self._file.password_file)
+        self._link = connection.connect(
+            connection.urls(broker, self._file.user), transport_options=options, heartbeat=HEARTBEAT
+        )
+        self._link.ensure_connection(self._not_yet, max_retries=1, interval_start=0.2, callback=self._report)
+        exchange = self._fleet.addresses()[self._fleet.routing.periodic_queue][0].exchange
+        self._lock = Lock(self._link, self._file.queue, exchange)
+        self._obstacle = ""
+        return self._lock
+
+    def _not_yet(self, error: Exception, interval: float) -> None:
+        self._obstacle = str(error)
+
+    def _link_errors(self) -> tuple[type[Exception], ...]:
+        link = self.__dict__.get("_link")
+        return (OSError, *(link.connection_errors + link.channel_errors if link else ()))
+
+    def _release(self) -> None:
+        self._lock, self._leads = None, False
+        link = self.__dict__.pop("_link", None)
+        if link is not None:
+            link.release()
+
+    def _lead(self, lock: Lock) -> None:
+        if not self._leads:
+            self._adopt(lock.runs)
+            self._leads = True
+            self._saved_at = float("-inf")
+            logger.info("This is the scheduler now, of %d entries", len(self.schedule))
+        for entry in list(self.schedule.values()):
+            if self._retries.get(entry.name, 0) <= time.monotonic() and self._wait(entry) <= 0:
+                self._send(entry, lock)
+        if time.monotonic() - self._saved_at > SAVE_INTERVAL:
+            lock.save({entry.name: entry.last_run_at.timestamp() for entry in self.schedule.values()})
+            self._saved_at = time.monotonic()
+
+    def _adopt(self, runs: Mapping[str, float]) -> None:
+        """Go on from where another scheduler stopped; an entry that is new begins now."""
+        for entry in self.schedule.values():
+            at = runs.get(entry.name)
+            entry.last_run_at = entry.default_now() if at is None else self._time(at)
+        last = max(runs, key=lambda name: runs[name], default=None)
+        self._last_tick = None if last is None else {"name": last, "at": runs[last]}
+
+    def _time(self, at: float) -> datetime:
+        return datetime.fromtimestamp(at, tz=self.app.timezone)
+
+    def _wait(self, entry: ScheduleEntry) -> float:
+        """Give the seconds until an entry is due."""
+        try:
+            due, pause = self.is_due(entry)
+        except Exception:  # an entry whose next run can't be found must not stop the others
+            due, pause = self._is_due_failed(entry)
+        return 0.0 if due else float(pause)
+
+    def _pause(self) -> float:
+        now = time.monotonic()
+        waits = (
+            max(self._wait(each), self._retries.get(each.name, 0) - now) for each in self.schedule.values()
+        )
+        return min([LONGEST_PAUSE, *waits])
+
+    def _send(self, entry: ScheduleEntry, lock: Lock) -> None:
+        at = schedule.ran(entry.schedule, entry.last_run_at, entry.default_now())
+        noted = copy.copy(entry)
+        headers = {**entry.options.get("headers", {}), **lock.headers({entry.name: at.timestamp()})}
+        noted.options = {**entry.options, "headers": headers, "retry": False}
+        try:
+            self.apply_async(noted, producer=lock.producer, advance=False)
+        except SchedulingError as error:
+            cause = error.__context__ or error
+            if isinstance(cause, (OperationalError, *self._link_errors())) and not isinstance(
+                cause, PublishError
+            ):
+                raise cause from None  # type: ignore[misc]
+            logger.error("%s was not sent, and is tried again in %g s: %s", entry.name, RETRY_INTERVAL, cause)
+            self._retries[entry.name] = time.monotonic() + RETRY_INTERVAL
+            return
+        self._retries.pop(entry.name, None)
+        entry.last_run_at = at
+        self._last_tick = {"name": entry.name, "at": time.time()}
+        logger.info("Sent %s (%s), as of %s", entry.name, entry.task, at.isoformat())
+
+    def _report(self) -> None:
+        role = "waiting" if self._lock is None else "active" if self._leads else "standby"
+        now = time.monotonic()
+        if (role, self._obstacle, self._last_tick) == self._said and now - self._said_at < REPORT_INTERVAL:
+            return
+        self._said, self._said_at = (role, self._obstacle, self._last_tick), now
+        told = {"waiting": f"Waiting for the broker: {self._obstacle}", "standby": "Another is the scheduler"}
+        tick = f", last sent {self._last_tick['name']}" if self._last_tick else ""
+        text = told.get(role, f"The scheduler of {len(self.schedule)} entries{tick}")
+        ready = [f"EXTEND_TIMEOUT_USEC={START_EXTENSION}"] if role == "waiting" else ["READY=1"]
+        self._systemd.send(*ready, "WATCHDOG=1", f"STATUS={text}")
+        if directory := os.environ.get("RUNTIME_DIRECTORY"):
+            self._write(Path(directory), role)
+
+    def _write(self, directory: Path, role: str) -> None:
+        state = {
+            "schema": 1,
+            "role": role,
+            "obstacle": self._obstacle,
+            "release": os.environ.get("CELERY_FLEET_RELEASE"),
+            "pid": os.getpid(),
+            "entries": len(self.schedule),
+            "last_tick": self._last_tick,
+            "updated": time.time(),
+        }
+        draft = directory / ".state.json"
+        draft.write_text(json.dumps(state), encoding="utf-8")
+        draft.chmod(0o640)
+        draft.rename(directory / "state.json")

@@ -1,0 +1,124 @@
+"""What the fleet's scheduler has to send, and what of it was sent: the parts that need no broker."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from celery.schedules import BaseSchedule, crontab, schedule
+
+from celery_fleet.errors import FleetFileError
+from celery_fleet.fleet_file import DEPLOY, read_text
+
+DEFAULT_PATH = "/etc/celery-fleet/beat.json"
+PATH_VARIABLE = "CELERY_FLEET_BEAT_FILE"
+
+
+@dataclass(frozen=True)
+class BeatFile:
+    """Who the scheduler is at the broker, the queue that is its lock, and the model's entries."""
+
+    user: str
+    password_file: str
+    queue: str
+    entries: Mapping[str, Mapping[str, Any]]
+
+
+def load(path: str | None = None) -> BeatFile:
+    """Read the scheduler's file.
+
+    Parameters
+    ----------
+    path:
+        The file; by default what CELERY_FLEET_BEAT_FILE names, else `/etc/celery-fleet/beat.json`.
+
+    Returns
+    -------
+    BeatFile
+        Its contents.
+
+    Raises
+    ------
+    FleetFileError
+        The file is missing or unreadable, or is not what this release understands.
+    """
+    path = path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH
+    text = read_text(path)
+    try:
+        told = json.loads(text)
+        entries = {name: _entry(fields) for name, fields in told["schedule"].items()}
+        return BeatFile(told["user"], told["password_file"], told["queue"], entries)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FleetFileError(
+            path, f"not the schedule of this release: {type(error).__name__} {error}", DEPLOY
+        ) from error
+
+
+def _entry(fields: Mapping[str, Any]) -> dict[str, Any]:
+    options = {name: fields[name] for name in ("queue", "expires") if fields.get(name) is not None}
+    every, times = fields.get("every"), str(fields.get("crontab"))
+    return {
+        "task": fields["task"],
+        "schedule": schedule(every) if every is not None else crontab.from_string(" ".join(times.split())),
+        "args": tuple(fields.get("args") or ()),
+        "kwargs": dict(fields.get("kwargs") or {}),
+        "options": options,
+    }
+
+
+def ran(when: BaseSchedule, last: datetime, now: datetime) -> datetime:
+    """Give the time as of which a run that is due now counts.
+
+    An interval's runs count as of the moments for which they were planned, so that delays don't add
+    up. Of several that were missed, the last one is made up for.
+
+    Parameters
+    ----------
+    when:
+        The schedule of the entry.
+    last:
+        The time as of which the run before counts.
+    now:
+        The present time.
+
+    Returns
+    -------
+    datetime
+        The time.
+    """
+    every = getattr(when, "run_every", None)
+    if isinstance(when, crontab) or not every:
+        return now
+    planned: datetime = last + max(1, math.floor((now - last) / every)) * every
+    return planned
+
+
+def merged(runs: Mapping[str, float], told: object) -> dict[str, float]:
+    """Take what a message says of runs into what is known of them; the order of messages does not matter.
+
+    Parameters
+    ----------
+    runs:
+        The last run by entry, in seconds since the epoch.
+    told:
+        A JSON text with the same, from a message; anything else says nothing.
+
+    Returns
+    -------
+    dict
+        The later run of each entry.
+    """
+    try:
+        more = json.loads(told) if isinstance(told, str) else {}
+    except ValueError:
+        more = {}
+    found = dict(runs)
+    for name, at in more.items() if isinstance(more, dict) else ():
+        if isinstance(at, int | float) and math.isfinite(at):
+            found[name] = max(at, found.get(name, at))
+    return found

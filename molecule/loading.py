@@ -1,0 +1,138 @@
+"""A load on a scenario's hosts: publishers on the client's, workers on theirs, and the ledgers of both."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ledger import Event, Run, lost, read
+from support import Site
+
+LEDGERS = "/var/lib/celery-fleet/load"
+
+# Tasks a second by kind: what a machine of two cores has to spare while it also makes faults.
+RATES = {"compute": 20, "fetch": 35, "aggregate": 20, "tidy": 35}
+
+Host = Callable[[str], Any]
+
+
+def until(holds: Callable[[], object], what: str, timeout: float) -> None:
+    """Wait until something holds; ``what`` says what did not."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {timeout:.0f} s still not: {what}")
+        time.sleep(0.5)
+
+
+class Load:
+    """A running load.
+
+    Parameters
+    ----------
+    site
+        The scenario's hosts.
+    host
+        Gives the testinfra host of a name.
+    application
+        Name of the application that has the load's tasks.
+    kept
+        Directory for the ledgers; what an earlier run left there is removed.
+    least
+        How many tasks are published before the load may end.
+    rates
+        Tasks a second by kind.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        host: Host,
+        *,
+        application: str,
+        kept: Path,
+        least: int = 0,
+        rates: Mapping[str, float] = RATES,
+    ) -> None:
+        self.site, self.host, self.kept, self.least, self.rates = site, host, kept, least, rates
+        self.python = f"/opt/{application}/current/venv/bin/python"
+        self.run = f"run-{int(time.time())}"
+        self.client = site.groups["clients"][0]
+        self.events: list[Event] = []
+
+    def start(self) -> None:
+        """Start a publisher of each kind."""
+        for kind, rate in self.rates.items():
+            least = int(self.least * rate / sum(self.rates.values())) + 1
+            self.host(self.client).check_output(
+                f"systemd-run --quiet --collect --unit={self._unit(kind)} --uid=celery-fleet "
+                "--setenv=HOME=/tmp --working-directory=/var/lib/celery-fleet "
+                f"{self.python} -m load.publish {self.run} {kind} --rate {rate} --least {least}"
+            )
+
+    def note(
+        self, name: str, fault: Callable[[], None], kind: str = "", hosts: tuple[str, ...] = ()
+    ) -> Event:
+        """Make a fault, which ends when the fleet is whole again, and remember when it was."""
+        begin = time.time()
+        fault()
+        event = Event(name, begin, time.time(), kind, hosts)
+        self.events.append(event)
+        print(f"{name}: {event.end - begin:.0f} s", flush=True)
+        return event
+
+    def confirmed(self) -> int:
+        """Tell how many tasks the broker has confirmed so far."""
+        counted = self.host(self.client).check_output(
+            f"find {LEDGERS}/{self.run} -name 'sent-*.jsonl' -exec cat {{}} + | wc -l"
+        )
+        return int(counted)
+
+    def stop(self) -> None:
+        """Tell the publishers to end as soon as they have published what they must."""
+        self.host(self.client).check_output(f"systemctl kill --signal=TERM {self._units}")
+
+    def finish(self, timeout: float) -> Run:
+        """Let the publishers end, wait until everything that they published has run, and read the ledgers."""
+        self.stop()
+        client = self.host(self.client)
+        until(
+            lambda: (
+                client.run(f"systemctl is-active {self._units}").stdout.split()
+                == ["inactive"] * len(self.rates)
+            ),
+            "every publisher has ended",
+            timeout,
+        )
+        deadline = time.monotonic() + timeout
+        run = self.collect()
+        while lost(run) and time.monotonic() < deadline:
+            time.sleep(2)
+            run = self.collect()
+        return run
+
+    def collect(self) -> Run:
+        """Bring the ledgers here, and read them."""
+        self.kept.mkdir(parents=True, exist_ok=True)
+        for old in self.kept.glob("*.json*"):
+            old.unlink()
+        ledgers = {"sent": [self.client], "ran": self.site.groups["workers"]}
+        for kind, hosts in ledgers.items():
+            for name in hosts:
+                lines = self.host(name).check_output(
+                    f"find {LEDGERS}/{self.run} -name '{kind}-*.jsonl' -exec cat {{}} +"
+                )
+                (self.kept / f"{kind}-{name}.jsonl").write_text(f"{lines}\n" if lines else "")
+        (self.kept / "events.json").write_text(json.dumps([asdict(event) for event in self.events]))
+        return read(self.kept)
+
+    @property
+    def _units(self) -> str:
+        return " ".join(self._unit(kind) for kind in self.rates)
+
+    def _unit(self, kind: str) -> str:
+        return f"{self.run}-{kind}.service"

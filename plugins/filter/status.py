@@ -1,0 +1,66 @@
+"""Filters of the status playbook; see the module utility `status` for what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet import status
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import ModelError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model import (
+    DEAD,
+    effective_pools,
+    plain,
+    read_model,
+)
+
+
+def fleet_status(
+    model: object,
+    hosts: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    brokers: Mapping[str, Any],
+    schedulers: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Put together how the fleet is, and find what is wrong."""
+    known, findings = read_model(model)
+    expected = {
+        host: list(effective_pools(known, host, given["groups"], given["host_pools"], findings))
+        for host, given in plain(variables).items()
+    }
+    try:
+        findings.refuse()
+    except ModelError as refusal:
+        raise AnsibleFilterError(f"The fleet's model is refused. {refusal}") from refusal
+    told: dict[str, Any] = plain(brokers)
+    answers = [each for each in told.values() if "queues" in each]
+    faults = {
+        name: each.get("error") or each.get("msg")
+        for name, each in told.items()
+        if each.get("error") or each.get("unreachable")
+    }
+    pools = known.pools.values()
+    used = {name for names in expected.values() for name in names}
+    document: dict[str, Any] = status.document(
+        hosts={name: each if isinstance(each, dict) else {} for name, each in plain(hosts).items()},
+        expected=expected,
+        broker={
+            "asked": bool(told),
+            "queues": answers[0]["queues"] if answers else None,
+            "obstacles": answers[0]["obstacles"] if answers else [],
+            "errors": [f"{name}: {' '.join(str(why).split())}" for name, why in faults.items()],
+        },
+        pools={pool.name: list(pool.queues) for pool in pools if pool.name in used},
+        dead=dict.fromkeys(f"{pool.exchange}{DEAD}" for pool in pools),
+        schedulers=plain(schedulers),
+    )
+    return document
+
+
+class FilterModule:
+    """Filters of the status playbook."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name the filters as playbooks call them."""
+        return {"fleet_status": fleet_status, "status_text": lambda document: status.text(plain(document))}

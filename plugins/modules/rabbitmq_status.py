@@ -1,0 +1,94 @@
+#!/usr/bin/python
+"""Ask a broker node how its queues and its cluster are."""
+
+from __future__ import annotations
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.rabbitmq import BrokerError, Management
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.status import queue
+
+DOCUMENTATION = r"""
+module: rabbitmq_status
+short_description: Ask a broker node how its queues and its cluster are
+description:
+  - Two requests of the management API. Changes nothing.
+  - A node that gives no answer is no failure of the module, but what it returns.
+options:
+  url:
+    description: Where the management API is.
+    type: str
+    required: true
+  user:
+    description: A user with the tag C(monitoring).
+    type: str
+    required: true
+  password:
+    description: Its password.
+    type: str
+    required: true
+  vhost:
+    description: The fleet's vhost.
+    type: str
+    required: true
+  timeout:
+    description: Seconds that a request may take.
+    type: int
+    default: 5
+attributes:
+  check_mode: {support: full}
+author: celery-fleet
+"""
+
+EXAMPLES = r"""
+- name: Ask about the queues
+  celery_fleet.kit.rabbitmq_status:
+    url: http://127.0.0.1:15672
+    user: monitor
+    password: "{{ broker_passwords.monitor }}"
+    vhost: celery_fleet
+"""
+
+RETURN = r"""
+queues:
+  description: Figures of each queue; not there if the node gave no answer.
+  type: list
+  elements: dict
+  returned: when the node answered
+obstacles:
+  description: What keeps the cluster's nodes from working as they should.
+  type: list
+  elements: str
+  returned: when the node answered
+error:
+  description: Why there is no answer; empty if there is one.
+  type: str
+  returned: always
+"""
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "user": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+            "vhost": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    broker = Management(given["url"], given["user"], given["password"], given["timeout"])
+    try:
+        told, obstacles = broker.queues(given["vhost"]), broker.obstacles()
+    except BrokerError as error:
+        module.exit_json(changed=False, error=str(error))
+    now = time.time()
+    module.exit_json(changed=False, error="", obstacles=obstacles, queues=[queue(each, now) for each in told])
+
+
+if __name__ == "__main__":
+    main()

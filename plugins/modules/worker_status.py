@@ -1,0 +1,133 @@
+"""Say how the fleet's workers and scheduler on a host are."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.status import (
+    BEAT,
+    PREFIX,
+    PROPERTIES,
+    beat,
+    instance,
+    read_units,
+)
+
+DOCUMENTATION = r"""
+module: worker_status
+short_description: Say how the fleet's workers and scheduler on a host are
+description:
+  - Reads what they write down under C(/run/celery-fleet), the markers of what is drained, and asks systemd
+    once about all units. Sends nothing to the broker or to a worker, and changes nothing.
+attributes:
+  check_mode:
+    support: full
+author:
+  - celery-fleet (@celery-fleet)
+"""
+
+EXAMPLES = r"""
+- name: Look at the workers
+  celery_fleet.kit.worker_status:
+  register: status_worker
+"""
+
+RETURN = r"""
+instances:
+  description: How each instance of a pool is.
+  type: list
+  elements: dict
+  returned: always
+drained:
+  description: When and why a pool was drained, by its name.
+  type: dict
+  returned: always
+beat:
+  description: How the scheduler is; null where there is none.
+  type: dict
+  returned: always
+"""
+
+RUNTIME = Path("/run/celery-fleet")
+DRAINED = Path("/etc/celery-fleet/drained")
+
+
+def state(unit: str) -> dict[str, Any] | None:
+    """Give what a process of the fleet wrote down; none if there is nothing that can be read."""
+    path = RUNTIME / unit.removesuffix(".service") / "state.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def processes() -> dict[str, list[str]]:
+    """Give the processes of each unit."""
+    found: dict[str, list[str]] = {}
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        try:
+            units = {part for part in path.read_text().split("/") if part.startswith(PREFIX)}
+        except OSError:  # gone meanwhile
+            continue
+        for unit in {part.strip().partition("\n")[0] for part in units}:
+            found.setdefault(unit, []).append(path.parent.name)
+    return found
+
+
+def memory(unit: dict[str, str], pids: dict[str, list[str]]) -> int | None:
+    """Give the bytes that a unit uses: as its control group counts them, or as its processes do."""
+    counted = unit.get("MemoryCurrent", "")
+    if counted.isdigit() and int(counted) < 2**63:
+        return int(counted)
+    sizes = [pss(pid) for pid in pids.get(unit["Id"], ())]
+    return sum(size or 0 for size in sizes) if sizes else None
+
+
+def pss(pid: str) -> int | None:
+    """Give the bytes of a process, with its part of what it shares; none if it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    _, shown, _ = module.run_command(
+        [
+            "systemctl",
+            "show",
+            f"--property={','.join(PROPERTIES)},LoadState",
+            "--",
+            f"{PREFIX}*@*.service",
+            BEAT,
+        ],
+        check_rc=True,
+    )
+    now, monotonic = time.time(), time.clock_gettime(time.CLOCK_MONOTONIC)
+    units = {unit["Id"]: unit for unit in read_units(shown)}
+    scheduler = units.pop(BEAT, None)
+    if scheduler and scheduler["LoadState"] == "not-found":
+        scheduler = None
+    pids = processes()
+    markers = sorted(DRAINED.iterdir()) if DRAINED.is_dir() else []
+    module.exit_json(
+        changed=False,
+        instances=[
+            instance(unit, state(name), memory(unit, pids), now, monotonic)
+            for name, unit in sorted(units.items())
+        ],
+        drained={path.name: " ".join(path.read_text().split()) for path in markers},
+        beat=None if scheduler is None else beat(scheduler, state(BEAT), now, monotonic),
+    )
+
+
+if __name__ == "__main__":
+    main()
