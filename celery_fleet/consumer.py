@@ -22,6 +22,7 @@ from celery_fleet.autoscale import may_shrink
 from celery_fleet.control import UNCONFIRMED
 from celery_fleet.control_files import STATE, Instance
 from celery_fleet.gate import Ending, Gate
+from celery_fleet.journal import Journal
 from celery_fleet.notify import Notifier
 from celery_fleet.state import StateFile
 
@@ -91,6 +92,7 @@ class FleetConsumer(Consumer):
     def __init__(self, *args: object, **kwargs: object) -> None:
         self.systemd = Notifier.from_environment()
         self.instance = Instance.from_environment()
+        self._journal = Journal.from_environment()
         self._state_file = StateFile(
             None if self.instance.directory is None else self.instance.directory / STATE
         )
@@ -393,6 +395,16 @@ class FleetConsumer(Consumer):
         self._executed += 1
         self._failed += ending.failed
         self._last_task = time.time()
+        self._journal.write(
+            f"Task {request.name}[{request.id}] ended: {ending.state} after {ending.runtime:.3f} s",
+            failed=ending.failed,
+            TASK_NAME=request.name,
+            TASK_ID=request.id,
+            RUNTIME=f"{ending.runtime:.6f}",
+            QUEUE=self._queue(request),
+            POOL=self.instance.pool,
+            STATE=ending.state,
+        )
 
     # The stop.
 

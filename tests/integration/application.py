@@ -66,6 +66,11 @@ def _hold(label: str) -> None:
     _mark("end", label)
 
 
+def _grow(label: str, mib: int) -> None:
+    memory = b"x" * (mib * 2**20)
+    _mark("end", label, size=len(memory))
+
+
 def _retry_when_released(task: Any, label: str, countdown: float) -> None:
     if task.request.retries == 0:
         _mark("start", label)
@@ -123,4 +128,5 @@ work = app.task(_work, name="work")
 retry_when_released = app.task(_retry_when_released, name="retry_when_released", bind=True)
 poison = app.task(_poison, name="poison")
 hold = app.task(_hold, name="hold")
+grow = app.task(_grow, name="grow")
 again = app.task(_again, name="again", bind=True)

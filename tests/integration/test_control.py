@@ -185,3 +185,17 @@ def test_control_works_without_a_broker(site: Site) -> None:
         assert worker.stop() == 0
     finally:
         proxy.down()
+
+
+def test_a_process_that_grew_is_replaced_after_its_task(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = site.worker(
+        "general", *("--pool", "prefork", "--concurrency", "1", "--max-memory-per-child", "200000")
+    ).ready()
+    app = site.client(monkeypatch)
+    for label, mib in (("small", 1), ("large", 300), ("after", 1)):
+        app.send_task("grow", (label, mib), queue=QUEUE)
+        wait_for(lambda label=label: site.events(label)["end"], 15, f"the end of {label}")
+    small, large, after = (site.events(label)["end"][0][1] for label in ("small", "large", "after"))
+    assert small == large != after
+    worker.reaches(executed=3, failed=0)
+    assert worker.stop() == 0

@@ -37,6 +37,8 @@ BASE: Final = ("fleet_pool_defaults", "fleet_pools")
 KERNEL_SHARE: Final = Fraction(7, 100)
 # Reclaim sets in before the limit that kills.
 MEMORY_HIGH: Final = Fraction(95, 100)
+
+KIB_PER_MIB: Final = 1024
 # The main process with its own threads; each running task, with helpers such as an encoder.
 TASKS_MAIN: Final = 64
 TASKS_EACH: Final = 8
@@ -58,6 +60,23 @@ def consumer_timeout_s(pool: Pool) -> int:
     if pool.autoscale.enabled and pool.autoscale.max and pool.autoscale.min:
         rounds = math.ceil(Fraction(pool.autoscale.max * pool.prefetch_multiplier, pool.autoscale.min))
     return max(rounds * pool.time_limit + CONSUMER_MARGIN_S, CONSUMER_LEAST_S)
+
+
+def max_memory_per_child_kib(pool: Pool) -> int | None:
+    """Say at what size a process of a pool is replaced after its task.
+
+    A process that once took more than a task of its pool needs keeps much of it, and takes it from the
+    pool's other tasks.
+
+    Args:
+        pool: A pool with its effective fields.
+
+    Returns:
+        The demand of one task in KiB; none where tasks share one process or need no memory to speak of.
+    """
+    if pool.execution != "prefork" or not pool.demand.memory_mib:
+        return None
+    return math.ceil(pool.demand.memory_mib * KIB_PER_MIB)
 
 
 def tasks_max(concurrency: int, cores: int) -> int:
@@ -475,6 +494,7 @@ def _pool_plan(pool: Pool, sized: Size, cores: int, nodename: str) -> dict[str, 
         "prefetch_count": sized.concurrency * pool.prefetch_multiplier,
         "stop_timeout": pool.time_limit + STOP_MARGIN_S,
         "consumer_timeout_ms": consumer_timeout_s(pool) * 1000,
+        "max_memory_per_child_kib": max_memory_per_child_kib(pool),
         "memory_max_mib": memory_max,
         "memory_high_mib": math.floor(memory_max * MEMORY_HIGH),
         "cpu_weight": min(10000, max(1, round(sized.share * 10000))),

@@ -69,6 +69,21 @@ def test_unit_and_slice_figures(model):
     assert pool["tasks_max"] == 2 * (64 + 50 * 24)
 
 
+@pytest.mark.parametrize(
+    ("change", "limit"),
+    [
+        ({}, 256 * 1024),
+        ({"demand": {"cores": 1, "memory_mib": 0.3}}, 308),
+        ({"demand": {"cores": 1, "memory_mib": 0}}, None),
+        ({"execution": "threads"}, None),
+    ],
+)
+def test_a_process_is_replaced_that_is_larger_than_its_tasks_need(model, change, limit):
+    model["pools"]["io"] |= {"execution": "prefork", **change}
+    model["pools"]["io"]["autoscale"] = {"enabled": False, "min": 1, "max": 1}
+    assert balanced(model)["pools"]["io"]["max_memory_per_child_kib"] == limit
+
+
 def test_memory_of_all_slices_stays_within_the_host(model):
     plan = host_plan(model, "x", ["cpu_servers", "balanced_servers"], {}, HARDWARE, "x")
     assert sum(pool["memory_max_mib"] for pool in plan["pools"].values()) <= 0.9 * HARDWARE["memory_mib"]
