@@ -7,8 +7,8 @@ from chaos import chaos
 from chaos_report import Verdict
 
 # One round in an order that lets the watchdog find the stopped worker while other things happen.
-SEED = 3
-KINDS = ("kill child", "kill main", "stop main", "broker restart", "cut", "reboot", "drain", "deploy")
+SEED = 23
+KINDS = ("kill child", "kill main", "stop main", "broker restart", "cut", "reboot")
 SECONDS = 140
 # Longest time without a task of any kind.
 LONGEST_GAP = 30
