@@ -10,7 +10,7 @@ from celery import Celery, Task
 from celery.app.amqp import AMQP, Queues, task_message
 from celery.app.routes import Router as CeleryRouter
 from celery.utils.collections import lpmerge
-from kombu import Exchange, Producer, Queue
+from kombu import Consumer, Exchange, Producer, Queue
 from kombu.pools import ProducerPool
 from kombu.transport.native_delayed_delivery import (
     CELERY_DELAYED_DELIVERY_EXCHANGE,
@@ -110,6 +110,22 @@ class TaskRouter(CeleryRouter):
         return next((queue for (_, own), queue in self._by_address.items() if own == key), None)
 
 
+class TaskConsumer(Consumer):
+    """Consumes only while the worker allows it; Celery would begin as soon as it is connected."""
+
+    allowed = False
+
+    def consume(self, no_ack: bool | None = None) -> None:
+        """Start consuming from the queues, if that is allowed now."""
+        if self.allowed:
+            super().consume(no_ack)
+
+    @property
+    def queues_by_tag(self) -> dict[str, str]:
+        """The name of the queue by the tag that its deliveries carry."""
+        return {tag: queue for queue, tag in self._active_tags.items()}
+
+
 class FleetAMQP(AMQP):
     """What `app.amqp` is in an application of the fleet.
 
@@ -124,6 +140,7 @@ class FleetAMQP(AMQP):
     """
 
     Connection = staticmethod(connect)
+    Consumer = TaskConsumer
 
     def __init__(self, app: Celery, fleet: Fleet, patience: float = PATIENCE) -> None:
         super().__init__(app)

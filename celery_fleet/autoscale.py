@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celery.concurrency.prefork import TaskPool
 from celery.worker.autoscale import Autoscaler
 
 
@@ -13,7 +14,17 @@ class FleetAutoscaler(Autoscaler):
     wait with ending processes while any task is on its way to one. Celery asks again later.
     """
 
+    def _grow(self, n: int) -> None:
+        super()._grow(n)
+        self.worker.consumer.fit()
+
     def _shrink(self, n: int) -> None:
-        jobs = self.pool._pool._cache.values()
-        if all(job.accepted() for job in jobs):
+        if may_shrink(self.pool):
             super()._shrink(n)
+            self.worker.consumer.fit()
+
+
+def may_shrink(pool: TaskPool) -> bool:
+    """Tell whether a pool of processes knows which of them are idle."""
+    jobs = pool._pool._cache.values()
+    return all(bool(job.accepted()) for job in jobs)

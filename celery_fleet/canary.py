@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import os
 import socket
+import uuid
+from collections.abc import Callable
 
 from celery import Celery, Task
+from celery.app.trace import fast_trace_task, trace_task_ret
+from celery.concurrency.base import BasePool
 
 from celery_fleet.fleet_file import Fleet
 from celery_fleet.settings import POOL_VARIABLE
 
 NAME = "celery_fleet.canary"
+
+# The canary that a worker gives to its own execution pool before it takes any task.
+PROOF_NAME = "celery_fleet.proof"
 
 # Seconds.
 TIME_LIMIT = 60
@@ -20,10 +27,10 @@ CONFIRM_TIMEOUT = 10
 
 
 def register(app: Celery, fleet: Fleet) -> None:
-    """Give an application the canary task.
+    """Give an application the canary tasks.
 
-    It goes only where it is sent, publishes who ran it to the exchange of the answers, and needs no
-    result backend.
+    The one goes only where it is sent, publishes who ran it to the exchange of the answers, and needs no
+    result backend. The other is never sent: it shows that an execution pool runs tasks.
 
     Parameters
     ----------
@@ -63,4 +70,49 @@ def register(app: Celery, fleet: Fleet) -> None:
         ignore_result=True,
         time_limit=TIME_LIMIT,
         soft_time_limit=SOFT_TIME_LIMIT,
+    )
+
+    def proof() -> int:
+        return os.getpid()
+
+    app.task(proof, name=PROOF_NAME, shared=False, ignore_result=True)
+
+
+def prove(
+    app: Celery, pool: BasePool, hostname: str, proved: Callable[[], None], failed: Callable[[str], None]
+) -> None:
+    """Let an execution pool run a canary in the way in which it runs every task.
+
+    Parameters
+    ----------
+    app:
+        The application.
+    pool:
+        The execution pool, which has started.
+    hostname:
+        The worker's name.
+    proved, failed:
+        One of them is called in the end, the latter with the reason; none when the pool never answers.
+    """
+
+    def answered(answer: object) -> None:
+        if isinstance(answer, tuple) and not answer[0]:
+            proved()
+        else:
+            result = answer[1] if isinstance(answer, tuple) else answer
+            failed(str(getattr(result, "exception", result)))
+
+    task_id = str(uuid.uuid4())
+    request = {
+        "id": task_id,
+        "task": PROOF_NAME,
+        "hostname": hostname,
+        "delivery_info": {"exchange": "", "routing_key": "", "redelivered": False, "priority": None},
+    }
+    pool.apply_async(
+        fast_trace_task if app.use_fast_trace_task else trace_task_ret,
+        args=(PROOF_NAME, task_id, request, ((), {}, None), None, None),
+        callback=answered,
+        error_callback=answered,
+        correlation_id=task_id,
     )

@@ -42,6 +42,16 @@ def _note_delivery(task: Any, **_: object) -> None:
 task_prerun.connect(_note_delivery)
 
 
+def _break_pool() -> int:
+    """What the proof of a broken release does: it never answers."""
+    time.sleep(3600)
+    return 0
+
+
+if os.environ.get("TEST_BROKEN"):
+    app.tasks["celery_fleet.proof"].run = _break_pool
+
+
 def _work(label: str, seconds: float = 0) -> None:
     _mark("start", label)
     time.sleep(seconds)

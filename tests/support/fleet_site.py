@@ -152,11 +152,31 @@ class Worker:
     process: subprocess.Popen[bytes]
     systemd: Systemd
     log: Path
+    runtime: Path
 
     def ready(self) -> Worker:
         wait_for(lambda: self.systemd.count("READY=1") or self.process.poll() is not None, 30, "READY=1")
         assert self.process.poll() is None, self.log.read_text()
         return self
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What it wrote of itself; nothing before it wrote first."""
+        path = self.runtime / "state.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def reaches(self, seconds: float = 10, **wanted: object) -> dict[str, Any]:
+        """Wait until its state has these values."""
+
+        def reached() -> bool:
+            state = self.state
+            return all(state.get(key) == value for key, value in wanted.items())
+
+        try:
+            wait_for(reached, seconds, str(wanted))
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.state}; {self.log.read_text()[-3000:]}") from error
+        return self.state
 
     def stop(self, seconds: float = 20) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -216,7 +236,8 @@ class Site:
         with suppress(urllib.error.HTTPError):  # it has none
             self.management.call("DELETE", "connections", "username", self.user(name))
 
-    def fleet_file(self, *nodes: tuple[str, int], ca_file: Path | None = None) -> Path:
+    def fleet_file(self, *nodes: tuple[str, int], ca_file: Path | None = None, **pools: object) -> Path:
+        """Write the file that a host of this fleet has, with fields of all pools changed."""
         contents = document(
             secrets=str(self.secrets),
             nodes=nodes or (self.address,),
@@ -224,6 +245,8 @@ class Site:
             prefix=self.user(""),
             ca_file=None if ca_file is None else str(ca_file),
         )
+        for pool in contents["pools"].values():
+            pool.update(pools)
         path = self.directory / f"fleet-{uuid.uuid4().hex[:6]}.json"
         path.write_text(json.dumps(contents), encoding="utf-8")
         return path
@@ -251,9 +274,15 @@ class Site:
         name = name or f"{pool}_worker{uuid.uuid4().int % 10**6}"
         systemd = Systemd(self.directory / f"{name}.notify")
         log = self.directory / f"{name}.log"
+        # A unit's own, beside those of the pool's other instances.
+        instance = f"1.0_abcd_{len(self.workers) + 1}"
+        runtime = self.directory / f"celery-fleet-{pool}@{instance}"
+        runtime.mkdir()
         variables = self.environment(
             fleet_file or self.fleet_file(),
             CELERY_FLEET_POOL=pool,
+            CELERY_FLEET_INSTANCE=instance,
+            RUNTIME_DIRECTORY=str(runtime),
             NOTIFY_SOCKET=str(systemd.path),
             WATCHDOG_USEC=str(int(watchdog * 1_000_000)),
             **environment or {},
@@ -265,7 +294,7 @@ class Site:
             process = subprocess.Popen(
                 command, env=variables, cwd=self.directory, stdout=output, stderr=output
             )
-        worker = Worker(process, systemd, log)
+        worker = Worker(process, systemd, log, runtime)
         self.workers.append(worker)
         return worker
 
@@ -326,6 +355,10 @@ class Site:
         """Count the messages that wait in a queue, now rather than when statistics were last taken."""
         with Connection(self.admin_url) as connection:
             return int(connection.channel().queue_declare(queue, passive=True).message_count)
+
+    def purge(self, queue: str) -> None:
+        """Throw away what waits in a queue."""
+        self.management.call("DELETE", "queues", self.vhost, queue, "contents")
 
     def policy(self, queue: str, **definition: object) -> None:
         self.management.call(

@@ -33,9 +33,15 @@ def job(accepted: bool) -> ApplyResult:
 )
 def test_no_process_goes_while_a_task_is_on_its_way_to_one(accepted: tuple[bool, ...], left: int) -> None:
     pool = Pool(*map(job, accepted))
-    scaler: Any = FleetAutoscaler(pool, max_concurrency=6, min_concurrency=2, mutex=SimpleNamespace())
+    fitted: list[int] = []
+    consumer = SimpleNamespace(fit=lambda: fitted.append(pool.num_processes))
+    worker = SimpleNamespace(consumer=consumer)
+    scaler: Any = FleetAutoscaler(
+        pool, max_concurrency=6, min_concurrency=2, worker=worker, mutex=SimpleNamespace()
+    )
     scaler._shrink(4)
     assert pool.num_processes == left
+    assert fitted == [left] * (left < 6)
 
 
 def test_workers_use_it_unless_the_application_has_its_own(make_app: Any) -> None:

@@ -1,0 +1,148 @@
+"""The way from the broker to the execution pool: no more tasks at once than the worker has slots."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
+from celery.worker.request import Request
+
+# Of a request, those that end it: by a result, an exception or a lost process, a limit.
+_ENDINGS = ("on_success", "on_failure", "on_timeout")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a task ended: `state` as a person calls it, and the seconds that it ran."""
+
+    state: str
+    runtime: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by an exception that nobody foresaw, a limit, or with its process."""
+        return self.state == "FAILURE"
+
+
+class Gate:
+    """Hands requests to the execution pool as slots become free, and can give the others back.
+
+    Celery hands everything that it receives to threads and greenlets at once, where it can't be had
+    back and where it blocks the loop; and it forgets what runs when the connection is lost. All methods may
+    be called from any thread.
+
+    Parameters
+    ----------
+    start:
+        Gives a request to the pool; raises `TaskRevokedError` when it must not run.
+    ended:
+        Is told of each end.
+    """
+
+    def __init__(
+        self, start: Callable[[Request], object], ended: Callable[[Request, Ending], None] | None = None
+    ) -> None:
+        self._start = start
+        self._ended = ended
+        self._lock = threading.RLock()
+        self._waiting: deque[Request] = deque()
+        self._running: set[Request] = set()
+        self._slots = 0
+        self._open = False
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a slot."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> list[Request]:
+        """The requests that were given to the pool and have not ended."""
+        with self._lock:
+            return list(self._running)
+
+    def submit(self, request: Request) -> None:
+        """Take a request, and start it as soon as a slot is free and the gate open."""
+        with self._lock:
+            self._waiting.append(request)
+        self._fill()
+
+    def set(self, *, slots: int, is_open: bool) -> None:
+        """Set the number of slots and whether anything is started at all; what runs goes on."""
+        with self._lock:
+            self._slots, self._open = slots, is_open
+        self._fill()
+
+    def withdraw(self) -> list[Request]:
+        """Take out the requests that wait."""
+        with self._lock:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        return waiting
+
+    def release(self, request: Request) -> None:
+        """Forget a request that has ended, or never will; its slot is free."""
+        with self._lock:
+            if request not in self._running:
+                return
+            self._running.remove(request)
+        for name in _ENDINGS:
+            request.__dict__.pop(name, None)  # it refers to the request, which would outlive its end
+        self._fill()
+
+    def _fill(self) -> None:
+        while True:
+            with self._lock:
+                if not (self._open and self._waiting and len(self._running) < self._slots):
+                    return
+                request = self._waiting.popleft()
+                self._running.add(request)
+            for name in _ENDINGS:
+                setattr(request, name, self._ending(request, getattr(request, name)))
+            try:
+                self._start(request)
+            except TaskRevokedError:
+                self.release(request)
+            except BaseException:
+                self.release(request)
+                raise
+
+    def _ending(self, request: Request, handler: Callable[..., object]) -> Callable[..., object]:
+        def ended(*args: Any, **options: Any) -> object:  # noqa: ANN401 - as Celery passes them
+            soft = options.get("soft", args[0] if handler.__name__ == "on_timeout" and args else False)
+            if soft:  # it may still end well
+                return handler(*args, **options)
+            try:
+                return handler(*args, **options)
+            finally:
+                known = request in self._running
+                self.release(request)
+                if known and self._ended is not None:
+                    self._ended(request, _how(request, handler.__name__, args))
+
+        return ended
+
+
+def _how(request: Request, handler: str, args: tuple[Any, ...]) -> Ending:
+    runtime = time.time() - (request.time_start or time.time())
+    if handler == "on_timeout":
+        return Ending("FAILURE", runtime)
+    if handler == "on_success":
+        failed, result, runtime = args[0]
+        if not failed:
+            return Ending("SUCCESS", runtime)
+    else:
+        result = args[0]
+    error = result.exception
+    if isinstance(error, ExceptionWithTraceback):
+        error = error.exc
+    for kind, state in ((Retry, "RETRY"), (Reject, "REJECTED"), (Ignore, "IGNORED")):
+        if isinstance(error, kind):
+            return Ending(state, runtime)
+    return Ending("FAILURE", runtime)
