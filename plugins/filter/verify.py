@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.table import columns
+
+# Each instance of a pool on a host has a number in its node's name.
+INSTANCE = re.compile(r"_\d+@")
 
 
 def verify_table(result: Mapping[str, Any]) -> str:
@@ -52,7 +56,7 @@ def verify_faults(result: Mapping[str, Any], plans: Sequence[Mapping[str, Any]])
     for answer in result["answers"]:
         if answer["fault"]:
             faults.append(f"{answer['queue']}: {answer['fault']}")
-        elif answer["node"] not in nodes.get(answer["expected_pool"], set()):
+        elif INSTANCE.sub("@", answer["node"]) not in nodes.get(answer["expected_pool"], set()):
             faults.append(
                 f"{answer['queue']}: executed by {answer['node']}, which the plan does not know as a node "
                 f"of pool {answer['expected_pool']}"

@@ -6,12 +6,18 @@ import shutil
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host import (
+    Host,
+    SystemdError,
+    surplus_releases,
+)
 
 DOCUMENTATION = r"""
 module: app_prune
 short_description: Remove releases that nothing needs any more
 description:
-  - Keeps the releases that were current last, the current one, and every one that an instance of a unit runs.
+  - Keeps the releases that were current last, the current one, and every one that an instance may run
+    or that a rollback needs.
   - A release that never was completed is removed as well.
 options:
   root:
@@ -57,12 +63,6 @@ in_use:
 """
 
 
-def instances(listing: str) -> set[str]:
-    """Give the instance names in what C(systemctl list-units --plain --no-legend) wrote."""
-    units = [line.split()[0] for line in listing.splitlines() if line.strip()]
-    return {unit.partition("@")[2].removesuffix(".service") for unit in units}
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -79,24 +79,13 @@ def main() -> None:
         module.params["keep"],
     )
     there = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    host = Host()
     complete = [path for path in there if (path / ".complete").exists()]
     complete.sort(key=lambda path: (path / ".complete").stat().st_mtime, reverse=True)
-    others = [path.name for path in complete if path.name != current]
-    kept = {current, *others[: max(keep - 1, 0)]}
-
-    states = "--state=active,activating,reloading,deactivating"
-    command = [
-        "systemctl",
-        "list-units",
-        "--plain",
-        "--no-legend",
-        "--type=service",
-        states,
-        "celery-fleet-*@*",
-    ]
-    running = instances(module.run_command(command, check_rc=True)[1])
-    unneeded = sorted(path.name for path in there if path.name not in kept)
-    removed = [name for name in unneeded if name not in running]
+    try:
+        removed, in_use = surplus_releases(host, root.parent, current, keep)
+    except SystemdError as error:
+        module.fail_json(msg=str(error))
     if not module.check_mode:
         # The marker's age tells when a release was current, also after a way back to an older one.
         if complete and complete[0].name != current and current in {path.name for path in complete}:
@@ -108,7 +97,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(removed),
         removed=removed,
-        in_use=[name for name in unneeded if name in running],
+        in_use=in_use,
         diff={"before": before, "after": after},
     )
 

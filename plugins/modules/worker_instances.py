@@ -1,48 +1,76 @@
-"""Let exactly the wanted instances of the fleet's worker units run on a host."""
+"""Let exactly the wanted instances of the pools' workers serve on a host."""
 
 from __future__ import annotations
 
-import re
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host import (
+    Host,
+    SystemdError,
+    prune_units,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.instances import (
+    Step,
+    Trial,
+    identity,
+    steps,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.rollover import (
+    Rollover,
+    RolloverError,
+)
 
 DOCUMENTATION = r"""
 module: worker_instances
-short_description: Let exactly the wanted instances of the fleet's worker units run on a host
+short_description: Let exactly the wanted instances of the pools' workers serve on a host
 description:
-  - With O(state=retired) stops and disables every instance of another release, of a pool that the host has
-    no longer, or that was started from another unit file than the present one. A stopped worker first
-    finishes the tasks that it runs; all pools do so at the same time.
-  - With O(state=started) enables and starts the wanted instances and waits until they consume. A failure
-    gives the end of the unit's journal.
-  - Knows the fleet's units by C(CELERY_FLEET_POOL) in them, and touches no other.
+  - Starts an instance of each pool beside the old one and watches it. Only when all of them have proved
+    themselves the old ones are disabled and asked to stop; nobody waits for what they still run.
+  - If one does not prove itself, all new ones are removed, the old ones serve on, and the module fails with
+    the end of the journal.
+  - An instance that already is what is wanted is left alone. So a run that was cut off may be repeated.
+  - Pools that are marked as drained run nothing, whatever is wanted.
 options:
-  state:
-    description: Which half to do.
+  source:
+    description: >-
+      What is wanted: the units that are given, those that serve now, or those of the release before.
     type: str
-    choices: [retired, started]
-    required: true
-  pools:
-    description: Pools of the host.
-    type: list
-    elements: str
-    required: true
-  release:
-    description: Release to run, which is the instance's name.
-    type: str
-    required: true
-  changed:
-    description: Pools whose unit file this run changes, or would change without check mode.
+    choices: [given, served, previous]
+    default: given
+  units:
+    description: Text of each pool's unit, its number open, for O(source=given). Other pools go.
+    type: dict
+    default: {}
+  slices:
+    description: Text of each pool's slice, for O(source=given).
+    type: dict
+    default: {}
+  only:
+    description: Pools to which the run is restricted; all if empty.
     type: list
     elements: str
     default: []
+  restart:
+    description: Whether even an instance that is what is wanted is replaced.
+    type: bool
+    default: false
   timeout:
-    description: Seconds to wait for the end state. For O(state=retired) a longer stop is no failure.
+    description: Seconds until a new instance must be ready.
     type: int
     required: true
+  probation:
+    description: For how many seconds the first tasks of a new instance are watched.
+    type: float
+    default: 5
+  probation_tasks:
+    description: How many of its tasks are enough.
+    type: int
+    default: 20
+  probation_failures:
+    description: It is refused if so many of them have failed, and more than half.
+    type: int
+    default: 3
 attributes:
   check_mode:
     support: full
@@ -53,201 +81,181 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Stop what should not run
+- name: Replace what serves by the same
   celery_fleet.kit.worker_instances:
-    state: retired
-    pools: [io, general]
-    release: demo-0123456789ab
-    timeout: 20
+    source: served
+    restart: true
+    timeout: 90
 """
 
 RETURN = r"""
-pending:
-  description: Instances that still finish their tasks; in check mode none.
-  type: list
-  elements: str
-  returned: always
-surplus:
-  description: Pools that have unit files on the host and should not.
-  type: list
-  elements: str
-  returned: always
+pools:
+  description: >-
+    For each pool of the run what C(was) the release, what it C(is), the C(unit), what is C(done) (V(kept),
+    V(started), V(drained) or V(gone)) and which units still C(finish).
+  type: dict
+  returned: success
 """
 
-UNITS = Path("/etc/systemd/system")
-# Each start leaves there the digest of the unit that it was started from.
-RUNTIME = Path("/run/celery-fleet")
-RUNNING = ("active", "activating", "reloading", "deactivating")
-# A worker that crashed so often since it was started won't come up by itself within the timeout.
-CRASHES = 3
 
-
-@dataclass(frozen=True)
-class Instance:
-    """What systemd knows of one instance."""
-
-    unit: str
-    state: str = "inactive"
-    restarts: int = 0
-    stale: bool = False
-
-    @property
-    def pool(self) -> str:
-        """Name of its pool."""
-        return self.unit.removeprefix("celery-fleet-").partition("@")[0]
-
-    @property
-    def enabled(self) -> bool:
-        """Whether it is started at boot."""
-        return (UNITS / "multi-user.target.wants" / self.unit).is_symlink()
-
-    @property
-    def outdated(self) -> bool:
-        """Whether its unit changed since it was started, or it never was."""
-        marker = RUNTIME / self.unit.removesuffix(".service") / "digest"
-        unit = UNITS / f"celery-fleet-{self.pool}@.service"
-        present = re.search(r"CELERY_FLEET_DIGEST=(\w+)", unit.read_text()) if unit.exists() else None
-        return not marker.exists() or present is None or marker.read_text().strip() != present[1]
-
-
-def pools_on_host() -> list[str]:
-    """Give the pools that have a unit file of the fleet."""
-    return sorted(
-        path.name.removeprefix("celery-fleet-").removesuffix("@.service")
-        for path in UNITS.glob("celery-fleet-*@.service")
-        if "CELERY_FLEET_POOL=" in path.read_text()
-    )
-
-
-class Systemd:
-    """systemd on this host."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-
-    def call(self, *arguments: str) -> str:
-        """Run systemctl; a failure ends the module."""
-        output: str = self.module.run_command(["systemctl", *arguments], check_rc=True)[1]
-        return output
-
-    def show(self, units: list[str]) -> dict[str, Instance]:
-        """Describe units."""
-        if not units:
-            return {}
-        properties = "--property=Id,ActiveState,NRestarts,NeedDaemonReload"
-        found: dict[str, Instance] = {}
-        for block in self.call("show", properties, "--", *units).strip().split("\n\n"):
-            value = dict(line.partition("=")[::2] for line in block.splitlines())
-            found[value["Id"]] = Instance(
-                value["Id"],
-                value["ActiveState"],
-                int(value.get("NRestarts") or 0),
-                value["NeedDaemonReload"] == "yes",
+def wanted_texts(module: AnsibleModule, host: Host) -> dict[str, str | None]:
+    """Give the unit of each pool of the run; none for a pool that goes."""
+    params, only = module.params, set(module.params["only"])
+    texts: dict[str, str | None]
+    if params["source"] == "given":
+        texts = {**dict.fromkeys(host.pools()), **params["units"]}
+        return {pool: text for pool, text in texts.items() if pool in only or not only}
+    which = "release" if params["source"] == "served" else "previous"
+    texts, missing = {}, []
+    for pool, record in host.served().items():
+        if only and pool not in only:
+            continue
+        path = host.text(record.get(which) or "-", pool)
+        if path.exists():
+            texts[pool] = path.read_text()
+        else:
+            missing.append(pool)
+    if missing and not texts:
+        module.fail_json(
+            msg=f"This host has no record of a release of {', '.join(missing)} "
+            + (
+                "before the present one: there is nothing to go back to"
+                if which == "previous"
+                else "yet: deploy first"
             )
-        return found
-
-    def instances(self, pools: list[str]) -> list[Instance]:
-        """Give the instances of these pools that run or are started at boot."""
-        patterns = [f"celery-fleet-{pool}@*.service" for pool in pools]
-        if not patterns:
-            return []
-        listing = self.call("list-units", "--all", "--plain", "--no-legend", "--full", *patterns)
-        units = {line.split()[0] for line in listing.splitlines() if line.strip()}
-        units |= {
-            path.name for pattern in patterns for path in UNITS.glob(f"multi-user.target.wants/{pattern}")
-        }
-        shown = self.show(sorted(units)).values()
-        return [instance for instance in shown if instance.state in RUNNING or instance.enabled]
-
-    def reload(self, units: list[str], slices: list[str]) -> None:
-        """Let systemd read the unit files again if it should."""
-        if any(instance.stale for instance in self.show([*units, *slices]).values()):
-            self.call("daemon-reload")
+        )
+    return texts
 
 
-def retire(module: AnsibleModule, systemd: Systemd, wanted: list[str], surplus: list[str]) -> None:
-    """Stop and disable what should not run."""
+def differences(module: AnsibleModule, host: Host, found: list[Step]) -> list[dict[str, str]]:
+    """Give what changes as Ansible shows it."""
+    diffs = []
+    for pool, text in sorted(module.params["slices"].items()):
+        path = host.units / f"celery-fleet-{pool}.slice"
+        before = path.read_text() if path.exists() else ""
+        if before != text:
+            diffs.append(
+                {"before_header": str(path), "after_header": str(path), "before": before, "after": text}
+            )
+    for step in found:
+        if not step.changes:
+            continue
+        before, after = "", ""
+        for old in step.old:
+            before += f"{old.name.unit}: {old.state}{', enabled' if old.enabled else ''}\n"
+            after += f"{old.name.unit}: finishes what it runs\n"
+        record = host.served().get(step.pool, {})
+        path = host.text(record.get("release") or "-", step.pool)
+        if step.serve:
+            before += path.read_text() if path.exists() else ""
+            after += (module.params["units"].get(step.pool) or "") + f"{step.serve.unit}: serves\n"
+        diffs.append(
+            {"before_header": step.pool, "after_header": step.pool, "before": before, "after": after}
+        )
+    return diffs
+
+
+def write_slices(host: Host, slices: dict[str, str]) -> None:
+    """Write the slices that differ; systemd applies them to what runs in them."""
+    differing = {
+        path: text
+        for pool, text in slices.items()
+        if not (path := host.units / f"celery-fleet-{pool}.slice").exists() or path.read_text() != text
+    }
+    for path, text in differing.items():
+        path.write_text(text)
+    if differing:
+        host.systemctl("daemon-reload")
+
+
+def record(host: Host, texts: dict[str, str | None]) -> None:
+    """Write down what serves now, and keep its units."""
+    served = host.served()
+    for pool, text in texts.items():
+        if text is None:
+            served.pop(pool, None)
+            continue
+        release, _ = identity(text)
+        before = served.get(pool, {})
+        if before.get("release") != release:
+            served[pool] = {"release": release, "previous": before.get("release", "")}
+        path = host.text(release, pool)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    if served != host.served():
+        host.serve(served)
+
+
+def run(module: AnsibleModule, host: Host) -> dict[str, Any]:
+    """Do it, and say what was done."""
     params = module.params
-    others = [
-        instance
-        for instance in systemd.instances(sorted({*params["pools"], *surplus}))
-        if instance.unit not in wanted
-        or (instance.state in RUNNING and (instance.outdated or instance.pool in params["changed"]))
+    texts = wanted_texts(module, host)
+    asked = {pool: text and identity(text) for pool, text in texts.items()}
+    before = host.served()
+    found = steps(host.instances(), asked, host.drained(), params["restart"])
+    diff = differences(module, host, found)
+    kept = {pool: text for pool, text in texts.items() if text}
+    stale = [
+        pool
+        for pool, text in kept.items()
+        if before.get(pool, {}).get("release") != (asked[pool] or ("",))[0]
     ]
-    disable = [instance.unit for instance in others if instance.unit not in wanted and instance.enabled]
-    stop = [instance.unit for instance in others if instance.state in ("active", "activating", "reloading")]
-    pending = [instance.unit for instance in others if instance.state in RUNNING and not module.check_mode]
+    removed: list[str] = []
     if not module.check_mode:
-        if disable:
-            systemd.call("disable", "--quiet", *disable)
-        if stop:
-            systemd.call("stop", "--no-block", *stop)
-        end = time.monotonic() + params["timeout"]
-        while pending and time.monotonic() < end:
-            time.sleep(0.3)
-            pending = [unit for unit, now in systemd.show(pending).items() if now.state in RUNNING]
-        if surplus and not pending:
-            systemd.call("stop", *(f"celery-fleet-{pool}.slice" for pool in surplus))
-    before = "".join(f"{instance.unit}: {instance.state}\n" for instance in others)
-    after = "".join(f"{instance.unit}: inactive\n" for instance in others)
-    changed = bool(stop or disable)
-    diff = {"before": before, "after": after if changed else before}
-    module.exit_json(changed=changed, pending=pending, surplus=surplus, diff=diff)
-
-
-def start(module: AnsibleModule, systemd: Systemd, wanted: list[str], surplus: list[str]) -> None:
-    """Enable and start what should run, and wait until it consumes."""
-    params = module.params
-    now = systemd.show(wanted)
-    enable = [unit for unit in wanted if not now[unit].enabled]
-    begin = [
-        unit
-        for unit in wanted
-        if now[unit].state not in RUNNING or now[unit].outdated or now[unit].pool in params["changed"]
-    ]
-    changed = bool(enable or begin)
-    before = "".join(f"{unit}: {now[unit].state}\n" for unit in wanted)
-    after = "".join(f"{unit}: active\n" for unit in wanted)
-    diff = {"before": before, "after": after if changed else before}
-    if module.check_mode:
-        module.exit_json(changed=changed, pending=[], surplus=surplus, diff=diff)
-
-    systemd.reload(wanted, [f"celery-fleet-{now[unit].pool}.slice" for unit in wanted])
-    if enable:
-        systemd.call("enable", "--quiet", *enable)
-    if begin:
-        systemd.call("start", "--no-block", *begin)
-    end = time.monotonic() + params["timeout"]
-    while waiting := [unit for unit, found in systemd.show(wanted).items() if found.state != "active"]:
-        crashed = [unit for unit, found in systemd.show(waiting).items() if found.restarts >= CRASHES]
-        if crashed or time.monotonic() > end:
-            failed = (crashed or waiting)[0]
-            journal = module.run_command(
-                ["journalctl", "--no-pager", "--output=cat", "-n", "40", "-u", failed]
-            )[1]
-            what = f"crashed {CRASHES} times" if crashed else f"is not ready after {params['timeout']} s"
-            module.fail_json(msg=f"{failed} {what}; the end of its journal:\n{journal}", pending=waiting)
-        time.sleep(0.3)
-    module.exit_json(changed=changed, pending=[], surplus=surplus, diff=diff)
+        write_slices(host, params["slices"])
+        trial = Trial(
+            params["timeout"], params["probation"], params["probation_tasks"], params["probation_failures"]
+        )
+        Rollover(host, kept, trial).run(found)
+        record(host, texts)
+        removed = prune_units(host)
+    return {
+        "changed": bool(diff or stale or removed),
+        "diff": diff,
+        "pools": {
+            step.pool: {
+                "was": before.get(step.pool, {}).get("release", ""),
+                "is": (asked[step.pool] or ("",))[0],
+                "unit": step.serve.unit if step.serve else "",
+                "done": "gone"
+                if asked[step.pool] is None
+                else "drained"
+                if not step.serve
+                else "started"
+                if step.new or step.start
+                else "kept",
+                "finish": [old.name.unit for old in step.old if old.state != "inactive"],
+            }
+            for step in found
+        },
+    }
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "required": True, "choices": ["retired", "started"]},
-            "pools": {"type": "list", "elements": "str", "required": True},
-            "release": {"type": "str", "required": True},
-            "changed": {"type": "list", "elements": "str", "default": []},
+            "source": {"type": "str", "choices": ["given", "served", "previous"], "default": "given"},
+            "units": {"type": "dict", "default": {}},
+            "slices": {"type": "dict", "default": {}},
+            "only": {"type": "list", "elements": "str", "default": []},
+            "restart": {"type": "bool", "default": False},
             "timeout": {"type": "int", "required": True},
+            "probation": {"type": "float", "default": 5},
+            "probation_tasks": {"type": "int", "default": 20},
+            "probation_failures": {"type": "int", "default": 3},
         },
         supports_check_mode=True,
     )
-    pools, release = sorted(module.params["pools"]), module.params["release"]
-    wanted = [f"celery-fleet-{pool}@{release}.service" for pool in pools]
-    surplus = [pool for pool in pools_on_host() if pool not in pools]
-    act = retire if module.params["state"] == "retired" else start
-    act(module, Systemd(module), wanted, surplus)
+    host = Host()
+    try:
+        if module.check_mode:
+            module.exit_json(**run(module, host))
+        with host.alone():
+            result = run(module, host)
+    except (RolloverError, SystemdError, ValueError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.installed import PREFIX, read_units
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.installed import read_units
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.instances import PREFIX
 
 DOCUMENTATION = r"""
 module: worker_state

@@ -114,11 +114,3 @@ def test_a_wheelhouse_holds_what_the_host_needs_and_not_what_the_controller_does
     new = for_target(requirements, "3.13", "x86_64").splitlines()
     assert [line.split()[0] for line in old] == ["celery==5.7.0", "backport==1.0"]
     assert new == ["celery==5.7.0 --hash=sha256:aa --hash=sha256:bb"]
-
-
-def test_the_releases_that_units_run_are_read_from_their_names() -> None:
-    listing = (
-        "celery-fleet-cpu@demo-0123456789ab.service loaded active running Celery worker\n"
-        "celery-fleet-io@1.4.2-ba9876543210.service loaded deactivating stop-sigterm Celery worker\n"
-    )
-    assert module("app_prune").instances(listing) == {"demo-0123456789ab", "1.4.2-ba9876543210"}

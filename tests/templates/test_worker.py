@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import subprocess
 from collections import defaultdict
@@ -42,6 +41,7 @@ def pool(**changes: Any) -> dict[str, Any]:
         "cpu_weight": 100,
         "tasks_max": 512,
         "environment": {},
+        "rollover": "overlap",
     } | changes
 
 
@@ -70,6 +70,7 @@ def render(template: str, plan: dict[str, Any], **changes: Any) -> str:
         **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
         "ansible_managed": "Managed",
         "__worker_pool": plan,
+        "worker_release": "shop-1",
         "worker_app": {"name": "shop", "celery_app": "shop.app:app", "environment": {}},
         "worker_fleet_file": FLEET_FILE,
     } | changes
@@ -98,21 +99,22 @@ def command(plan: dict[str, Any]) -> dict[str, str]:
     """Give the options of the worker's command line."""
     (line,) = service(plan)["ExecStart"]
     words = line.split()
-    assert words[0] == "/opt/shop/releases/%i/venv/bin/celery"
+    assert words[0] == "/opt/shop/releases/shop-1/venv/bin/celery"
     assert words[1:4] == ["--app", "shop.app:app", "worker"]
     return dict(zip(words[4::2], words[5::2], strict=True))
 
 
 def digest(plan: dict[str, Any] | None = None, **changes: Any) -> str:
     values = service(plan, **changes)["Environment"]
-    (found,) = [value for value in values if value.startswith("CELERY_FLEET_DIGEST=")]
-    assert len(found.partition("=")[2]) == 64
+    (found,) = [value for value in values if value.startswith("CELERY_FLEET_INSTANCE=")]
+    release, found, number = found.partition("=")[2].split("_")
+    assert (release, len(found), number) == ("shop-1", 8, "@n@")
     return found
 
 
 def test_a_prefork_worker_gets_every_figure_of_the_plan() -> None:
     assert command(pool()) == {
-        "--hostname": "cpu_worker@cpu1",
+        "--hostname": "cpu_worker_@n@@cpu1",
         "--queues": "cpu_ml,cpu_video",
         "--pool": "prefork",
         "--concurrency": "12",
@@ -220,7 +222,7 @@ def test_systemd_takes_every_key_and_finds_the_unit_confined(tmp_path: Path, exe
     assert analyze, "these tests need systemd-analyze (package systemd)"
     unit = tmp_path / "celery-fleet-cpu@x.service"
     unit.write_text(
-        render("worker.service.j2", pool(execution=execution)).replace("/opt/shop/releases/%i/venv", "")
+        render("worker.service.j2", pool(execution=execution)).replace("/opt/shop/releases/shop-1/venv", "")
     )
     (tmp_path / "celery-fleet-cpu.slice").write_text(render("worker.slice.j2", pool()))
     for file in (unit, tmp_path / "celery-fleet-cpu.slice"):
@@ -239,18 +241,15 @@ def test_systemd_takes_every_key_and_finds_the_unit_confined(tmp_path: Path, exe
     assert rated.returncode == 0, rated.stdout + rated.stderr
 
 
-def test_a_worker_is_outdated_when_its_unit_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("ansible_collections.celery_fleet.kit.plugins.modules.worker_instances")
-    monkeypatch.setattr(module, "UNITS", tmp_path)
-    monkeypatch.setattr(module, "RUNTIME", tmp_path)
-    unit = tmp_path / "celery-fleet-cpu@.service"
-    marker = tmp_path / "celery-fleet-cpu@demo-1" / "digest"
-    worker = module.Instance("celery-fleet-cpu@demo-1.service", "active")
-    unit.write_text(render("worker.service.j2", pool()))
-    assert worker.outdated, "it never was started"
-
-    marker.parent.mkdir()
-    marker.write_text(digest().partition("=")[2] + "\n")
-    assert not worker.outdated
-    unit.write_text(render("worker.service.j2", pool(concurrency=11)))
-    assert worker.outdated
+def test_a_site_opens_what_its_tasks_need() -> None:
+    values = service(
+        worker_devices=["/dev/nvidia0"],
+        worker_address_families=["AF_NETLINK"],
+        worker_system_calls=["@sandbox"],
+        worker_tasks_max=99,
+    )
+    assert "PrivateDevices" not in values
+    assert values["DeviceAllow"] == ["/dev/nvidia0 rw"]
+    assert values["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6 AF_NETLINK"]
+    assert values["SystemCallFilter"][-1] == "@sandbox"
+    assert values["TasksMax"] == ["99"]

@@ -40,8 +40,13 @@ class Worker:
     def __init__(self, host: Any, plan: dict[str, Any]) -> None:
         self.host = host
         self.plan = plan
-        release = host.check_output("basename $(readlink -f /opt/probe/current)")
-        self.unit = plan["unit"].replace("@", f"@{release}")
+        # The one that is started at boot, of those that run side by side.
+        wanted = plan["unit"].replace("@", "@*")
+        (self.unit,) = host.check_output(
+            f"cd /etc/systemd/system/multi-user.target.wants && ls -d {wanted}"
+        ).split()
+        number = self.unit.removesuffix(".service").rpartition("_")[2]
+        self.node = plan["node"].replace("@", f"_{number}@", 1)
 
     def show(self, name: str) -> str:
         """Give a property of the unit."""
@@ -92,7 +97,7 @@ def workers(site: Site, host: Hosts) -> dict[tuple[str, str], Worker]:
 def stats(worker: Worker) -> dict[str, Any]:
     """Ask the running node itself."""
     celery = "/opt/probe/current/venv/bin/celery --app probe:app --quiet"
-    node = worker.plan["node"]
+    node = worker.node
     # Only a pool's own user may ask its workers.
     pool = f"env CELERY_FLEET_POOL={worker.plan['name']}"
     answer = worker.host.check_output(
@@ -223,11 +228,16 @@ def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+    def files() -> list[str]:
+        found = gone.host.check_output("find /etc/systemd/system -name 'celery-fleet-*' -printf '%f\n'")
+        return sorted(found.split())
+
+    left = sorted([kept.unit, kept.unit, kept.plan["slice"], "celery-fleet-prune.service"])
+    until(lambda: files() == left, 20, "the unit and the slice of the other pool are gone")
     units = gone.host.check_output(
         "systemctl list-units --all --plain --no-legend 'celery-fleet-*'"
     ).splitlines()
     assert not [unit for unit in units if unit.startswith("celery-fleet-io")]
-    files = gone.host.check_output("find /etc/systemd/system -name 'celery-fleet-*' -printf '%f\n'").split()
-    assert sorted(files) == sorted([kept.plan["unit"], kept.plan["slice"], kept.unit])
     assert kept.show("ActiveState") == "active"
     assert kept.host.run("pgrep --uid celery-fleet --full 'hostname io_worker'").rc == 1

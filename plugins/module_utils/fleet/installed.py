@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Final
 
-PREFIX: Final = "celery-fleet-"
+from .instances import PREFIX, UP, Name
 
 # Figures of a unit's command line by the option that carries them.
 _OPTIONS: Final = {
@@ -41,24 +41,21 @@ def read_units(texts: Mapping[str, str], instances: Iterable[tuple[str, str]]) -
     Returns:
         For each pool its ``figures`` (texts, as ``plan_figures`` gives them) and the ``releases`` that run.
     """
-    pools = {
-        name.removeprefix(PREFIX).removesuffix("@.service")
-        for name, text in texts.items()
-        if name.startswith(PREFIX) and name.endswith("@.service") and "CELERY_FLEET_POOL=" in text
-    }
-    running: dict[str, list[str]] = {pool: [] for pool in pools}
-    for unit, state in instances:
-        pool, _, release = unit.removeprefix(PREFIX).removesuffix(".service").partition("@")
-        if pool in pools and state in ("active", "activating", "reloading"):
-            running[pool].append(release)
-    return {
-        pool: {
-            "figures": _figures(texts[f"{PREFIX}{pool}@.service"])
+    units: dict[str, dict[str, str]] = {}
+    for name, text in texts.items():
+        found = Name.parse(name)
+        if found and "CELERY_FLEET_POOL=" in text:
+            units.setdefault(found.pool, {})[name] = text
+    states = dict(instances)
+    installed = {}
+    for pool, mine in sorted(units.items()):
+        running = [name for name in sorted(mine) if states.get(name) in UP]
+        installed[pool] = {
+            "figures": _figures(mine[(running or sorted(mine))[-1]])
             | _figures(texts.get(f"{PREFIX}{pool}.slice", "")),
-            "releases": sorted(running[pool]),
+            "releases": sorted({known.release for unit in running if (known := Name.parse(unit))}),
         }
-        for pool in sorted(pools)
-    }
+    return installed
 
 
 def _figures(text: str) -> dict[str, str]:
@@ -72,6 +69,8 @@ def _figures(text: str) -> dict[str, str]:
             for option, given in pairwise(words):
                 if (name := _OPTIONS.get(option.removeprefix("--"))) and option.startswith("--"):
                     found[name] = _range(given) if option == "--autoscale" else given
+            # The plan's node is that of all instances.
+            found["node"] = re.sub(r"_(\d+|@n@)@", "@", found.get("node", ""))
     return found
 
 

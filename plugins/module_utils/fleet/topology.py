@@ -300,7 +300,7 @@ def _permissions(pools: Iterable[Pool], delayed: bool) -> list[dict[str, Any]]:
 
 
 def _worker_permission(pool: Pool, callees: Iterable[Pool], delayed: bool) -> dict[str, Any]:
-    control = (*CONTROL, rf"{pool.name}_worker\d*@.+\.celery\.pidbox")
+    control = (*CONTROL, rf"{pool.name}_worker(_\d+)?@.+\.celery\.pidbox")
     return _permission(
         worker_user(pool.name),
         _rights([], *control),

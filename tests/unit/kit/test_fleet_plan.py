@@ -166,12 +166,12 @@ def test_a_unit_as_the_role_writes_it_is_no_change(model, execution, autoscale):
     model["pools"]["cpu"]["execution"] = execution
     pool = {**entry(model)["pools"]["cpu"], "environment": {"HUSH": "a secret"}}
     texts = {
-        pool["unit"]: render("worker.service.j2", pool),
+        "celery-fleet-cpu@r1_01234567_1.service": render("worker.service.j2", pool),
         pool["slice"]: render("worker.slice.j2", pool),
         "celery-fleet-exporter.service": "[Service]\nExecStart=/bin/true\n",
     }
     found = read_units(
-        texts, [("celery-fleet-cpu@r1.service", "active"), ("celery-fleet-x@r1.service", "active")]
+        texts, [("celery-fleet-cpu@r1_01234567_1.service", "active"), ("celery-fleet-x@r1.service", "active")]
     )
     assert found == {"cpu": {"figures": plan_figures(pool), "releases": ["r1"]}}
     assert changes({"cpu": pool}, found) == {"cpu": {"action": "keep", "fields": {}}}

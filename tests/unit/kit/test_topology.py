@@ -203,11 +203,11 @@ def test_least_privilege(model):
 
 def test_a_worker_s_control_queues_are_those_of_its_own_nodes(model):
     found = topology(model, {})
-    own = ("cpu_worker@h.example.com", "cpu_worker2@h")
+    own = ("cpu_worker@h.example.com", "cpu_worker_2@h")
     for right in ("configure", "write", "read"):
         for node in own:
             assert may(found, "worker_cpu", right, f"{node}.celery.pidbox")
-        for node in ("io_worker@h", "x_cpu_worker@h", "cpu_workers@h"):
+        for node in ("io_worker@h", "x_cpu_worker@h", "cpu_workers@h", "cpu_worker_x@h"):
             assert not may(found, "worker_cpu", right, f"{node}.celery.pidbox")
         reply = "7d3e6a4c-0b0f-3c39-8d3c-7a8f4f6b1c9e.reply.celery.pidbox"
         assert may(found, "worker_cpu", right, reply)

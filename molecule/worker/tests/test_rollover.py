@@ -1,0 +1,226 @@
+"""The verbs of a live fleet: what is released, replaced and drained while tasks run, and none is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import MOLECULE, Site
+from test_worker import FIRST, SECOND, Worker, until
+
+Hosts = Callable[[str], Any]
+ROOT = MOLECULE.parent
+PROBE = (MOLECULE / "worker/files/probe.py").read_text()
+CRASH = "\nfrom celery.signals import {0}\n@{0}.connect(weak=False)\ndef crash(**_):\n    {1}\n"
+
+
+class Fleet:
+    """The hosts of the scenario, and the verbs."""
+
+    def __init__(self, site: Site, host: Hosts, place: Path) -> None:
+        self.site, self.host, self.place = site, host, place
+        self.plans = site.variables("fleet_plan")
+
+    def worker(self, name: str, pool: str) -> Worker:
+        """Give what serves a pool now."""
+        return Worker(self.host(name), self.plans[name]["fleet_plan"]["pools"][pool])
+
+    def command(self, verb: str, *limit: str, code: str = "", lock: str = "", **extra: Any) -> list[str]:
+        """Give the command of a verb, with a release of this code."""
+        source = self.place / "source"
+        source.mkdir(exist_ok=True)
+        (source / "probe.py").write_text(PROBE + code)
+        (source / "requirements.lock").write_text((ROOT / "examples/requirements.lock").read_text() + lock)
+        app = {
+            "name": "probe",
+            "celery_app": "probe:app",
+            "source": {"type": "directory", "path": str(source)},
+            "requirements": "requirements.lock",
+            "python": "python3",
+            "wheelhouse": False,
+            "keep_releases": 3,
+            "environment": {},
+        }
+        values = {"fleet_app": app, "worker_watchdog": 15, "worker_start_timeout": 30} | extra
+        limited = [f"--limit={','.join(limit)}"] if limit else []
+        given = [f"--inventory={self.site.inventory}", *limited, f"--extra-vars={json.dumps(values)}"]
+        return ["ansible-playbook", *given, str(ROOT / "playbooks" / f"{verb}.yml")]
+
+    def run(self, verb: str, *limit: str, fails: bool = False, **more: Any) -> str:
+        """Run a verb, and give what it prints."""
+        done = subprocess.run(
+            self.command(verb, *limit, **more), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def files(self, name: str) -> list[str]:
+        """Give the files of instances on a host."""
+        listed = self.host(name).check_output("ls /etc/systemd/system")
+        return [file for file in listed.split() if re.fullmatch(r"celery-fleet-.*@.*\.service", file)]
+
+
+@pytest.fixture(scope="module")
+def fleet(site: Site, host: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    found = Fleet(site, host, tmp_path_factory.mktemp("fleet"))
+    # Earlier tests may have left the hosts otherwise.
+    found.run("deploy")
+    return found
+
+
+def serves(worker: Worker) -> None:
+    assert worker.ended(worker.send(0), 30) == ["begin", "end"]
+
+
+def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(fleet: Fleet) -> None:
+    old = [fleet.worker(FIRST, "io"), fleet.worker(SECOND, "cpu")]
+    long = [worker.send(150) for worker in old]
+    for worker, path in zip(old, long, strict=True):
+        worker.begun(path)
+    # The pool on the second host has no room for two.
+    begun = time.monotonic()
+    said = fleet.run("deploy", code="# second\n", fleet_environment_pools={"cpu": {"rollover": "wait"}})
+    assert time.monotonic() - begun < 140, said
+    new = [fleet.worker(FIRST, "io"), fleet.worker(SECOND, "cpu")]
+    for before, after, path in zip(old, new, long, strict=True):
+        assert before.unit != after.unit
+        assert before.show("ActiveState") == "deactivating"
+        assert before.trace(path) == ["begin"]
+        serves(after)
+    slots = "import json,sys; print(json.load(open(sys.argv[1]))['slots'])"
+    state = f"/run/celery-fleet/{new[1].unit.removesuffix('.service')}/state.json"
+
+    def room() -> int:
+        return int(new[1].host.check_output(f'python3 -c "{slots}" {state}'))
+
+    assert room() == new[1].plan["concurrency"] - 1
+    for before, after, path in zip(old, new, long, strict=True):
+        assert before.ended(path, 150) == ["begin", "end"]
+        until(lambda b=before: b.unit not in fleet.files(FIRST) + fleet.files(SECOND), 30, "the old is gone")
+        assert after.show("NRestarts") == "0"
+    until(lambda: room() == new[1].plan["concurrency"], 15, "the new one has all the room")
+
+    said = fleet.run("rollback")
+    back = [fleet.worker(FIRST, "io"), fleet.worker(SECOND, "cpu")]
+    for before, after in zip(old, back, strict=True):
+        release = before.unit.partition("@")[2].partition("_")[0]
+        assert f"→ {release}" in said
+        assert after.unit.rpartition("_")[0] == before.unit.rpartition("_")[0]
+        serves(after)
+    # A limit of one pool concerns no other.
+    fleet.run("deploy", FIRST)
+    general, io = fleet.worker(FIRST, "general"), fleet.worker(FIRST, "io")
+    fleet.run("deploy", FIRST, fleet_environment_pools={"io": {"time_limit": 299}})
+    assert fleet.worker(FIRST, "general").show("MainPID") == general.show("MainPID")
+    assert fleet.worker(FIRST, "io").unit != io.unit
+    restarted = fleet.worker(FIRST, "general").unit
+    fleet.run("restart", FIRST, fleet_pool="general")
+    assert fleet.worker(FIRST, "general").unit != restarted
+    for name in (FIRST, SECOND):
+        output = fleet.host(name).check_output(
+            f"systemd-analyze security --threshold=20 --no-pager {fleet.files(name)[0]}"
+        )
+        assert "OK" in output
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "import error": {"code": "\nimport no_such_module\n"},
+    "crash on start": {"code": CRASH.format("celeryd_init", "raise SystemExit('no start')")},
+    "crash on first task": {"code": CRASH.format("task_prerun", "__import__('os')._exit(3)")},
+    "wrong password": {"worker_log_level": "DEBUG", "worker_start_timeout": 12},
+    "missing package": {"lock": "\nno-such-package-at-all==1.0 --hash=sha256:" + "0" * 64 + "\n"},
+    "disk full": {"code": "# full\n"},
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_release_leaves_the_old_one_serving(fleet: Fleet, how: str) -> None:
+    pools = ("io", "general")
+    before = [(fleet.worker(FIRST, pool).unit, fleet.worker(FIRST, pool).show("MainPID")) for pool in pools]
+    given, host = dict(BROKEN[how]), fleet.host(FIRST)
+    if how == "wrong password":
+        users = host.check_output("ls /etc/celery-fleet/secrets").split()
+        given["app_passwords"] = dict.fromkeys(users, "wrong")
+    if how == "disk full":
+        host.check_output("mount -t tmpfs -o size=2m tmpfs /opt/probe/incoming -o mode=700")
+        host.check_output("mkdir -p /tmp/full && mount -t tmpfs -o size=2m tmpfs /tmp/full")
+        host.check_output("cp -a /opt/probe/releases /tmp/kept && mount --bind /tmp/full /opt/probe/releases")
+    try:
+        said = fleet.run("deploy", FIRST, fails=True, **given)
+    finally:
+        if how == "disk full":
+            host.check_output("umount /opt/probe/releases /tmp/full /opt/probe/incoming; rm -r /tmp/kept")
+    if how in ("crash on start", "crash on first task", "wrong password"):
+        assert "the end of its journal" in said
+    assert [
+        (fleet.worker(FIRST, pool).unit, fleet.worker(FIRST, pool).show("MainPID")) for pool in pools
+    ] == before
+    until(lambda: len(fleet.files(FIRST)) == 2, 20, "nothing is left of the new ones")
+    if how == "wrong password":
+        fleet.run("deploy", FIRST)
+    for pool in pools:
+        serves(fleet.worker(FIRST, pool))
+
+
+def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> None:
+    io, general = fleet.worker(FIRST, "io"), fleet.worker(FIRST, "general")
+    path = io.send(45)
+    io.begun(path)
+    said = fleet.run("drain", FIRST, fleet_pool="io", drain_timeout=8, drain_reason="a new disk")
+    assert len(re.findall(r"probe\.trace \[.+\] on .+, runs for \d+ s of at most \d+", said)) >= 2
+    assert "after 8 s there still runs" in said
+    fleet.run("deploy", FIRST)
+    assert io.show("ActiveState") == "deactivating"
+    # Beside the one that still finishes.
+    fleet.run("undrain", FIRST)
+    serves(fleet.worker(FIRST, "io"))
+    assert io.trace(path) == ["begin"]
+    fleet.run("drain", FIRST, fleet_pool="io")
+    assert io.ended(path, 5) == ["begin", "end"]
+    assert general.show("ActiveState") == "active"
+    # What a boot would do.
+    drained = fleet.worker(FIRST, "io")
+    drained.host.check_output(f"systemctl start {drained.unit}")
+    assert drained.show("ActiveState") == "inactive"
+    assert "a new disk" not in drained.host.check_output("cat /etc/celery-fleet/drained/io")
+    fleet.run("undrain", FIRST)
+    serves(fleet.worker(FIRST, "io"))
+
+
+@pytest.mark.parametrize(
+    ("verb", "at"),
+    [("deploy", "Build the release"), ("deploy", "Start the new"), ("drain", "Mark the pools")],
+)
+def test_a_run_that_is_killed_and_repeated_ends_clean(fleet: Fleet, verb: str, at: str) -> None:
+    worker = fleet.worker(FIRST, "general")
+    path = worker.send(20)
+    worker.begun(path)
+    command = fleet.command(verb, FIRST, code=f"# {verb} {at}\n")
+    running = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert running.stdout
+    for line in running.stdout:
+        if line.startswith("TASK") and at in line:
+            break
+    else:
+        raise AssertionError(f"{at} was never begun")
+    until(lambda: True, 2, "it is under way")
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    fleet.run(verb, FIRST, code=f"# {verb} {at}\n")
+    if verb == "drain":
+        fleet.run("undrain", FIRST)
+    assert worker.ended(path, 40) == ["begin", "end"]
+    until(lambda: len(fleet.files(FIRST)) == 2, 30, "one instance of each pool is left")
+    for pool in ("io", "general"):
+        serves(fleet.worker(FIRST, pool))

@@ -1,0 +1,128 @@
+"""Let pools take no more tasks on a host, or again; say what still runs."""
+
+from __future__ import annotations
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host import Host, SystemdError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.instances import (
+    RUNNING,
+    unfinished,
+    unfinished_text,
+)
+
+DOCUMENTATION = r"""
+module: worker_drain
+short_description: Let pools take no more tasks on a host, or again
+description:
+  - Marks pools as drained and asks their instances to stop; they stop consuming at once, give back
+    what they have not begun, and finish what they run. Units with that mark don't start, at boot either.
+  - An action plugin of the same name asks again every few seconds until nothing runs, and shows what does.
+  - Without the mark nothing is started; M(celery_fleet.kit.worker_instances) does that.
+options:
+  state:
+    description: Which of the two.
+    type: str
+    choices: [drained, undrained]
+    required: true
+  only:
+    description: Pools; all that the host has if empty.
+    type: list
+    elements: str
+    default: []
+  reason:
+    description: Why; is kept in the mark.
+    type: str
+    default: ""
+  timeout:
+    description: Seconds to wait for running tasks; with 0 as long as they take.
+    type: int
+    default: 0
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author:
+  - celery-fleet (@celery-fleet)
+"""
+
+EXAMPLES = r"""
+- name: Drain a host
+  celery_fleet.kit.worker_drain:
+    state: drained
+    reason: new memory
+"""
+
+RETURN = r"""
+pools:
+  description: Pools that it concerns.
+  type: list
+  elements: str
+  returned: always
+left:
+  description: Tasks that still run, each with its C(unit), C(task), C(id), C(queue), C(age) and C(limit).
+  type: list
+  elements: dict
+  returned: always
+text:
+  description: The same for a person.
+  type: list
+  elements: str
+  returned: always
+"""
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["drained", "undrained"], "required": True},
+            "only": {"type": "list", "elements": "str", "default": []},
+            "reason": {"type": "str", "default": ""},
+            "timeout": {"type": "int", "default": 0},
+        },
+        supports_check_mode=True,
+    )
+    host, drain = Host(), module.params["state"] == "drained"
+    try:
+        pools = sorted(host.pools() & set(module.params["only"] or host.pools()))
+        marked = host.drained()
+        differing = [pool for pool in pools if (pool in marked) != drain]
+        mine = [found for found in host.instances() if found.name.pool in pools]
+        stop = [found.name.unit for found in mine if found.up] if drain else []
+        if not module.check_mode:
+            (host.config / "drained").mkdir(parents=True, exist_ok=True)
+            for pool in differing:
+                mark = host.config / "drained" / pool
+                if drain:
+                    said = module.params["reason"] or "no reason given"
+                    mark.write_text(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {said}\n")
+                else:
+                    mark.unlink()
+            if stop:
+                host.systemctl("stop", "--no-block", *stop)
+        left: list[dict[str, object]] = []
+        for found in mine:
+            if drain and found.state in RUNNING:
+                left += unfinished(found.name.unit, host.state(found.name.unit), time.time()) or [
+                    {"unit": found.name.unit}
+                ]
+    except SystemdError as error:
+        module.fail_json(msg=str(error))
+    state = {True: "drained", False: "not drained"}
+    module.exit_json(
+        changed=bool(differing or stop),
+        pools=pools,
+        left=left,
+        text=unfinished_text(left) or [f"{', '.join(pools) or 'no pool'}: {state[drain]}"],
+        diff={
+            "before": "".join(f"{pool}: {state[not drain]}\n" for pool in differing),
+            "after": "".join(f"{pool}: {state[drain]}\n" for pool in differing),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
