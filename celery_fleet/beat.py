@@ -13,6 +13,7 @@ import copy
 import json
 import logging
 import os
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -327,7 +328,7 @@ class FleetScheduler(Scheduler):
             "schema": 1,
             "role": role,
             "obstacle": self._obstacle,
-            "release": os.environ.get("CELERY_FLEET_RELEASE"),
+            "release": Path(sys.prefix).resolve().parent.name,
             "pid": os.getpid(),
             "entries": len(self.schedule),
             "last_tick": self._last_tick,

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from fleet.contract import fleet_file
+from fleet.contract import beat_file, fleet_file
 from fleet.plan import host_plan
 from fleet.topology import topology
 from support.fleet_model import LOADED, ROOT
@@ -28,6 +28,12 @@ OPEN = {
     "worker_fleet_file.routing": "preflight checks it as fleet_routing",
     "worker_plan.pools": "by pool",
     "worker_scale": "by pool",
+    "beat_app.environment": "by variable",
+    "beat_app.source": "the app role checks it",
+    "beat_file.schedule": "preflight checks it as fleet_schedule",
+    "beat_fleet_file.pools": "by pool",
+    "beat_fleet_file.routing": "preflight checks it as fleet_routing",
+    "beat_fleet_file.dead_letters.queues": "by queue",
     "app_passwords": "by user",
     "app_previous_passwords": "by user",
     "app_fleet_file.dead_letters.queues": "by queue",
@@ -132,6 +138,9 @@ HOST = {"groups": ["balanced_servers"], "host_pools": {}}
 DERIVED = {
     ("app", "app_fleet_file"): lambda: fleet_file(LOADED),
     ("app", "app_settings"): lambda: LOADED["app"],
+    ("beat", "beat_app"): lambda: LOADED["app"],
+    ("beat", "beat_file"): lambda: beat_file(LOADED),
+    ("beat", "beat_fleet_file"): lambda: fleet_file(LOADED),
     ("worker", "worker_app"): lambda: LOADED["app"],
     ("worker", "worker_fleet_file"): lambda: fleet_file(LOADED),
     ("worker", "worker_plan"): lambda: host_plan(

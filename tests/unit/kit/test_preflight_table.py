@@ -57,6 +57,13 @@ CPU = "fleet_pools.cpu"
 CASES = [
     # The four mistakes of the guide
     (
+        "schedule/when",
+        "fleet_schedule.tidy",
+        "every, crontab",
+        None,
+        [(MODEL, "schedule", {"tidy": {"task": "a.b", "every": 5, "crontab": "* * * * *"}})],
+    ),
+    (
         "mistake/one-concurrency",
         "fleet_pool_defaults.concurrency",
         "4",

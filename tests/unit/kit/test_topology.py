@@ -180,6 +180,7 @@ def test_every_pool_has_a_user_of_its_own(model):
         {"name": "monitor", "tags": ["monitoring"]},
         {"name": "verify", "tags": []},
         {"name": "dead_letters", "tags": []},
+        {"name": "beat", "tags": []},
     ]
 
 
