@@ -28,6 +28,7 @@ OPEN = {
     "worker_fleet_file.routing": "preflight checks it as fleet_routing",
     "worker_plan.pools": "by pool",
     "worker_scale": "by pool",
+    "lab_tmpfs": "by path",
     "beat_app.environment": "by variable",
     "beat_app.source": "the app role checks it",
     "beat_file.schedule": "preflight checks it as fleet_schedule",

@@ -8,8 +8,8 @@ from ansible.plugins.loader import init_plugin_loader
 from templates.test_worker import pool, render
 
 LISTED = """\
-celery-fleet-cpu@shop-1.service loaded active   running Celery worker of the cpu pool, release shop-1
-celery-fleet-cpu@shop-0.service loaded inactive dead    Celery worker of the cpu pool, release shop-0
+celery-fleet-cpu@shop-1_01234567_1.service loaded active   running Celery worker, release shop-1
+celery-fleet-cpu@shop-0_89abcdef_1.service loaded inactive dead    Celery worker, release shop-0
 """
 
 
@@ -50,7 +50,7 @@ def answer(tmp_path, monkeypatch):
 
 def test_units_and_their_releases_are_read(tmp_path, answer):
     plan = pool(environment={"TOKEN": "hush"})
-    (tmp_path / plan["unit"]).write_text(render("worker.service.j2", plan))
+    (tmp_path / "celery-fleet-cpu@shop-1_01234567_1.service").write_text(render("worker.service.j2", plan))
     (tmp_path / plan["slice"]).write_text(render("worker.slice.j2", plan))
     (tmp_path / "celery-fleet-cpu@.service.d").mkdir()
     found, asked = answer()
