@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import Site, inspect
+from support import MOLECULE, Site, inspect
 
 NAME = "single-1"
 POOLS = ["cpu", "general", "io", "memory"]
@@ -67,3 +70,37 @@ def test_the_broker_has_memory_that_no_pool_plans_with(host: Host, variables: di
     assert pools <= total * (1 - variables["fleet_reserve"]["memory"])
     system = total - pools - limit / MIB
     assert system >= total * 0.09
+
+
+def _status(*options: str) -> tuple[int, str]:
+    run = subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", "playbooks/status.yml"]
+        + ["-i", "molecule/inventory/single", "-e", "status_output=json", *options],
+        cwd=MOLECULE.parent,
+        env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "celery_fleet.kit.screen"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return run.returncode, run.stdout
+
+
+def test_the_scheduler_sends_and_status_tells_of_it(host: Host) -> None:
+    """One tick is two seconds after the other, and a pool that is stopped is a warning and a failure."""
+    score = host(NAME).check_output("systemd-analyze security --no-pager celery-fleet-beat.service")
+    assert float(score.splitlines()[-1].split(":")[1].split()[0]) <= 2.0
+    rc, shown = _status()
+    status = json.loads(shown)
+    assert rc == 0 and status["fine"], status["warnings"]
+    beat = status["beat"][NAME]
+    assert (beat["role"], beat["last_tick"], beat["restarts"]) == ("active", "tidy", 0)
+    assert beat["last_tick_s"] < 5
+    assert [each["state"] for each in status["hosts"][NAME]["instances"]] == ["consuming"] * len(POOLS)
+    assert len(status["queues"]) == 10
+    [io] = [each["unit"] for each in status["hosts"][NAME]["instances"] if each["pool"] == "io"]
+    host(NAME).check_output(f"systemctl stop {io}")
+    try:
+        rc, shown = _status()
+        assert rc == 2 and any("io" in warning for warning in json.loads(shown)["warnings"])
+    finally:
+        host(NAME).check_output(f"systemctl start {io}")
