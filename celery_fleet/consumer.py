@@ -110,7 +110,7 @@ class FleetConsumer(Consumer):
         self._executed = self._failed = self._lost_consumers = 0
         self._last_task: float | None = None
         self._next_control = self._next_report = 0.0
-        self._next_check = self._suspicions = 0.0
+        self._next_check, self._suspicions = 0.0, 0
         self._queues_by_tag: dict[str, str] = {}
         super().__init__(*args, **kwargs)
         self.gate = Gate(self._start_task, self._task_ended)
@@ -157,6 +157,7 @@ class FleetConsumer(Consumer):
             return super().ensure_connected(conn)
         ensure = conn.ensure_connection
         self._report_waiting()
+        self._end_without_broker()
 
         def reporting(
             errback: Callable[..., None], max_retries: int | None, callback: Callable[[], None]
@@ -167,9 +168,7 @@ class FleetConsumer(Consumer):
 
             def waiting() -> None:
                 self._report_waiting()
-                if self._stopping and self._end is not None:
-                    # Nothing can be acknowledged any more: the execution pool ends what it runs.
-                    self._end()
+                self._end_without_broker()
                 callback()
 
             return ensure(failed, max_retries, **RECONNECT, callback=waiting)
@@ -348,15 +347,16 @@ class FleetConsumer(Consumer):
         if now < self._next_check:
             return
         self._next_check = now + CHECK_INTERVAL
-        channel, lost, backlog = self.task_consumer.channel, False, False
-        for queue in self.task_consumer.queues_by_tag.values():
-            found = channel.queue_declare(queue, passive=True)
+        consumer, backlog = self.task_consumer, False
+        served = set(consumer.queues_by_tag.values())
+        lost = any(queue.name not in served for queue in consumer.queues)
+        for queue in served:
+            found = consumer.channel.queue_declare(queue, passive=True)
             lost |= found.consumer_count == 0
             backlog |= found.message_count > 0
-        self._suspicions = (
-            self._suspicions + 1 if backlog and not (self.gate.running or self.gate.waiting) else 0
-        )
-        if lost or self._suspicions > 1 or not self.task_consumer.queues_by_tag:
+        idle = not (self.gate.running or self.gate.waiting)
+        self._suspicions = self._suspicions + 1 if backlog and idle else 0
+        if lost or self._suspicions > 1:
             raise ConsumerCancelled("the broker has lost this worker's consumer")
 
     # The proof, and each task.
@@ -417,6 +417,12 @@ class FleetConsumer(Consumer):
         if self._done == 0:
             self._done = 1
             self.systemd.send("STOPPING=1", f"STATUS={self._status()}")
+
+    def _end_without_broker(self) -> None:
+        """Leave what runs to Celery's own stop: what the lost connection brought can't be acknowledged."""
+        if self._stopping and self._end is not None:
+            self._begin_stopping()
+            self._end()
 
     def _finish(self) -> None:
         """End once nothing runs, a round later, when the last acknowledgement is on its way."""

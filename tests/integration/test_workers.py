@@ -217,6 +217,14 @@ def test_a_worker_may_not_declare(site: Site, monkeypatch: pytest.MonkeyPatch) -
         connection.channel().queue_declare("cpu_ml_training", durable=True)
 
 
+def test_an_idle_worker_keeps_its_consumer(fleet: dict[str, Worker]) -> None:
+    """It looks now and then whether the broker still knows it, for which its rights must do."""
+    for worker in fleet.values():
+        assert worker.state["restarts_lost_consumer"] == 0
+        assert worker.systemd.count("READY=1") == 1
+        assert "ACCESS_REFUSED" not in worker.log.read_text()
+
+
 # Last, since it takes a pool away.
 def test_a_queue_without_a_worker_is_missed(site: Site, fleet: dict[str, Worker]) -> None:
     assert fleet["memory"].stop() == 0
