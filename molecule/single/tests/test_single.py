@@ -74,8 +74,10 @@ def test_the_broker_has_memory_that_no_pool_plans_with(host: Host, variables: di
 
 def _status(*options: str) -> tuple[int, str]:
     run = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "playbooks/status.yml"]
-        + ["-i", "molecule/inventory/single", "-e", "status_output=json", *options],
+        [
+            *(sys.executable, "-m", "ansible", "playbook", "playbooks/status.yml"),
+            *("-i", "molecule/inventory/single", "-e", "status_output=json", *options),
+        ],
         cwd=MOLECULE.parent,
         env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "celery_fleet.kit.screen"},
         capture_output=True,
