@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shlex
 import subprocess
 import tempfile
@@ -144,6 +145,27 @@ class Site:
         return result.stdout
 
 
+def serving(host: Any, plan: dict[str, Any]) -> tuple[str, str]:
+    """Return unit and node of a pool's instance that is started at boot, of those that run side by side.
+
+    Parameters
+    ----------
+    host
+        The testinfra host.
+    plan
+        The pool's plan there.
+    """
+    wanted = plan["unit"].replace("@", "@*")
+    (unit,) = host.check_output(f"cd /etc/systemd/system/multi-user.target.wants && ls -d {wanted}").split()
+    number = unit.removesuffix(".service").rpartition("_")[2]
+    return unit, plan["node"].replace("@", f"_{number}@", 1)
+
+
+def planned_node(node: str) -> str:
+    """Return the plan's name of a node, which leaves out the number of its instance."""
+    return re.sub(r"_\d+@", "@", node)
+
+
 def inspect(host: Any, plan: dict[str, Any], command: str) -> Any:
     """Return what the running node of a pool of the demo says about itself.
 
@@ -156,12 +178,13 @@ def inspect(host: Any, plan: dict[str, Any], command: str) -> Any:
     command
         What to ask, e.g. ``stats``.
     """
+    _, node = serving(host, plan)
     answer = host.check_output(
         f"runuser -u celery-fleet -- env CELERY_FLEET_POOL={plan['name']} HOME=/tmp "
         "/opt/demo/current/venv/bin/celery --app demo.app:app "
-        f"inspect --json --timeout 10 --destination {plan['node']} {command}"
+        f"inspect --json --timeout 10 --destination {node} {command}"
     )
-    return json.loads(answer)[plan["node"]]
+    return json.loads(answer)[node]
 
 
 def remote(name: str, code: str, given: dict[str, str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support import MOLECULE, Site
+from support import MOLECULE, Site, serving
 
 BROKER, FIRST, SECOND = "molecule-worker-broker", "molecule-worker-13", "molecule-worker-12"
 PYTHON = "/opt/probe/current/venv/bin/python"
@@ -40,13 +40,7 @@ class Worker:
     def __init__(self, host: Any, plan: dict[str, Any]) -> None:
         self.host = host
         self.plan = plan
-        # The one that is started at boot, of those that run side by side.
-        wanted = plan["unit"].replace("@", "@*")
-        (self.unit,) = host.check_output(
-            f"cd /etc/systemd/system/multi-user.target.wants && ls -d {wanted}"
-        ).split()
-        number = self.unit.removesuffix(".service").rpartition("_")[2]
-        self.node = plan["node"].replace("@", f"_{number}@", 1)
+        self.unit, self.node = serving(host, plan)
 
     def show(self, name: str) -> str:
         """Give a property of the unit."""

@@ -129,6 +129,14 @@ VARIABLES: Final = {
     "fleet_routing": Variable("rules", "see below", "Where a task goes whose publisher names no queue."),
     "fleet_broker": Variable("see below", "see below", "The broker as its clients see it."),
     "fleet_app": Variable("see below", "the demo", "The application."),
+    "fleet_schedule": Variable(
+        "entries by name: `task`, `every` (s) or `crontab`, `args`, `kwargs`, `queue`, `expires` (s)",
+        "`{}`",
+        "What the scheduler sends, and when; see [beat.md](beat.md).",
+    ),
+    "fleet_beat": Variable(
+        "true or false", "whether there is a schedule", "Whether a scheduler runs; see [beat.md](beat.md)."
+    ),
     "fleet_app_environment": Variable(
         "a mapping of texts", "none", "Environment of every worker, for an inventory to set."
     ),
