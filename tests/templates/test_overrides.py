@@ -61,7 +61,7 @@ def stops(unit):
 
 # A role's variables, each set on one layer more than the one before it.
 ROLE_LAYERS = {
-    "WatchdogSec": "60",  # the role
+    "WatchdogSec": "40",  # the role
     "TimeoutStartSec": "101",  # group_vars/all
     "LimitNOFILE": "2002",  # the environment
     "--loglevel": "ERROR",  # the profile
