@@ -5,6 +5,7 @@ import re
 
 import pytest
 import yaml
+from fleet.model import BEAT
 from support.ansible_site import ANSWER, Run, Site, facts
 from support.fleet_model import LOADED, ROOT
 
@@ -182,7 +183,9 @@ def broker_has(found, host, user, exchange, queues):
     literal = {
         (binding["destination"], binding["routing_key"])
         for binding in topology["bindings"]
-        if binding["source"] == exchange and "#" not in binding["routing_key"]
+        if binding["source"] == exchange
+        and "#" not in binding["routing_key"]
+        and binding["destination"] != BEAT
     }
     declared = {queue["name"] for queue in topology["queues"]}
     (worker,) = [right for right in topology["permissions"] if right["user"] == user]
@@ -207,7 +210,7 @@ def test_an_environment_adds_a_pool_beside_the_four(example):
         assert pools.keys() == {*LOADED["pools"], "gpu"}
         assert pools["gpu"]["queues"] == {name: {"routing_key": key} for name, key in queues.items()}
     assert found.command("gpu1", "gpu") | {
-        "--hostname": "gpu_worker@gpu1",
+        "--hostname": "gpu_worker_@n@@gpu1",
         "--queues": "gpu_embedding,gpu_inference",
         "--concurrency": "2",
         "--time-limit": "900",
