@@ -100,7 +100,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
     known = {key: value for key, value in hardware.items() if value is not None}
     return {
         "groups": plain(variables.get("group_names") or []),
-        "host_pools": plain(variables.get("fleet_host_pools") or {}),
+        "host_pools": _own_pools(variables),
         "hardware": known or None,
         "nodename": plain(facts.get("nodename")),
         "distribution": plain(facts.get("distribution")),
@@ -110,6 +110,15 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "open_files": plain(variables.get("worker_open_files")),
         "installed": plain((variables.get("plan_installed") or {}).get("pools")),
     }
+
+
+def _own_pools(variables: Mapping[str, Any]) -> object:
+    """Give what a host has otherwise; what `scale` persisted (``fleet_scale``) comes last."""
+    pools = plain(variables.get("fleet_host_pools") or {})
+    scale = plain(variables.get("fleet_scale") or {})
+    if not isinstance(pools, dict) or not scale:
+        return pools
+    return pools | {name: {**(pools.get(name) or {}), **fields} for name, fields in scale.items()}
 
 
 def undeclared(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> list[str]:

@@ -33,6 +33,7 @@ OPEN = {
     "beat_fleet_file.pools": "by pool",
     "beat_fleet_file.routing": "preflight checks it as fleet_routing",
     "beat_fleet_file.dead_letters.queues": "by queue",
+    "worker_scale": "by pool",
     "app_passwords": "by user",
     "app_previous_passwords": "by user",
     "app_fleet_file.dead_letters.queues": "by queue",

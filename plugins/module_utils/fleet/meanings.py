@@ -184,6 +184,14 @@ VARIABLES: Final = {
     "fleet_serial": Variable(
         "Ansible's `serial`", "`[1, 25%]`", "Hosts of a batch in which workers are started again."
     ),
+    "fleet_pool": Variable(
+        "names of pools, with commas between them", "all", "Pools to which a verb is restricted."
+    ),
+    "fleet_scale": Variable(
+        "a mapping of pools",
+        "none",
+        "What `scale` persisted for a host: `concurrency` by pool; after every other layer.",
+    ),
     "plan_output": Variable("a path", "none", "`plan`: file for the plan as JSON."),
     "plan_picture": Variable("a path that ends in .svg", "none", "`plan`: file for the picture."),
     "verify_timeout": Variable("seconds", "60", "`verify`: how long an answer may take."),

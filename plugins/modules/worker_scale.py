@@ -1,0 +1,107 @@
+"""Change how many tasks the running instances of pools take at once."""
+
+from __future__ import annotations
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host import Host, SystemdError
+
+DOCUMENTATION = r"""
+module: worker_scale
+short_description: Change how many tasks the running instances of pools take at once
+description:
+  - Tells the instances that take tasks, by a file that each of them looks at, and waits until they
+    say that they follow. Nothing is restarted. An instance that starts later has its unit's own figure.
+options:
+  only:
+    description: Pools.
+    type: list
+    elements: str
+    required: true
+  concurrency:
+    description: Tasks at once.
+    type: int
+    required: true
+  timeout:
+    description: Seconds until they must follow.
+    type: int
+    default: 30
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author:
+  - celery-fleet (@celery-fleet)
+"""
+
+EXAMPLES = r"""
+- name: Let more tasks run at once
+  celery_fleet.kit.worker_scale:
+    only: [io]
+    concurrency: 80
+"""
+
+RETURN = r"""
+units:
+  description: Instances that were told.
+  type: list
+  elements: str
+  returned: always
+"""
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "only": {"type": "list", "elements": "str", "required": True},
+            "concurrency": {"type": "int", "required": True},
+            "timeout": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    host, wanted = Host(), module.params["concurrency"]
+    try:
+        units = [
+            found.name.unit
+            for found in host.instances()
+            if found.name.pool in module.params["only"] and found.up and host.place(found.name.unit).is_dir()
+        ]
+    except SystemdError as error:
+        module.fail_json(msg=str(error))
+    before = {unit: host.state(unit).get("slots") for unit in units}
+    files = {unit: host.place(unit) / "concurrency" for unit in units}
+    changed = [u for u, file in files.items() if not file.exists() or file.read_text().strip() != str(wanted)]
+    result = {
+        "changed": bool(changed),
+        "units": units,
+        "diff": {
+            "before": "".join(f"{unit}: {slots}\n" for unit, slots in before.items()),
+            "after": "".join(f"{unit}: {wanted if unit in changed else before[unit]}\n" for unit in units),
+        },
+    }
+    if not module.check_mode:
+        for unit in changed:
+            draft = files[unit].with_name(".concurrency")
+            draft.write_text(f"{wanted}\n")
+            draft.chmod(0o644)
+            draft.replace(files[unit])
+        end = time.monotonic() + module.params["timeout"]
+        # One that waits for the room of another follows as that finishes, and is not waited for.
+        while late := [
+            unit
+            for unit in changed
+            if (state := host.state(unit)).get("state") != "waiting" and state.get("slots") != wanted
+        ]:
+            if time.monotonic() > end:
+                module.fail_json(
+                    msg=f"{', '.join(late)}: no {wanted} slots after {module.params['timeout']} s"
+                )
+            time.sleep(0.3)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
