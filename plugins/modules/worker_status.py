@@ -84,17 +84,21 @@ def memory(unit: dict[str, str], pids: dict[str, list[str]]) -> int | None:
     counted = unit.get("MemoryCurrent", "")
     if counted.isdigit() and int(counted) < 2**63:
         return int(counted)
-    sizes = [pss(pid) for pid in pids.get(unit["Id"], ())]
-    return sum(size or 0 for size in sizes) if sizes else None
+    sizes = [found for pid in pids.get(unit["Id"], ()) if (found := size(pid)) is not None]
+    return sum(sizes) if sizes else None
 
 
-def pss(pid: str) -> int | None:
-    """Give the bytes of a process, with its part of what it shares; none if it is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)
+def size(pid: str) -> int | None:
+    """Give the bytes of a process, with its part of what it shares if that is told; none if it is gone."""
+    for name, figure in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
+        try:
+            lines = Path("/proc", pid, name).read_text().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            if line.startswith(figure):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def main() -> None:

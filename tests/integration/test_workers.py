@@ -191,7 +191,7 @@ def test_a_worker_waits_for_its_broker(site: Site, proxy: Proxy, monkeypatch: py
 
 
 def test_a_worker_waits_until_the_broker_gives_up_its_lost_connection(site: Site) -> None:
-    name, host = f"io_worker{uuid.uuid4().int % 10**6}", os.uname().nodename
+    name, host = f"io_worker_{uuid.uuid4().int % 10**6}", os.uname().nodename
     with Connection(site.admin_url) as lost:
         lost.channel().queue_declare(f"{name}@{host}.celery.pidbox", exclusive=True)
         worker = site.worker("io", "--pool", "prefork", "--concurrency", "1", name=name)

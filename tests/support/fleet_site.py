@@ -271,7 +271,7 @@ class Site:
         environment: dict[str, str] | None = None,
     ) -> Worker:
         """Start a worker of a pool as its unit would, with the rights of that pool."""
-        name = name or f"{pool}_worker{uuid.uuid4().int % 10**6}"
+        name = name or f"{pool}_worker_{uuid.uuid4().int % 10**6}"
         systemd = Systemd(self.directory / f"{name}.notify")
         log = self.directory / f"{name}.log"
         # A unit's own, beside those of the pool's other instances.
