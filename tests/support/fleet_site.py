@@ -155,7 +155,7 @@ class Worker:
     runtime: Path
 
     def ready(self) -> Worker:
-        wait_for(lambda: self.systemd.count("READY=1") or self.process.poll() is not None, 30, "READY=1")
+        wait_for(lambda: self.systemd.count("READY=1") or self.process.poll() is not None, 90, "READY=1")
         assert self.process.poll() is None, self.log.read_text()
         return self
 
