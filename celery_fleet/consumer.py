@@ -280,7 +280,8 @@ class FleetConsumer(Consumer):
             self.slots = slots
             if self._consuming and slots > 0:
                 self._stop_consuming()  # with another number it begins anew, in the same round
-        self._fit_pool()
+        if self._timed:  # before, Celery would take a process that ends for one that could not start
+            self._fit_pool()
 
     def _fit_pool(self) -> None:
         pool, slots = self.pool, max(self.slots, 1)

@@ -80,33 +80,32 @@ def serves(worker: Worker) -> None:
 
 
 def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(fleet: Fleet) -> None:
-    old = [fleet.worker(FIRST, "io"), fleet.worker(SECOND, "cpu")]
+    old = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
     long = [worker.send(180) for worker in old]
     for worker, path in zip(old, long, strict=True):
         worker.begun(path)
-    # The pool on the second host has no room for two.
-    fleet.run("deploy", code="# second\n", fleet_environment_pools={"cpu": {"rollover": "wait"}})
-    new = [fleet.worker(FIRST, "io"), fleet.worker(SECOND, "cpu")]
+    fleet.run("deploy", code="# second\n", fleet_environment_pools={"general": {"rollover": "wait"}})
+    new = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
     for before, after, path in zip(old, new, long, strict=True):
         assert before.unit != after.unit
         assert before.show("ActiveState") == "deactivating"
         assert before.trace(path) == ["begin"]
         serves(after)
     slots = "import json,sys; print(json.load(open(sys.argv[1]))['slots'])"
-    state = f"/run/celery-fleet/{new[1].unit.removesuffix('.service')}/state.json"
+    state = f"/run/celery-fleet/{new[0].unit.removesuffix('.service')}/state.json"
 
     def room() -> int:
-        return int(new[1].host.check_output(f'python3 -c "{slots}" {state}'))
+        return int(new[0].host.check_output(f'python3 -c "{slots}" {state}'))
 
-    assert room() == new[1].plan["concurrency"] - 1
+    assert room() == new[0].plan["concurrency"] - 1
     for before, after, path in zip(old, new, long, strict=True):
         assert before.ended(path, 180) == ["begin", "end"]
         until(lambda b=before: b.unit not in fleet.files(FIRST) + fleet.files(SECOND), 30, "the old is gone")
         assert after.show("NRestarts") == "0"
-    until(lambda: room() == new[1].plan["concurrency"], 15, "the new one has all the room")
+    until(lambda: room() == new[0].plan["concurrency"], 15, "the new one has all the room")
 
     said = fleet.run("rollback")
-    back = [fleet.worker(FIRST, "io"), fleet.worker(SECOND, "cpu")]
+    back = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
     for before, after in zip(old, back, strict=True):
         release = before.unit.partition("@")[2].partition("_")[0]
         assert f"→ {release}" in said
