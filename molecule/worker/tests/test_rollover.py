@@ -174,7 +174,7 @@ def test_a_broken_release_leaves_the_old_one_serving(fleet: Fleet, how: str) -> 
 
 def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> None:
     io, general = fleet.worker(FIRST, "io"), fleet.worker(FIRST, "general")
-    path = io.send(45)
+    path = io.send(90)
     io.begun(path)
     said = fleet.run("drain", FIRST, fleet_pool="io", drain_timeout=8, drain_reason="a new disk")
     assert len(re.findall(r"probe\.trace \[.+\] on .+, runs for \d+ s of at most \d+", said)) >= 2
