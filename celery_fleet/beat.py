@@ -296,11 +296,10 @@ class FleetScheduler(Scheduler):
         try:
             self.apply_async(noted, producer=lock.producer, advance=False)
         except SchedulingError as error:
-            cause = error.__context__ or error
-            if isinstance(cause, (OperationalError, *self._link_errors())) and not isinstance(
-                cause, PublishError
-            ):
-                raise cause from None  # type: ignore[misc]
+            cause: BaseException = error.__context__ or error
+            lost = isinstance(cause, (OperationalError, *self._link_errors()))
+            if lost and not isinstance(cause, PublishError):
+                raise cause from None
             logger.error("%s was not sent, and is tried again in %g s: %s", entry.name, RETRY_INTERVAL, cause)
             self._retries[entry.name] = time.monotonic() + RETRY_INTERVAL
             return

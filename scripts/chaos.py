@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from chaos_report import FAULTS, VERBS, Step, Verdict, judge, picture, report, schedule, table
@@ -86,7 +86,7 @@ class Fleet:
         since = time.time()
         for name in hosts or self.workers:
             until(
-                lambda name=name: self._works(name, since),  # type: ignore[misc]
+                partial(self._works, name, since),
                 f"{name}: one unit of each pool, and each runs tasks",
                 WHOLE,
             )
@@ -198,13 +198,13 @@ class Fleet:
                 raise AssertionError(f"{name} has {release} as its current release, not {what}")
             for pool in pools:
                 until(
-                    lambda name=name, pool=pool, release=release: (  # type: ignore[misc]
-                        [unit.partition("@")[2].startswith(release) for unit in self.units(name, pool)]
-                        == [True]
-                    ),
+                    partial(self._only, name, pool, release),
                     f"{name}: the only worker of {pool} is of {release}",
                     WHOLE,
                 )
+
+    def _only(self, name: str, pool: str, release: str) -> bool:
+        return [unit.partition("@")[2].startswith(release) for unit in self.units(name, pool)] == [True]
 
     def drain(self, step: Step) -> None:
         """Take a pool of a host out of work, see that it does none, and put it back."""
