@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.instances import PREFIX
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.status import (
     BEAT,
-    PREFIX,
     PROPERTIES,
     beat,
     instance,
@@ -51,19 +50,6 @@ beat:
   type: dict
   returned: always
 """
-
-RUNTIME = Path("/run/celery-fleet")
-DRAINED = Path("/etc/celery-fleet/drained")
-
-
-def state(unit: str) -> dict[str, Any] | None:
-    """Give what a process of the fleet wrote down; none if there is nothing that can be read."""
-    path = RUNTIME / unit.removesuffix(".service") / "state.json"
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return told if isinstance(told, dict) else None
 
 
 def processes() -> dict[str, list[str]]:
@@ -121,15 +107,16 @@ def main() -> None:
     if scheduler and scheduler["LoadState"] == "not-found":
         scheduler = None
     pids = processes()
-    markers = sorted(DRAINED.iterdir()) if DRAINED.is_dir() else []
+    host = Host()
+    markers = sorted((host.config / "drained").glob("*"))
     module.exit_json(
         changed=False,
         instances=[
-            instance(unit, state(name), memory(unit, pids), now, monotonic)
+            instance(unit, host.state(name), memory(unit, pids), now, monotonic)
             for name, unit in sorted(units.items())
         ],
         drained={path.name: " ".join(path.read_text().split()) for path in markers},
-        beat=None if scheduler is None else beat(scheduler, state(BEAT), now, monotonic),
+        beat=None if scheduler is None else beat(scheduler, host.state(BEAT), now, monotonic),
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from .instances import PREFIX
 from .table import columns
 
 SCHEMA: Final = 1
-PREFIX: Final = "celery-fleet-"
 BEAT: Final = "celery-fleet-beat.service"
 # Properties of a unit that tell how it is; one call of systemctl gives them for all units.
 PROPERTIES: Final = (
