@@ -24,7 +24,7 @@ NEW, OLD = "molecule-broker-13", "molecule-broker-12"
 VHOST = "celery_fleet"
 POOLS = ("cpu", "io", "memory", "general")
 WORKERS = tuple(f"worker_{pool}" for pool in POOLS)
-USERS = ("kit", *WORKERS, "client", "monitor", "verify", "dead_letters")
+USERS = ("kit", *WORKERS, "client", "monitor", "verify", "dead_letters", "beat")
 # The tasks of this pool may call those of one other (see the scenario's converge.yml).
 RESTRICTED, CALLED = "worker_cpu", "io"
 
@@ -45,6 +45,9 @@ TASK_EXCHANGES = {exchange for exchange, *_ in GUIDE}
 TASK_QUEUES = {queue for _, queue, *_ in GUIDE}
 DEAD = {f"{exchange}_dead" for exchange in TASK_EXCHANGES}
 DELAYS = {f"celery_delayed_{level}" for level in range(28)}
+
+# The part of the role that a change of the model concerns.
+TOPOLOGY = ("--tags", "topology")
 
 TRY_API = """
 import base64, json, sys, urllib.error, urllib.request
@@ -190,7 +193,7 @@ def test_exchanges_are_the_guides_and_what_they_need(broker):
 
 def test_queues_are_the_guides_and_what_they_need(broker):
     queues = {each["name"]: each for each in broker.definitions()["queues"]}
-    assert set(queues) == TASK_QUEUES | DEAD | DELAYS | {"fleet_verify"}
+    assert set(queues) == TASK_QUEUES | DEAD | DELAYS | {"fleet_verify", "fleet_beat"}
     assert all(each["durable"] and not each["auto_delete"] for each in queues.values())
     for name in TASK_QUEUES | DEAD:
         assert queues[name]["arguments"] == {"x-queue-type": "quorum"}
@@ -315,6 +318,7 @@ ACTIONS: dict[str, Callable[[Broker, Any], Any]] = {
     **_of_pools("read a task of", lambda _, queue, __: lambda _, channel: channel.basic_get(queue)),
     **_of_pools("purge the tasks of", lambda _, queue, __: lambda _, channel: channel.queue_purge(queue)),
     "read a dead task": lambda _, channel: channel.basic_get("cpu_tasks_dead"),
+    "clear the scheduler's memory": lambda _, channel: channel.queue_purge("fleet_beat"),
     "read an answer": lambda _, channel: channel.basic_get("fleet_verify"),
     **_of_pools(
         "publish a task to",
@@ -346,6 +350,7 @@ def allowed(user: str) -> set[str]:
         "monitor": set(),
         "verify": PUBLISH | {"read an answer"},
         "dead_letters": {"read a dead task"},
+        "beat": {"clear the scheduler's memory", *(f"publish a task to {pool}" for pool in POOLS)},
     }[user]
 
 
@@ -429,7 +434,7 @@ def test_drift_is_shown_and_repaired_without_a_restart(site, brokers):
         broker.host.check_output("rabbitmqctl --quiet set_user_tags worker_io management")
 
     drifted = {name: broker.definitions() for name, broker in brokers.items()}
-    shown = play(site, "--check", "--diff")
+    shown = play(site, "--check", "--diff", *TOPOLOGY)
     assert shown.returncode == 0, shown.stdout
     for line in (
         r"\+ +binding io_tasks queue io_api_calls io\.api:",
@@ -457,7 +462,7 @@ def test_drift_is_shown_and_repaired_without_a_restart(site, brokers):
 def test_what_cannot_be_changed_in_place_is_refused_before_anything_is_applied(site, brokers):
     before = {name: sections(broker.definitions()) for name, broker in brokers.items()}
     other = json.dumps({"fleet_environment_pools": {"general": {"queue_type": "classic"}}})
-    result = play(site, "--extra-vars", other)
+    result = play(site, "--extra-vars", other, *TOPOLOGY)
     assert result.returncode != 0
     for queue in ("general_background", "general_scheduled"):
         message = f"queue {queue}: arguments.x-queue-type is quorum, wanted classic"
@@ -490,7 +495,7 @@ def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(si
     """Two pools come and go, beside objects of somebody else that nothing may touch."""
     before = {name: sections(broker.definitions()) for name, broker in brokers.items()}
     more = json.dumps({"fleet_environment_pools": {"spare": SPARE_POOL, "classic": SPARE_CLASSIC}})
-    assert play(site, "--extra-vars", more).returncode == 0
+    assert play(site, "--extra-vars", more, *TOPOLOGY).returncode == 0
     for broker in brokers.values():
         ctl = "rabbitmqctl --quiet"
         with broker.channel("kit") as channel:
@@ -504,9 +509,9 @@ def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(si
         broker.host.check_output(f"""{ctl} set_policy -p {VHOST} reports '^reports$' '{{"max-length": 9}}'""")
     theirs = ("exchange reports", "queue reports", "policy reports")
 
-    kept = play(site, "--verbose")
+    kept = play(site, "--verbose", *TOPOLOGY)
     assert kept.returncode == 0, kept.stdout
-    refused = play(site, "--verbose", "--extra-vars", "broker_prune=true")
+    refused = play(site, "--verbose", "--extra-vars", "broker_prune=true", *TOPOLOGY)
     assert refused.returncode == 0, refused.stdout
     for name in theirs:
         assert name in said(kept)
@@ -518,7 +523,7 @@ def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(si
         assert broker.drain("spare_classic", "kit") == ["still to do"]
     time.sleep(6)  # the age of the broker's figures, which no request can make younger
 
-    pruned = play(site, "--extra-vars", "broker_prune=true")
+    pruned = play(site, "--extra-vars", "broker_prune=true", *TOPOLOGY)
     assert pruned.returncode == 0, pruned.stdout
     for name, broker in brokers.items():
         assert broker.drain("reports", "kit") == ["theirs"]
@@ -545,7 +550,7 @@ def test_an_alarm_is_told_with_its_node(site, brokers):
     for broker in brokers.values():
         limit(broker, "900000000000000", alarmed=True)
     try:
-        told = said(play(site))
+        told = said(play(site, *TOPOLOGY))
         refused = play(site, "--extra-vars", CLASSIC, playbook=MIGRATE)
     finally:
         for broker in brokers.values():

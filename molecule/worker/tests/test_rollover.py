@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support import MOLECULE, Site
-from test_worker import FIRST, SECOND, Worker, until
+from test_pools import FIRST, SECOND, Worker, until
 
 Hosts = Callable[[str], Any]
 ROOT = MOLECULE.parent
@@ -146,18 +146,14 @@ def test_a_broken_release_leaves_the_old_one_serving(fleet: Fleet, how: str) -> 
         users = host.check_output("ls /etc/celery-fleet/secrets").split()
         given["app_passwords"] = dict.fromkeys(users, "wrong")
     if how == "disk full":
-        # The same releases on a file system of their own that has no room for another.
-        host.check_output(
-            "mkdir -p /tmp/full && mount -t tmpfs -o mode=755,size=2g tmpfs /tmp/full && "
-            "cp -a /opt/probe/releases/. /tmp/full && "
-            "mount -o remount,size=$(($(df --output=used -k /tmp/full | tail -1) + 64))k /tmp/full && "
-            "mount --bind /tmp/full /opt/probe/releases"
-        )
+        # A small file system of the host's own, never the disk of the machine.
+        host.check_output("findmnt --types tmpfs --mountpoint /opt/probe/releases")
+        assert host.run("dd if=/dev/zero of=/opt/probe/releases/full bs=1M").rc != 0
     try:
         said = fleet.run("deploy", FIRST, fails=True, **given)
     finally:
         if how == "disk full":
-            host.check_output("umount /opt/probe/releases /tmp/full")
+            host.check_output("rm /opt/probe/releases/full")
     if how in ("crash on start", "crash on first task", "wrong password"):
         assert "the end of its journal" in said
     if how == "disk full":
