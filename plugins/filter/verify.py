@@ -20,7 +20,7 @@ def verify_table(result: Mapping[str, Any]) -> str:
     """
     rows = [("queue", "exchange", "pool", "executed by", "ms")]
     rows += [
-        (a["queue"], a["exchange"], a["pool"] or "?", a["node"], f"{a['milliseconds']:.0f}")
+        (a["queue"], a["exchange"], a["pool"] or "?", a["node"], _whole(a["milliseconds"]))
         for a in sorted(result["answers"], key=lambda a: (a["exchange"], a["queue"]))
     ]
     rows += [(queue, "", "", "NO ANSWER", "") for queue in result["missing"]]
@@ -30,6 +30,11 @@ def verify_table(result: Mapping[str, Any]) -> str:
         if count
     ]
     return "\n".join([*columns([[str(cell) for cell in row] for row in rows]), *dead])
+
+
+def _whole(milliseconds: float | None) -> str:
+    """Give a time, or nothing where a canary's answer tells none."""
+    return "" if milliseconds is None else f"{milliseconds:.0f}"
 
 
 def verify_faults(result: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> list[str]:
