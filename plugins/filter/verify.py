@@ -20,7 +20,7 @@ def verify_table(result: Mapping[str, Any]) -> str:
     """
     rows = [("queue", "exchange", "pool", "executed by", "ms")]
     rows += [
-        (a["queue"], a["exchange"], a["pool"] or "?", a["node"], _whole(a["milliseconds"]))
+        (a["queue"], a["exchange"], a["pool"] or "?", a["node"] or "?", _whole(a["milliseconds"]))
         for a in sorted(result["answers"], key=lambda a: (a["exchange"], a["queue"]))
     ]
     rows += [(queue, "", "", "NO ANSWER", "") for queue in result["missing"]]
@@ -33,7 +33,7 @@ def verify_table(result: Mapping[str, Any]) -> str:
 
 
 def _whole(milliseconds: float | None) -> str:
-    """Give a time, or nothing where a canary's answer tells none."""
+    """Give a time, or nothing for a canary that could not be published."""
     return "" if milliseconds is None else f"{milliseconds:.0f}"
 
 

@@ -162,6 +162,13 @@ def test_the_nodes_own_ports_are_open_to_the_nodes_and_to_nobody_else(site, host
     assert host("cluster-worker").check_output(command).split() == ["closed", "closed"]
 
 
+def test_a_check_of_a_formed_cluster_finds_nothing_to_do(site):
+    """At one node, at whose turn also what concerns the whole cluster is done."""
+    result = play(site, "--check", "--diff", "--limit", BROKERS[0])
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("changed=0") == 1, result.stdout
+
+
 def test_connections_are_encrypted_and_nothing_else_is_open(brokers):
     for broker in brokers.values():
         listening = broker.check_output("ss --listening --tcp --numeric --no-header")

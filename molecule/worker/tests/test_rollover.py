@@ -81,7 +81,7 @@ def serves(worker: Worker) -> None:
 
 def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(fleet: Fleet) -> None:
     old = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
-    long = [worker.send(120) for worker in old]
+    long = [worker.send(180) for worker in old]
     for worker, path in zip(old, long, strict=True):
         worker.begun(path)
     fleet.run("deploy", code="# second\n", fleet_environment_pools={"general": {"rollover": "wait"}})
@@ -99,7 +99,7 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(fleet: F
 
     assert room() == new[0].plan["concurrency"] - 1
     for before, after, path in zip(old, new, long, strict=True):
-        assert before.ended(path, 120) == ["begin", "end"]
+        assert before.ended(path, 180) == ["begin", "end"]
         until(lambda b=before: b.unit not in fleet.files(FIRST) + fleet.files(SECOND), 30, "the old is gone")
         assert after.show("NRestarts") == "0"
     until(lambda: room() == new[0].plan["concurrency"], 15, "the new one has all the room")
@@ -195,7 +195,7 @@ def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> N
 
 @pytest.mark.parametrize(
     ("verb", "at"),
-    [("deploy", "Start the new"), ("drain", "Mark the pools")],
+    [("deploy", "Build the release"), ("deploy", "Start the new"), ("drain", "Mark the pools")],
 )
 def test_a_run_that_is_killed_and_repeated_ends_clean(fleet: Fleet, verb: str, at: str) -> None:
     worker = fleet.worker(FIRST, "general")
