@@ -222,7 +222,9 @@ def test_a_run_that_is_killed_and_repeated_ends_clean(fleet: Fleet, verb: str, a
     if verb == "drain":
         fleet.run("undrain", FIRST)
     assert worker.ended(path, 40) == ["begin", "end"]
-    until(lambda: len(fleet.files(FIRST)) == 2, 30, "one instance of each pool is left")
+    until(
+        lambda: len(fleet.files(FIRST)) == 2, 30, f"one instance of each pool is left: {fleet.files(FIRST)}"
+    )
     for pool in ("io", "general"):
         serves(fleet.worker(FIRST, pool))
 
@@ -232,7 +234,8 @@ def test_concurrency_changes_while_tasks_run(fleet: Fleet) -> None:
     main, wanted = worker.show("MainPID"), worker.plan["concurrency"] - 1
     said = fleet.run("scale", FIRST, fleet_pool="general", scale_concurrency=wanted)
     assert "It lasts until the next deploy of general" in said
-    assert (len(worker.children()), worker.show("MainPID")) == (wanted, main)
+    until(lambda: len(worker.children()) == wanted, 15, f"{wanted} children are left of {worker.unit}")
+    assert worker.show("MainPID") == main
     said = fleet.run("scale", FIRST, fails=True, fleet_pool="general", scale_concurrency=1000)
     assert "sizing/over-budget" in said
     said = fleet.run("scale", FIRST, fails=True, fleet_pool="nothing", scale_concurrency=1)
