@@ -96,6 +96,10 @@ class Load:
         """Tell the publishers to end as soon as they have published what they must."""
         self.host(self.client).check_output(f"systemctl kill --signal=TERM {self._units}")
 
+    def abandon(self) -> None:
+        """End the publishers at once, for a run that has failed."""
+        self.host(self.client).run(f"systemctl stop {self._units}")
+
     def finish(self, timeout: float) -> Run:
         """Let the publishers end, wait until everything that they published has run, and read the ledgers."""
         self.stop()

@@ -49,11 +49,14 @@ def play(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def without(site: Site, gone: str) -> list[str]:
-    """Give the options that take a broker out of the inventory."""
+    """Give the options that take a broker out of the inventory, for a run at the first one.
+
+    At one node's turn also what concerns the whole cluster is done.
+    """
     left = {
         name: {"node": f"rabbit@{name}", "address": site.address(name)} for name in BROKERS if name != gone
     }
-    return ["--limit", f"all:!{gone}", "--extra-vars", json.dumps({"broker_members": left})]
+    return ["--limit", BROKERS[0], "--extra-vars", json.dumps({"broker_members": left})]
 
 
 def control(broker: Any, command: str) -> Any:
@@ -207,7 +210,7 @@ def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(site, 
     # Without being forgotten, and with everybody in the inventory.
     wipe(second)
     second.check_output("systemctl start rabbitmq-server")
-    rejoined = play(site)
+    rejoined = play(site, "--limit", BROKERS[1])
     assert rejoined.returncode == 0, rejoined.stdout
     assert_whole(brokers)
     assert depth(first) == MESSAGES
@@ -216,6 +219,6 @@ def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(site, 
 
 def test_a_node_that_a_run_left_stopped_is_started(site, brokers):
     brokers[BROKERS[1]].check_output("rabbitmqctl --quiet stop_app")
-    result = play(site)
+    result = play(site, "--limit", BROKERS[1])
     assert result.returncode == 0, result.stdout
     assert_whole(brokers)

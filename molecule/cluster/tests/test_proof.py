@@ -131,18 +131,22 @@ def verdict(site: Site, host: Host) -> Verdict:
     cluster, load = Cluster(site, host), Load(site, host, application="load", kept=KEPT, least=LEAST)
     cluster.whole(cluster.names[0])
     first = cluster.leader("general")
-    load.start()
-    time.sleep(10)
-    load.note(f"kill of {first}, a leader", lambda: cluster.kill(first))
-    for name in cluster.names:
-        if name != first:
-            load.note(f"kill of {name}", lambda name=name: cluster.kill(name))
-    load.note("rolling restart", lambda: cluster.run("broker_restart"))
-    load.note("other passwords", lambda: cluster.run("rotate_passwords"))
-    load.note("other certificates", lambda: cluster.run("rotate_certificates"))
-    cut = cluster.busiest()
-    load.note(f"partition of {cut}", lambda: cluster.cut(cut))
-    run = load.finish(DRAINED)
+    try:
+        load.start()
+        time.sleep(10)
+        load.note(f"kill of {first}, a leader", lambda: cluster.kill(first))
+        for name in cluster.names:
+            if name != first:
+                load.note(f"kill of {name}", lambda name=name: cluster.kill(name))
+        load.note("rolling restart", lambda: cluster.run("broker_restart"))
+        load.note("other passwords", lambda: cluster.run("rotate_passwords"))
+        load.note("other certificates", lambda: cluster.run("rotate_certificates"))
+        cut = cluster.busiest()
+        load.note(f"partition of {cut}", lambda: cluster.cut(cut))
+        run = load.finish(DRAINED)
+    except BaseException:
+        load.abandon()
+        raise
     result = judge(run)
     report = table(result)
     print(report)

@@ -17,6 +17,9 @@ PYTHON = "/opt/probe/current/venv/bin/python"
 TRACES = "/var/lib/celery-fleet/traces"
 AS_WORKER = "runuser -u celery-fleet --"
 
+# They need both hosts, and the broker for themselves.
+pytestmark = pytest.mark.xdist_group(FIRST)
+
 Hosts = Callable[[str], Any]
 
 

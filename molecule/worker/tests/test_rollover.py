@@ -7,13 +7,16 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import MOLECULE, Site
 from test_pools import FIRST, SECOND, Worker, until
+
+# Two processes share these tests: each has a host of its own once nobody needs both.
+HERE, THERE = pytest.mark.xdist_group(FIRST), pytest.mark.xdist_group(SECOND)
 
 Hosts = Callable[[str], Any]
 ROOT = MOLECULE.parent
@@ -48,7 +51,8 @@ class Fleet:
             "keep_releases": 3,
             "environment": {},
         }
-        values = {"fleet_app": app, "worker_watchdog": 15, "worker_start_timeout": 30} | extra
+        values = {"fleet_app": app, "worker_watchdog": 15, "worker_start_timeout": 30, "worker_probation": 2}
+        values |= extra
         limited = [f"--limit={','.join(limit)}"] if limit else []
         given = [f"--inventory={self.site.inventory}", *limited, f"--extra-vars={json.dumps(values)}"]
         return ["ansible-playbook", *given, str(ROOT / "playbooks" / f"{verb}.yml")]
@@ -67,21 +71,40 @@ class Fleet:
         return [file for file in listed.split() if re.fullmatch(r"celery-fleet-.*@.*\.service", file)]
 
 
+@pytest.fixture(scope="session")
+def free(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that is there when no test needs both hosts any more."""
+    place = tmp_path_factory.getbasetemp()
+    return (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "free"
+
+
+@pytest.fixture
+def both(free: Path) -> Iterator[None]:
+    yield
+    free.touch()
+
+
+@pytest.fixture(scope="session")
+def second(free: Path) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        until(free.exists, 1200, "the second host is free")
+
+
 @pytest.fixture(scope="module")
 def fleet(site: Site, host: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    found = Fleet(site, host, tmp_path_factory.mktemp("fleet"))
-    # Earlier tests may have left the hosts otherwise.
-    found.run("deploy")
-    return found
+    return Fleet(site, host, tmp_path_factory.mktemp("fleet"))
 
 
 def serves(worker: Worker) -> None:
     assert worker.ended(worker.send(0), 30) == ["begin", "end"]
 
 
-def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(fleet: Fleet) -> None:
+@HERE
+def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: None, fleet: Fleet) -> None:
+    # Earlier tests left the hosts otherwise.
+    fleet.run("deploy")
     old = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
-    long = [worker.send(180) for worker in old]
+    long = [worker.send(150) for worker in old]
     for worker, path in zip(old, long, strict=True):
         worker.begun(path)
     fleet.run("deploy", code="# second\n", fleet_environment_pools={"general": {"rollover": "wait"}})
@@ -111,7 +134,15 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(fleet: F
         assert f"→ {release}" in said
         assert after.unit.rpartition("_")[0] == before.unit.rpartition("_")[0]
         serves(after)
-    # A limit of one pool concerns no other.
+    for name in (FIRST, SECOND):
+        output = fleet.host(name).check_output(
+            f"systemd-analyze security --threshold=20 --no-pager {fleet.files(name)[0]}"
+        )
+        assert "OK" in output
+
+
+@HERE
+def test_a_limit_of_one_pool_concerns_no_other(fleet: Fleet) -> None:
     fleet.run("deploy", FIRST)
     general, io = fleet.worker(FIRST, "general"), fleet.worker(FIRST, "io")
     fleet.run("deploy", FIRST, fleet_environment_pools={"io": {"time_limit": 299}})
@@ -120,11 +151,6 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(fleet: F
     restarted = fleet.worker(FIRST, "general").unit
     fleet.run("restart", FIRST, fleet_pool="general")
     assert fleet.worker(FIRST, "general").unit != restarted
-    for name in (FIRST, SECOND):
-        output = fleet.host(name).check_output(
-            f"systemd-analyze security --threshold=20 --no-pager {fleet.files(name)[0]}"
-        )
-        assert "OK" in output
 
 
 BROKEN: dict[str, dict[str, Any]] = {
@@ -137,11 +163,11 @@ BROKEN: dict[str, dict[str, Any]] = {
 }
 
 
+@THERE
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_release_leaves_the_old_one_serving(fleet: Fleet, how: str) -> None:
-    pools = ("io", "general")
-    before = [(fleet.worker(FIRST, pool).unit, fleet.worker(FIRST, pool).show("MainPID")) for pool in pools]
-    given, host = dict(BROKEN[how]), fleet.host(FIRST)
+def test_a_broken_release_leaves_the_old_one_serving(second: None, fleet: Fleet, how: str) -> None:
+    worker, given, host = fleet.worker(SECOND, "cpu"), dict(BROKEN[how]), fleet.host(SECOND)
+    main = worker.show("MainPID")
     if how == "wrong password":
         users = host.check_output("ls /etc/celery-fleet/secrets").split()
         given["app_passwords"] = dict.fromkeys(users, "wrong")
@@ -150,7 +176,7 @@ def test_a_broken_release_leaves_the_old_one_serving(fleet: Fleet, how: str) -> 
         host.check_output("findmnt --types tmpfs --mountpoint /opt/probe/releases")
         assert host.run("dd if=/dev/zero of=/opt/probe/releases/full bs=1M").rc != 0
     try:
-        said = fleet.run("deploy", FIRST, fails=True, **given)
+        said = fleet.run("deploy", SECOND, fails=True, **given)
     finally:
         if how == "disk full":
             host.check_output("rm /opt/probe/releases/full")
@@ -158,16 +184,14 @@ def test_a_broken_release_leaves_the_old_one_serving(fleet: Fleet, how: str) -> 
         assert "the end of its journal" in said
     if how == "disk full":
         assert "No space left" in said
-    assert [
-        (fleet.worker(FIRST, pool).unit, fleet.worker(FIRST, pool).show("MainPID")) for pool in pools
-    ] == before
-    until(lambda: len(fleet.files(FIRST)) == 2, 20, "nothing is left of the new ones")
+    assert (fleet.worker(SECOND, "cpu").unit, worker.show("MainPID")) == (worker.unit, main)
+    until(lambda: fleet.files(SECOND) == [worker.unit], 20, "nothing is left of the new one")
     if how == "wrong password":
-        fleet.run("deploy", FIRST)
-    for pool in pools:
-        serves(fleet.worker(FIRST, pool))
+        fleet.run("deploy", SECOND)
+    serves(fleet.worker(SECOND, "cpu"))
 
 
+@HERE
 def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> None:
     io, general = fleet.worker(FIRST, "io"), fleet.worker(FIRST, "general")
     path = io.send(90)
@@ -193,6 +217,7 @@ def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> N
     serves(fleet.worker(FIRST, "io"))
 
 
+@HERE
 @pytest.mark.parametrize(
     ("verb", "at"),
     [("deploy", "Build the release"), ("deploy", "Start the new"), ("drain", "Mark the pools")],
@@ -222,13 +247,12 @@ def test_a_run_that_is_killed_and_repeated_ends_clean(fleet: Fleet, verb: str, a
     if verb == "drain":
         fleet.run("undrain", FIRST)
     assert worker.ended(path, 40) == ["begin", "end"]
-    until(
-        lambda: len(fleet.files(FIRST)) == 2, 30, f"one instance of each pool is left: {fleet.files(FIRST)}"
-    )
+    until(lambda: len(fleet.files(FIRST)) == 2, 30, "one instance of each pool is left")
     for pool in ("io", "general"):
         serves(fleet.worker(FIRST, pool))
 
 
+@HERE
 def test_concurrency_changes_while_tasks_run(fleet: Fleet) -> None:
     worker = fleet.worker(FIRST, "general")
     main, wanted = worker.show("MainPID"), worker.plan["concurrency"] - 1
