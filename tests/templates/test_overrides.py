@@ -127,6 +127,7 @@ def _children(site, host, pool):
     return found["plan"]["pools"][pool]["max_tasks_per_child"]
 
 
+@pytest.mark.further
 def test_an_environment_changes_a_field_of_a_pool(example):
     found = example("environment")
     by = "fleet_environment_pools.io"
@@ -138,6 +139,7 @@ def test_an_environment_changes_a_field_of_a_pool(example):
     assert found.result("cpu1")["file"]["pools"]["io"]["time_limit"] == 120
 
 
+@pytest.mark.further
 def test_a_profile_changes_a_field_of_a_pool(example):
     found = example("profile")
     assert found.pool("balanced1", "io")["concurrency"] == 33
@@ -169,6 +171,7 @@ def test_a_host_changes_one_field_of_one_pool(example):
     assert found.command("balanced1", "io")["--prefetch-multiplier"] == "20"
 
 
+@pytest.mark.further
 def test_a_host_takes_a_second_pool(example):
     found = example("second_pool")
     plan = found.result("memory1")["plan"]["pools"]
@@ -198,6 +201,7 @@ def broker_has(found, host, user, exchange, queues):
     )
 
 
+@pytest.mark.further
 def test_an_environment_adds_a_pool_beside_the_four(example):
     found = example("added_pool")
     queues = {"gpu_inference": "gpu.inference", "gpu_embedding": "gpu.embedding"}
@@ -219,6 +223,7 @@ def test_an_environment_adds_a_pool_beside_the_four(example):
     assert found.pool("cpu1", "cpu")["concurrency"] == 12
 
 
+@pytest.mark.further
 def test_an_environment_has_pools_of_its_own_instead_of_the_four(example):
     found = example("own_pools")
     assert found.result("office1")["plan"]["pools"].keys() == {"reports"}
@@ -234,6 +239,7 @@ def test_an_environment_has_pools_of_its_own_instead_of_the_four(example):
     assert found.command("office1", "reports")["--queues"] == "reports_adhoc,reports_daily"
 
 
+@pytest.mark.further
 def test_pools_of_one_s_own_need_routes_of_one_s_own(tmp_path):
     variables = yaml.safe_load((EXAMPLES / "own_pools/group_vars/all.yml").read_text())
     del variables["fleet_routing"]

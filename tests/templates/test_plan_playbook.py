@@ -99,6 +99,7 @@ def test_declared_hosts_are_planned_beside_one_that_nobody_reaches(tmp_path):
     assert (tmp_path / "fleet.mmd").read_text().startswith("flowchart LR")
 
 
+@pytest.mark.further
 def test_one_server_for_everything_in_five_sizes(tmp_path):
     hosts = {f"s{cores}": declared(cores, gib) for cores, gib in SINGLE}
     hosts["server.example.com"] = declared(2, 4)
@@ -114,6 +115,7 @@ def test_one_server_for_everything_in_five_sizes(tmp_path):
         assert sum(pool["budget"]["cores"] for pool in pools) == pytest.approx((1 - 0.375) * cores)
 
 
+@pytest.mark.further
 def test_a_fleet_that_does_not_fit_is_shown_and_then_refused(tmp_path):
     hosts = inventory(
         tmp_path,

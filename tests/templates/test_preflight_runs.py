@@ -32,6 +32,7 @@ def test_an_accepted_override_is_planned_and_told_with_its_reason(site):
     assert "--concurrency 60" in site.unit("balanced1", "io")
 
 
+@pytest.mark.further
 def test_an_acceptance_that_nothing_needs_is_told_when_the_hosts_are_known(site):
     site.write("group_vars/all.yml", {"fleet_accepted_findings": {"sizing/over-budget": "they sleep"}})
     run = site.run()
@@ -39,6 +40,7 @@ def test_an_acceptance_that_nothing_needs_is_told_when_the_hosts_are_known(site)
     assert told(run).count("accept/unused") == 1
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("name", "finding", "near"),
     [
@@ -73,6 +75,7 @@ def test_a_finding_names_the_line_in_which_its_value_stands(site):
     assert "inventory/group_vars/all.yml:5" in run.stdout
 
 
+@pytest.mark.further
 def test_a_host_that_gave_no_facts_stops_the_run_unless_it_is_limited(site):
     site.write("more.yml", {"clients": {"hosts": {"client1": None}}})
     run = site.run()
@@ -83,6 +86,7 @@ def test_a_host_that_gave_no_facts_stops_the_run_unless_it_is_limited(site):
     assert limited.returncode == 0, limited.stdout + limited.stderr
 
 
+@pytest.mark.further
 def test_a_limited_run_is_looked_at_as_well(site):
     site.write("group_vars/all.yml", {"ansible_connection": "local", "fleet_pools": {}})
     run = site.run("--limit", "cpu1", playbooks=("preflight.yml",))
@@ -99,6 +103,7 @@ def test_a_group_with_a_model_of_its_own_is_told(site):
     assert "fleet_reserve = (of this host)" in run.stdout
 
 
+@pytest.mark.further
 def test_versions_are_read_from_the_application_s_lock(site):
     source = site.path / "app"
     source.mkdir()

@@ -138,6 +138,7 @@ def certificate(
     path.write_bytes(built.public_bytes(serialization.Encoding.PEM))
 
 
+@pytest.mark.further
 def test_a_site_s_own_certificate_is_checked(play: Play, tmp_path: Path) -> None:
     authority = key_pair(tmp_path / "ca.key")
     certificate(tmp_path / "ca.pem", authority, "authority")
