@@ -238,7 +238,8 @@ def failures(site: Site) -> str:
         host = site.connect(name)
         try:
             failed = host.run(
-                "systemctl list-units --all --plain --no-legend --state=failed,activating,deactivating,auto-restart"
+                "systemctl list-units --all --plain --no-legend "
+                "--state=failed,activating,deactivating,auto-restart"
             )
         except RuntimeError as error:
             report.append(f"== {name} does not answer: {error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -117,9 +116,11 @@ def main() -> None:
     )
     directory = Path(module.params["path"])
     contents = {name: str(content).encode() for name, content in module.params["contents"].items()}
-    astray = sorted(name for name in contents if name != os.path.basename(name) or not name.strip("."))
+    astray = sorted(name for name in contents if name != Path(name).name)
     if astray:
-        module.fail_json(msg=f"contents names {', '.join(astray)}, which is no name of a file: use plain names")
+        module.fail_json(
+            msg=f"contents names {', '.join(astray)}, which is no name of a file: use plain names"
+        )
     there = {path.name: path for path in directory.iterdir() if path.is_file()} if directory.is_dir() else {}
     written = sorted(
         name for name, content in contents.items() if name not in there or there[name].read_bytes() != content
@@ -137,6 +138,8 @@ def main() -> None:
         if name not in written
         and module.set_fs_attributes_if_different(attributes(module, there[name], name), False)
     ]
+    why = dict.fromkeys(written, ": another content") | dict.fromkeys(corrected, ": another owner or mode")
+    left = (there.keys() - set(removed)) | contents.keys()
     module.exit_json(
         changed=bool(written or removed or corrected),
         written=written,
@@ -144,11 +147,8 @@ def main() -> None:
         diff={
             "before_header": str(directory),
             "after_header": str(directory),
-            "before": "".join(
-                f"{name}{': another content' if name in written else ': another owner or mode' if name in corrected else ''}\n"
-                for name in sorted(there)
-            ),
-            "after": "".join(f"{name}\n" for name in sorted((there.keys() - set(removed)) | contents.keys())),
+            "before": "".join(f"{name}{why.get(name, '')}\n" for name in sorted(there)),
+            "after": "".join(f"{name}\n" for name in sorted(left)),
         },
     )
 

@@ -7,6 +7,7 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,9 @@ from amqp.exceptions import AccessRefused
 from kombu import Connection
 from support.fleet_document import document
 from support.fleet_site import Proxy, Site, Worker, wait_for
+
+import celery_fleet
+from celery_fleet.verify import PUBLISH_PATIENCE
 
 
 def _ended(site: Site, label: str, seconds: float = 15) -> dict[str, list[tuple[float, int]]]:
@@ -225,11 +229,45 @@ def test_an_idle_worker_keeps_its_consumer(fleet: dict[str, Worker]) -> None:
         assert "ACCESS_REFUSED" not in worker.log.read_text()
 
 
-# Last, since it takes a pool away.
-def test_a_queue_without_a_worker_is_missed(site: Site, fleet: dict[str, Worker]) -> None:
+@pytest.fixture
+def silent(site: Site, fleet: dict[str, Worker]) -> Iterator[list[str]]:
+    """Queues of a pool whose worker is stopped."""
     assert fleet["memory"].stop() == 0
+    yield list(document()["pools"]["memory"]["queues"])
+    if fleet["memory"].process.poll() is not None:
+        fleet["memory"] = again(site)
+
+
+def again(site: Site) -> Worker:
+    return site.worker("memory", "--pool", "threads", "--concurrency", "1", name="memory_worker").ready()
+
+
+def test_a_queue_without_a_worker_is_missed(site: Site, silent: list[str]) -> None:
     result = site.command("verify", "--timeout", "3")
     assert result.returncode == 1, result.stderr
     report = json.loads(result.stdout)
-    assert report["missing"] == list(document()["pools"]["memory"]["queues"])
+    assert report["missing"] == silent
     assert len(report["answers"]) == 8
+
+
+def test_a_full_queue_is_waited_for(
+    site: Site, fleet: dict[str, Worker], silent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, other = silent
+    before = site.ready_messages(other)
+    site.policy(full, **{"max-length": 1, "overflow": "reject-publish"})
+    app = site.client(monkeypatch, patience=0)
+    with pytest.raises(celery_fleet.QueueFullError):
+        for _ in range(10):
+            app.send_task("work", ("filler",), queue=full)
+    with ThreadPoolExecutor() as executor:
+        running = executor.submit(site.command, "verify", "--timeout", "40")
+        wait_for(lambda: site.ready_messages(other) > before, 15, "the canary of a queue with room")
+        begun = time.monotonic()
+        wait_for(lambda: time.monotonic() - begun > 2 * PUBLISH_PATIENCE, 10, "more attempts")
+        assert not running.done()
+        site.management.call("DELETE", "policies", site.vhost, full)
+        site.purge(full)
+        fleet["memory"] = again(site)
+        result = running.result()
+    assert result.returncode == 0, result.stderr
