@@ -116,7 +116,7 @@ def main() -> None:
     )
     directory = Path(module.params["path"])
     contents = {name: str(content).encode() for name, content in module.params["contents"].items()}
-    astray = sorted(name for name in contents if name != Path(name).name)
+    astray = sorted(name for name in contents if name != Path(name).name or name in ("", ".."))
     if astray:
         module.fail_json(
             msg=f"contents names {', '.join(astray)}, which is no name of a file: use plain names"

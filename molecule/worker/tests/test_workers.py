@@ -1,84 +1,19 @@
-"""Workers on real hosts: what they run with, and what becomes of tasks when something breaks."""
+"""Workers on real hosts: what they run with, what breaks and loses no task, and the verbs of the fleet."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import subprocess
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import MOLECULE, Site, serving
-
-BROKER, FIRST, SECOND = "molecule-worker-broker", "molecule-worker-13", "molecule-worker-12"
-PYTHON = "/opt/probe/current/venv/bin/python"
-TRACES = "/var/lib/celery-fleet/traces"
-AS_WORKER = "runuser -u celery-fleet --"
-
-# They need both hosts, and the broker for themselves.
-pytestmark = pytest.mark.xdist_group(FIRST)
-
-Hosts = Callable[[str], Any]
-
-
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Await a condition, and give its value."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.3)
-    return value
-
-
-class Worker:
-    """One pool's worker on one host, and a way to give it tasks that no other host gets.
-
-    Parameters:
-        host: the testinfra host.
-        plan: the pool's plan there.
-    """
-
-    def __init__(self, host: Any, plan: dict[str, Any]) -> None:
-        self.host = host
-        self.plan = plan
-        self.unit, self.node = serving(host, plan)
-
-    def show(self, name: str) -> str:
-        """Give a property of the unit."""
-        return str(self.host.check_output(f"systemctl show --property={name} --value {self.unit}"))
-
-    def send(self, seconds: float) -> str:
-        """Publish a task to the pool's first queue, and give the file that it will write."""
-        self.host.check_output(f"install -d -o celery-fleet -g celery-fleet {TRACES}")
-        path = f"{TRACES}/{uuid.uuid4()}"
-        queue = min(self.plan["queues"])
-        send = f"apply_async(('{path}', {seconds}), queue='{queue}')"
-        code = f"import probe; probe.app.tasks['probe.trace'].{send}"
-        self.host.check_output(f'{AS_WORKER} {PYTHON} -c "{code}"')
-        return path
-
-    def trace(self, path: str) -> list[str]:
-        """Give the lines that a task wrote so far."""
-        return str(self.host.run(f"cat {path}").stdout).split()
-
-    def begun(self, path: str) -> None:
-        until(lambda: self.trace(path), 20, f"{path} is begun by {self.unit}")
-
-    def ended(self, path: str, seconds: float) -> list[str]:
-        until(lambda: "end" in self.trace(path), seconds, f"{path} is finished by {self.unit}")
-        return self.trace(path)
-
-    def active(self, seconds: float = 40) -> None:
-        until(lambda: self.show("ActiveState") == "active", seconds, f"{self.unit} is active")
-
-    def stopped(self) -> None:
-        until(lambda: self.show("ActiveState") == "inactive", 20, f"{self.unit} is stopped")
-
-    def children(self) -> list[int]:
-        main = self.show("MainPID")
-        return [int(pid) for pid in self.host.run(f"pgrep --parent {main}").stdout.split()]
+from support import MOLECULE, Site
+from workers import AS_WORKER, BROKER, FIRST, ROOT, SECOND, Fleet, Hosts, Worker, serves, until
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +175,128 @@ def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(
     assert not [unit for unit in units if unit.startswith("celery-fleet-io")]
     assert kept.show("ActiveState") == "active"
     assert kept.host.run("pgrep --uid celery-fleet --full 'hostname io_worker'").rc == 1
+
+
+def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: None, fleet: Fleet) -> None:
+    # Earlier tests left the hosts otherwise.
+    fleet.run("deploy")
+    old = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
+    long = [worker.send(150) for worker in old]
+    for worker, path in zip(old, long, strict=True):
+        worker.begun(path)
+    fleet.run("deploy", code="# second\n", fleet_environment_pools={"general": {"rollover": "wait"}})
+    new = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
+    for before, after, path in zip(old, new, long, strict=True):
+        assert before.unit != after.unit
+        assert before.show("ActiveState") == "deactivating"
+        assert before.trace(path) == ["begin"]
+        serves(after)
+    slots = "import json,sys; print(json.load(open(sys.argv[1]))['slots'])"
+    state = f"/run/celery-fleet/{new[0].unit.removesuffix('.service')}/state.json"
+
+    def room() -> int:
+        return int(new[0].host.check_output(f'python3 -c "{slots}" {state}'))
+
+    assert room() == new[0].plan["concurrency"] - 1
+    for before, after, path in zip(old, new, long, strict=True):
+        assert before.ended(path, 180) == ["begin", "end"]
+        until(lambda b=before: b.unit not in fleet.files(FIRST) + fleet.files(SECOND), 30, "the old is gone")
+        assert after.show("NRestarts") == "0"
+    until(lambda: room() == new[0].plan["concurrency"], 15, "the new one has all the room")
+
+    said = fleet.run("rollback")
+    back = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
+    for before, after in zip(old, back, strict=True):
+        release = before.unit.partition("@")[2].partition("_")[0]
+        assert f"→ {release}" in said
+        assert after.unit.rpartition("_")[0] == before.unit.rpartition("_")[0]
+        serves(after)
+    for name in (FIRST, SECOND):
+        output = fleet.host(name).check_output(
+            f"systemd-analyze security --threshold=20 --no-pager {fleet.files(name)[0]}"
+        )
+        assert "OK" in output
+
+
+def test_a_limit_of_one_pool_concerns_no_other(fleet: Fleet) -> None:
+    fleet.run("deploy", FIRST)
+    general, io = fleet.worker(FIRST, "general"), fleet.worker(FIRST, "io")
+    fleet.run("deploy", FIRST, fleet_environment_pools={"io": {"time_limit": 299}})
+    assert fleet.worker(FIRST, "general").show("MainPID") == general.show("MainPID")
+    assert fleet.worker(FIRST, "io").unit != io.unit
+    restarted = fleet.worker(FIRST, "general").unit
+    fleet.run("restart", FIRST, fleet_pool="general")
+    assert fleet.worker(FIRST, "general").unit != restarted
+
+
+def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> None:
+    io, general = fleet.worker(FIRST, "io"), fleet.worker(FIRST, "general")
+    path = io.send(90)
+    io.begun(path)
+    said = fleet.run("drain", FIRST, fleet_pool="io", drain_timeout=8, drain_reason="a new disk")
+    assert len(re.findall(r"probe\.trace \[.+\] on .+, runs for \d+ s of at most \d+", said)) >= 2
+    assert "after 8 s there still runs" in said
+    fleet.run("deploy", FIRST)
+    assert io.show("ActiveState") == "deactivating"
+    # Beside the one that still finishes.
+    fleet.run("undrain", FIRST)
+    serves(fleet.worker(FIRST, "io"))
+    assert io.trace(path) == ["begin"]
+    fleet.run("drain", FIRST, fleet_pool="io")
+    assert io.ended(path, 5) == ["begin", "end"]
+    assert general.show("ActiveState") == "active"
+    # What a boot would do.
+    drained = fleet.worker(FIRST, "io")
+    drained.host.check_output(f"systemctl start {drained.unit}")
+    assert drained.show("ActiveState") == "inactive"
+    assert "a new disk" not in drained.host.check_output("cat /etc/celery-fleet/drained/io")
+    fleet.run("undrain", FIRST)
+    serves(fleet.worker(FIRST, "io"))
+
+
+@pytest.mark.parametrize(
+    ("verb", "at"),
+    [("deploy", "Build the release"), ("deploy", "Start the new"), ("drain", "Mark the pools")],
+)
+def test_a_run_that_is_killed_and_repeated_ends_clean(fleet: Fleet, verb: str, at: str) -> None:
+    worker = fleet.worker(FIRST, "general")
+    path = worker.send(20)
+    worker.begun(path)
+    running = subprocess.Popen(
+        fleet.command(verb, FIRST, code=f"# {verb} {at}\n"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert running.stdout
+    for line in running.stdout:
+        if line.startswith("TASK") and at in line:
+            break
+    else:
+        raise AssertionError(f"{at} was never begun")
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    fleet.run(verb, FIRST, code=f"# {verb} {at}\n")
+    if verb == "drain":
+        fleet.run("undrain", FIRST)
+    assert worker.ended(path, 40) == ["begin", "end"]
+    until(lambda: len(fleet.files(FIRST)) == 2, 30, "one instance of each pool is left")
+    for pool in ("io", "general"):
+        serves(fleet.worker(FIRST, pool))
+
+
+def test_concurrency_changes_while_tasks_run(fleet: Fleet) -> None:
+    worker = fleet.worker(FIRST, "general")
+    main, wanted = worker.show("MainPID"), worker.plan["concurrency"] - 1
+    said = fleet.run("scale", FIRST, fleet_pool="general", scale_concurrency=wanted)
+    assert "It lasts until the next deploy of general" in said
+    until(lambda: len(worker.children()) == wanted, 15, f"{wanted} children are left of {worker.unit}")
+    assert worker.show("MainPID") == main
+    said = fleet.run("scale", FIRST, fails=True, fleet_pool="general", scale_concurrency=1000)
+    assert "sizing/over-budget" in said
+    said = fleet.run("scale", FIRST, fails=True, fleet_pool="nothing", scale_concurrency=1)
+    assert "which fleet_pools does not have" in said
+    assert len(worker.children()) == wanted

@@ -1,0 +1,46 @@
+"""A release that cannot serve takes nothing from the one that does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from workers import SECOND, Fleet, serves, until
+
+CRASH = "\nfrom celery.signals import {0}\n@{0}.connect(weak=False)\ndef crash(**_):\n    {1}\n"
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "import error": {"code": "\nimport no_such_module\n"},
+    "crash on start": {"code": CRASH.format("celeryd_init", "raise SystemExit('no start')")},
+    "crash on first task": {"code": CRASH.format("task_prerun", "__import__('os')._exit(3)")},
+    "wrong password": {"worker_log_level": "DEBUG", "worker_start_timeout": 12},
+    "missing package": {"lock": "\nno-such-package-at-all==1.0 --hash=sha256:" + "0" * 64 + "\n"},
+    "disk full": {"code": "# full\n"},
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_release_leaves_the_old_one_serving(second: None, fleet: Fleet, how: str) -> None:
+    worker, given, host = fleet.worker(SECOND, "cpu"), dict(BROKEN[how]), fleet.host(SECOND)
+    main = worker.show("MainPID")
+    if how == "wrong password":
+        users = host.check_output("ls /etc/celery-fleet/secrets").split()
+        given["app_passwords"] = dict.fromkeys(users, "wrong")
+    if how == "disk full":
+        # A small file system of the host's own, never the disk of the machine.
+        host.check_output("findmnt --types tmpfs --mountpoint /opt/probe/releases")
+        assert host.run("dd if=/dev/zero of=/opt/probe/releases/full bs=1M").rc != 0
+    try:
+        said = fleet.run("deploy", SECOND, fails=True, **given)
+    finally:
+        if how == "disk full":
+            host.check_output("rm /opt/probe/releases/full")
+    if how in ("crash on start", "crash on first task", "wrong password"):
+        assert "the end of its journal" in said
+    if how == "disk full":
+        assert "No space left" in said
+    assert (fleet.worker(SECOND, "cpu").unit, worker.show("MainPID")) == (worker.unit, main)
+    until(lambda: fleet.files(SECOND) == [worker.unit], 20, "nothing is left of the new one")
+    if how == "wrong password":
+        fleet.run("deploy", SECOND)
+    serves(fleet.worker(SECOND, "cpu"))

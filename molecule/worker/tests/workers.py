@@ -1,0 +1,133 @@
+"""The workers of this scenario's hosts, and the verbs that change them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from support import MOLECULE, Site, serving
+
+BROKER, FIRST, SECOND = "molecule-worker-broker", "molecule-worker-13", "molecule-worker-12"
+PYTHON = "/opt/probe/current/venv/bin/python"
+TRACES = "/var/lib/celery-fleet/traces"
+AS_WORKER = "runuser -u celery-fleet --"
+
+ROOT = MOLECULE.parent
+PROBE = (MOLECULE / "worker/files/probe.py").read_text()
+
+Hosts = Callable[[str], Any]
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Await a condition, and give its value."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        time.sleep(0.3)
+    return value
+
+
+class Worker:
+    """One pool's worker on one host, and a way to give it tasks that no other host gets.
+
+    Parameters:
+        host: the testinfra host.
+        plan: the pool's plan there.
+    """
+
+    def __init__(self, host: Any, plan: dict[str, Any]) -> None:
+        self.host = host
+        self.plan = plan
+        self.unit, self.node = serving(host, plan)
+
+    def show(self, name: str) -> str:
+        """Give a property of the unit."""
+        return str(self.host.check_output(f"systemctl show --property={name} --value {self.unit}"))
+
+    def send(self, seconds: float) -> str:
+        """Publish a task to the pool's first queue, and give the file that it will write."""
+        self.host.check_output(f"install -d -o celery-fleet -g celery-fleet {TRACES}")
+        path = f"{TRACES}/{uuid.uuid4()}"
+        queue = min(self.plan["queues"])
+        send = f"apply_async(('{path}', {seconds}), queue='{queue}')"
+        code = f"import probe; probe.app.tasks['probe.trace'].{send}"
+        self.host.check_output(f'{AS_WORKER} {PYTHON} -c "{code}"')
+        return path
+
+    def trace(self, path: str) -> list[str]:
+        """Give the lines that a task wrote so far."""
+        return str(self.host.run(f"cat {path}").stdout).split()
+
+    def begun(self, path: str) -> None:
+        until(lambda: self.trace(path), 20, f"{path} is begun by {self.unit}")
+
+    def ended(self, path: str, seconds: float) -> list[str]:
+        until(lambda: "end" in self.trace(path), seconds, f"{path} is finished by {self.unit}")
+        return self.trace(path)
+
+    def active(self, seconds: float = 40) -> None:
+        until(lambda: self.show("ActiveState") == "active", seconds, f"{self.unit} is active")
+
+    def stopped(self) -> None:
+        until(lambda: self.show("ActiveState") == "inactive", 20, f"{self.unit} is stopped")
+
+    def children(self) -> list[int]:
+        main = self.show("MainPID")
+        return [int(pid) for pid in self.host.run(f"pgrep --parent {main}").stdout.split()]
+
+
+class Fleet:
+    """The hosts of the scenario, and the verbs."""
+
+    def __init__(self, site: Site, host: Hosts, place: Path) -> None:
+        self.site, self.host, self.place = site, host, place
+        self.plans = site.variables("fleet_plan")
+
+    def worker(self, name: str, pool: str) -> Worker:
+        """Give what serves a pool now."""
+        return Worker(self.host(name), self.plans[name]["fleet_plan"]["pools"][pool])
+
+    def command(self, verb: str, *limit: str, code: str = "", lock: str = "", **extra: Any) -> list[str]:
+        """Give the command of a verb, with a release of this code."""
+        source = self.place / "source"
+        source.mkdir(exist_ok=True)
+        (source / "probe.py").write_text(PROBE + code)
+        (source / "requirements.lock").write_text((ROOT / "examples/requirements.lock").read_text() + lock)
+        app = {
+            "name": "probe",
+            "celery_app": "probe:app",
+            "source": {"type": "directory", "path": str(source)},
+            "requirements": "requirements.lock",
+            "python": "python3",
+            "wheelhouse": False,
+            "keep_releases": 3,
+            "environment": {},
+        }
+        values = {"fleet_app": app, "worker_watchdog": 15, "worker_start_timeout": 30, "worker_probation": 2}
+        values |= extra
+        limited = [f"--limit={','.join(limit)}"] if limit else []
+        given = [f"--inventory={self.site.inventory}", *limited, f"--extra-vars={json.dumps(values)}"]
+        return ["ansible-playbook", *given, str(ROOT / "playbooks" / f"{verb}.yml")]
+
+    def run(self, verb: str, *limit: str, fails: bool = False, **more: Any) -> str:
+        """Run a verb, and give what it prints."""
+        done = subprocess.run(
+            self.command(verb, *limit, **more), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def files(self, name: str) -> list[str]:
+        """Give the files of instances on a host."""
+        listed = self.host(name).check_output("ls /etc/systemd/system")
+        return [file for file in listed.split() if re.fullmatch(r"celery-fleet-.*@.*\.service", file)]
+
+
+def serves(worker: Worker) -> None:
+    assert worker.ended(worker.send(0), 30) == ["begin", "end"]
