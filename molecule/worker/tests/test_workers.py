@@ -141,47 +141,9 @@ def test_workers_wait_for_a_broker_that_is_down(workers: dict[tuple[str, str], W
     assert [(worker.show("MainPID"), worker.show("NRestarts")) for worker in running] == before
 
 
-def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(
-    site: Site, workers: dict[tuple[str, str], Worker]
-) -> None:
-    kept, gone = workers[FIRST, "general"], workers[FIRST, "io"]
-    without_io: dict[str, Any] = {"fleet_profiles": {"balanced_servers": {"pools": {"general": {}}}}}
-    done = subprocess.run(
-        [
-            "ansible-playbook",
-            f"--inventory={site.inventory}",
-            f"--limit={FIRST}",
-            f"--extra-vars={json.dumps(without_io)}",
-            str(MOLECULE / "worker" / "converge.yml"),
-        ],
-        cwd=MOLECULE.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-    def files() -> list[str]:
-        found = gone.host.check_output("find /etc/systemd/system -name 'celery-fleet-*' -printf '%f\n'")
-        return sorted(found.split())
-
-    # The other pool has the host's memory to itself now, so it got an instance of its own kind.
-    kept = Worker(kept.host, kept.plan)
-    left = sorted([kept.unit, kept.unit, kept.plan["slice"], "celery-fleet-prune.service"])
-    until(lambda: files() == left, 30, "the unit and the slice of the other pool are gone")
-    units = gone.host.check_output(
-        "systemctl list-units --all --plain --no-legend 'celery-fleet-*'"
-    ).splitlines()
-    assert not [unit for unit in units if unit.startswith("celery-fleet-io")]
-    assert kept.show("ActiveState") == "active"
-    assert kept.host.run("pgrep --uid celery-fleet --full 'hostname io_worker'").rc == 1
-
-
 def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: None, fleet: Fleet) -> None:
-    # Earlier tests left the hosts otherwise.
-    fleet.run("deploy")
     old = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
-    long = [worker.send(150) for worker in old]
+    long = [worker.send(100) for worker in old]
     for worker, path in zip(old, long, strict=True):
         worker.begun(path)
     fleet.run("deploy", code="# second\n", fleet_environment_pools={"general": {"rollover": "wait"}})
@@ -300,3 +262,38 @@ def test_concurrency_changes_while_tasks_run(fleet: Fleet) -> None:
     said = fleet.run("scale", FIRST, fails=True, fleet_pool="nothing", scale_concurrency=1)
     assert "which fleet_pools does not have" in said
     assert len(worker.children()) == wanted
+
+
+# Last, since it takes a pool away.
+def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(site: Site, fleet: Fleet) -> None:
+    kept, gone = fleet.worker(FIRST, "general"), fleet.worker(FIRST, "io")
+    without_io: dict[str, Any] = {"fleet_profiles": {"balanced_servers": {"pools": {"general": {}}}}}
+    done = subprocess.run(
+        [
+            "ansible-playbook",
+            f"--inventory={site.inventory}",
+            f"--limit={FIRST}",
+            f"--extra-vars={json.dumps(without_io)}",
+            str(MOLECULE / "worker" / "converge.yml"),
+        ],
+        cwd=MOLECULE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def files() -> list[str]:
+        found = gone.host.check_output("find /etc/systemd/system -name 'celery-fleet-*' -printf '%f\n'")
+        return sorted(found.split())
+
+    # The other pool has the host's memory to itself now, so it got an instance of its own kind.
+    kept = Worker(kept.host, kept.plan)
+    left = sorted([kept.unit, kept.unit, kept.plan["slice"]])
+    until(lambda: files() == left, 30, "the unit and the slice of the other pool are gone")
+    units = gone.host.check_output(
+        "systemctl list-units --all --plain --no-legend 'celery-fleet-*'"
+    ).splitlines()
+    assert not [unit for unit in units if unit.startswith("celery-fleet-io")]
+    assert kept.show("ActiveState") == "active"
+    assert kept.host.run("pgrep --uid celery-fleet --full 'hostname io_worker'").rc == 1

@@ -1,4 +1,4 @@
-"""Program of celery-fleet-prune.service: removes what nothing needs, whenever an instance has ended."""
+"""Program of prune-celery-fleet@.service: removes what nothing needs, whenever an instance has ended."""
 
 from __future__ import annotations
 

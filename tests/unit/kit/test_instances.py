@@ -21,7 +21,7 @@ def test_names_are_read_as_they_are_written():
     assert name.unit == "celery-fleet-io@demo-1.2-0123_89abcdef_12.service"
     assert Name.parse(name.unit) == name
     assert Name.parse("celery-fleet-io@demo-0123.service") == Name("io", "demo-0123")
-    assert Name.parse("celery-fleet-prune.service") is None
+    assert Name.parse("prune-celery-fleet@celery-fleet-io-demo-0123.service") is None
 
 
 def test_a_new_release_starts_beside_the_old_one_with_the_next_number():
