@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger import Event, Run, lost, read
-from support import Site
+from support import Site, until
 
 LEDGERS = "/var/lib/celery-fleet/load"
 
@@ -18,15 +18,6 @@ LEDGERS = "/var/lib/celery-fleet/load"
 RATES = {"compute": 20, "fetch": 35, "aggregate": 20, "tidy": 35}
 
 Host = Callable[[str], Any]
-
-
-def until(holds: Callable[[], object], what: str, timeout: float) -> None:
-    """Wait until something holds; ``what`` says what did not."""
-    deadline = time.monotonic() + timeout
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"after {timeout:.0f} s still not: {what}")
-        time.sleep(0.5)
 
 
 class Load:

@@ -8,6 +8,8 @@ import re
 import shlex
 import subprocess
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any  # testinfra has no types
@@ -143,6 +145,26 @@ class Site:
         if result.returncode != 0:
             raise AssertionError(f"{shlex.join(command)} failed:\n{result.stdout}\n{result.stderr}")
         return result.stdout
+
+
+def until(holds: Callable[[], Any], what: str, seconds: float) -> Any:
+    """Await a condition, and return its value.
+
+    Parameters
+    ----------
+    holds
+        Gives something true when it holds.
+    what
+        What is awaited, for the message of a failure.
+    seconds
+        For how long.
+    """
+    end = time.monotonic() + seconds
+    while not (value := holds()):
+        if time.monotonic() > end:
+            raise AssertionError(f"after {seconds:.0f} s still not: {what}")
+        time.sleep(0.3)
+    return value
 
 
 def serving(host: Any, plan: dict[str, Any]) -> tuple[str, str]:

@@ -13,8 +13,8 @@ from typing import Final
 
 from chaos import KEPT, Fleet
 from ledger import columns
-from loading import LEDGERS, Load, until
-from support import Site
+from loading import LEDGERS, Load
+from support import Site, until
 
 # Seconds of a task; one of a pool that allows less lasts a little less than that.
 LONG: Final = 600

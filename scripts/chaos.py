@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from chaos_report import FAULTS, VERBS, Step, Verdict, judge, picture, report, schedule, table
 from ledger import Event
-from loading import LEDGERS, Load, until
-from support import LAB, MOLECULE, Site, failures
+from loading import LEDGERS, Load
+from support import LAB, MOLECULE, Site, failures, until
 
 ROOT: Final = MOLECULE.parent
 KEPT: Final = ROOT / ".cache" / "chaos"

@@ -18,7 +18,7 @@ from typing import Any
 
 import amqp
 import pytest
-from support import MOLECULE, Site, leaks, remote
+from support import MOLECULE, Site, leaks, remote, until
 
 NEW, OLD = "molecule-broker-13", "molecule-broker-12"
 VHOST = "celery_fleet"
@@ -543,7 +543,11 @@ def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(si
 def limit(broker: Broker, disk: str, alarmed: bool) -> None:
     """Change the free space that a broker wants, and wait until its management API tells of it."""
     broker.host.check_output(f"rabbitmqctl --quiet set_disk_free_limit {disk}")
-    await_true(lambda: ('"disk_free_alarm":true' in broker.ask("kit", "/api/nodes")) == alarmed)
+    until(
+        lambda: ('"disk_free_alarm":true' in broker.ask("kit", "/api/nodes")) == alarmed,
+        f"the alarm of {broker.name} is {'raised' if alarmed else 'over'}",
+        60,
+    )
 
 
 def test_an_alarm_is_told_with_its_node(site, brokers):
@@ -615,14 +619,6 @@ class Publisher(threading.Thread):
         self.join()
 
 
-def await_true(holds: Callable[[], object], timeout: float = 60) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.5)
-
-
 @contextmanager
 def publishing(brokers: dict[str, Broker]) -> Iterator[list[Publisher]]:
     """Publish to all brokers meanwhile."""
@@ -643,7 +639,7 @@ def delayed(broker: Broker, seconds: int, bodies: list[str]) -> list[str]:
 def collect(broker: Broker, last: str) -> list[str]:
     """Take all messages out of the queue, until a certain one has come."""
     got: list[str] = []
-    await_true(lambda: got.extend(broker.drain("general_background")) or last in got, 90)
+    until(lambda: got.extend(broker.drain("general_background")) or last in got, f"{last} has come", 90)
     return got
 
 
@@ -659,7 +655,7 @@ def test_a_migration_under_load_loses_nothing_even_if_it_is_killed(site, brokers
         }
         with publishing(brokers) as publishers, ThreadPoolExecutor() as pool:
             for publisher in publishers:
-                await_true(lambda each=publisher: each.sent >= 100)
+                until(lambda each=publisher: each.sent >= 100, "a load of 100 tasks", 60)
             for seconds in moments:
                 killing = {
                     name: pool.submit(broker.remote, KILL_MIGRATION, {"seconds": str(seconds)})

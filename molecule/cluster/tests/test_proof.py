@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from ledger import UNEXPLAINED
-from loading import Load, until
+from loading import Load
 from proof import Verdict, judge, picture, table
-from support import MOLECULE, Site
+from support import MOLECULE, Site, until
 
 Host = Callable[[str], Any]
 

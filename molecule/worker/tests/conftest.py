@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Site
-from workers import Fleet, Hosts, until
+from support import Site, until
+from workers import Fleet, Hosts
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def both(free: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def second(free: Path) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
-        until(free.exists, 1200, "the second host is free")
+        until(free.exists, "the second host is free", 1200)
 
 
 @pytest.fixture(scope="module")

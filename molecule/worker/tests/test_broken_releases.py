@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from workers import SECOND, Fleet, serves, until
+from support import until
+from workers import SECOND, Fleet, serves
 
 CRASH = "\nfrom celery.signals import {0}\n@{0}.connect(weak=False)\ndef crash(**_):\n    {1}\n"
 
@@ -40,7 +41,7 @@ def test_a_broken_release_leaves_the_old_one_serving(second: None, fleet: Fleet,
     if how == "disk full":
         assert "No space left" in said
     assert (fleet.worker(SECOND, "cpu").unit, worker.show("MainPID")) == (worker.unit, main)
-    until(lambda: fleet.files(SECOND) == [worker.unit], 20, "nothing is left of the new one")
+    until(lambda: fleet.files(SECOND) == [worker.unit], "nothing is left of the new one", 20)
     if how == "wrong password":
         fleet.run("deploy", SECOND)
     serves(fleet.worker(SECOND, "cpu"))

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import MOLECULE, Site
-from workers import AS_WORKER, BROKER, FIRST, ROOT, SECOND, Fleet, Hosts, Worker, serves, until
+from support import MOLECULE, Site, until
+from workers import AS_WORKER, BROKER, FIRST, ROOT, SECOND, Fleet, Hosts, Worker, serves
 
 
 @pytest.fixture(scope="module")
@@ -119,13 +119,13 @@ def test_workers_wait_for_a_broker_that_is_down(workers: dict[tuple[str, str], W
             starting.show("MainPID") not in ("0", killed)
             and starting.show("StatusText").startswith("Waiting for the broker")
         ),
-        30,
         "the new process waits",
+        30,
     )
     main, restarts = starting.show("MainPID"), starting.show("NRestarts")
 
     # Longer than the watchdog (15 s) and a start (30 s) would give a worker that says nothing.
-    until(lambda: time.monotonic() - down > 40, 60, "the outage")
+    until(lambda: time.monotonic() - down > 40, "the outage", 60)
     assert starting.show("ActiveState") == "activating"
     broker.check_output("systemctl start rabbitmq-server")
     starting.active(60)
@@ -162,9 +162,9 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: No
     assert room() == new[0].plan["concurrency"] - 1
     for before, after, path in zip(old, new, long, strict=True):
         assert before.ended(path, 180) == ["begin", "end"]
-        until(lambda b=before: b.unit not in fleet.files(FIRST) + fleet.files(SECOND), 30, "the old is gone")
+        until(lambda b=before: b.unit not in fleet.files(FIRST) + fleet.files(SECOND), "the old is gone", 30)
         assert after.show("NRestarts") == "0"
-    until(lambda: room() == new[0].plan["concurrency"], 15, "the new one has all the room")
+    until(lambda: room() == new[0].plan["concurrency"], "the new one has all the room", 15)
 
     said = fleet.run("rollback")
     back = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
@@ -245,7 +245,7 @@ def test_a_run_that_is_killed_and_repeated_ends_clean(fleet: Fleet, verb: str, a
     if verb == "drain":
         fleet.run("undrain", FIRST)
     assert worker.ended(path, 40) == ["begin", "end"]
-    until(lambda: len(fleet.files(FIRST)) == 2, 30, "one instance of each pool is left")
+    until(lambda: len(fleet.files(FIRST)) == 2, "one instance of each pool is left", 30)
     for pool in ("io", "general"):
         serves(fleet.worker(FIRST, pool))
 
@@ -255,7 +255,7 @@ def test_concurrency_changes_while_tasks_run(fleet: Fleet) -> None:
     main, wanted = worker.show("MainPID"), worker.plan["concurrency"] - 1
     said = fleet.run("scale", FIRST, fleet_pool="general", scale_concurrency=wanted)
     assert "It lasts until the next deploy of general" in said
-    until(lambda: len(worker.children()) == wanted, 15, f"{wanted} children are left of {worker.unit}")
+    until(lambda: len(worker.children()) == wanted, f"{wanted} children are left of {worker.unit}", 15)
     assert worker.show("MainPID") == main
     said = fleet.run("scale", FIRST, fails=True, fleet_pool="general", scale_concurrency=1000)
     assert "sizing/over-budget" in said
@@ -290,7 +290,7 @@ def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(site: Site, f
     # The other pool has the host's memory to itself now, so it got an instance of its own kind.
     kept = Worker(kept.host, kept.plan)
     left = sorted([kept.unit, kept.unit, kept.plan["slice"]])
-    until(lambda: files() == left, 30, "the unit and the slice of the other pool are gone")
+    until(lambda: files() == left, "the unit and the slice of the other pool are gone", 30)
     units = gone.host.check_output(
         "systemctl list-units --all --plain --no-legend 'celery-fleet-*'"
     ).splitlines()

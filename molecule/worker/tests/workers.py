@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from support import MOLECULE, Site, serving
+from support import MOLECULE, Site, serving, until
 
 BROKER, FIRST, SECOND = "molecule-worker-broker", "molecule-worker-13", "molecule-worker-12"
 PYTHON = "/opt/probe/current/venv/bin/python"
@@ -22,15 +21,6 @@ ROOT = MOLECULE.parent
 PROBE = (MOLECULE / "worker/files/probe.py").read_text()
 
 Hosts = Callable[[str], Any]
-
-
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Await a condition, and give its value."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.3)
-    return value
 
 
 class Worker:
@@ -65,17 +55,17 @@ class Worker:
         return str(self.host.run(f"cat {path}").stdout).split()
 
     def begun(self, path: str) -> None:
-        until(lambda: self.trace(path), 20, f"{path} is begun by {self.unit}")
+        until(lambda: self.trace(path), f"{path} is begun by {self.unit}", 20)
 
     def ended(self, path: str, seconds: float) -> list[str]:
-        until(lambda: "end" in self.trace(path), seconds, f"{path} is finished by {self.unit}")
+        until(lambda: "end" in self.trace(path), f"{path} is finished by {self.unit}", seconds)
         return self.trace(path)
 
     def active(self, seconds: float = 40) -> None:
-        until(lambda: self.show("ActiveState") == "active", seconds, f"{self.unit} is active")
+        until(lambda: self.show("ActiveState") == "active", f"{self.unit} is active", seconds)
 
     def stopped(self) -> None:
-        until(lambda: self.show("ActiveState") == "inactive", 20, f"{self.unit} is stopped")
+        until(lambda: self.show("ActiveState") == "inactive", f"{self.unit} is stopped", 20)
 
     def children(self) -> list[int]:
         main = self.show("MainPID")
