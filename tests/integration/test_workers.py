@@ -239,7 +239,7 @@ def silent(site: Site, fleet: dict[str, Worker]) -> Iterator[list[str]]:
 
 
 def again(site: Site) -> Worker:
-    return site.worker("memory", "--pool", "threads", "--concurrency", "1", name="memory_worker").ready()
+    return site.worker("memory", "--pool", "threads", "--concurrency", "1").ready()
 
 
 def test_a_queue_without_a_worker_is_missed(site: Site, silent: list[str]) -> None:
