@@ -41,6 +41,9 @@ CHECK_INTERVAL = 12.0
 # Seconds in which the execution pool must have run the canary.
 PROOF_TIMEOUT = 30.0
 
+# Seconds in which a process that is not busy begins what it was given; it takes it milliseconds.
+SETTLE_TIMEOUT = 1.0
+
 # Microseconds. How much more time a start gets with each sign that it still waits for the broker.
 START_EXTENSION = 60_000_000
 
@@ -195,13 +198,32 @@ class FleetConsumer(Consumer):
         self._connected = False
         self.gate.set(slots=self.slots, is_open=False)
         self.gate.withdraw()
-        for request in self.gate.running:
-            job = request._apply_result() if request._apply_result is not None else None
-            # Celery's pool drops a job that no process has begun to read, and forgets to say so.
-            if not request.time_start and getattr(job, "_write_to", job) is None and job is not None:
-                job.discard()
-                self.gate.release(request)
+        if self._has_processes:
+            self._settle()
         super().on_close()
+
+    def _settle(self) -> None:
+        """Let the processes begin what was given to them, and forget what they do not.
+
+        Celery's pool is about to forget every task that no process has said to have begun, and would never
+        tell the end of those that a process begins all the same: their slots would be lost.
+        """
+        pool, begun = self.pool._pool, time.monotonic()
+        while True:
+            waiting = {
+                request: request._apply_result() for request in self.gate.running if not request.time_start
+            }
+            given = [job for job in waiting.values() if job and job._write_to and job._write_to._is_alive()]
+            if not given or time.monotonic() - begun > SETTLE_TIMEOUT:
+                break
+            for job in given:
+                if writer := getattr(job, "_writer", lambda: None)():  # it is written in part
+                    pool._flush_writer(job._write_to, writer)
+                pool.process_flush_queues(job._write_to)
+        for request, job in waiting.items():
+            if job:
+                job.discard()
+            self.gate.release(request)
 
     def loop_args(self) -> tuple[Any, ...]:
         """Give Celery's loop what it works with."""

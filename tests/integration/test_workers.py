@@ -19,6 +19,9 @@ from support.fleet_site import Proxy, Site, Worker, wait_for
 import celery_fleet
 from celery_fleet.verify import PUBLISH_PATIENCE
 
+# How often the connection is lost under load.
+LOSSES = 8
+
 
 def _ended(site: Site, label: str, seconds: float = 15) -> dict[str, list[tuple[float, int]]]:
     wait_for(lambda: site.events(label)["end"], seconds, f"the end of {label}")
@@ -191,6 +194,27 @@ def test_a_worker_waits_for_its_broker(site: Site, proxy: Proxy, monkeypatch: py
     wait_for(lambda: worker.systemd.count("READY=1", since), 30, "its return")
     times = [at for at, message in worker.systemd.messages if "WATCHDOG=1" in message]
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 6
+    assert worker.stop() == 0
+
+
+def test_no_slot_is_lost_with_a_connection(site: Site, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is lost between two tasks: what was just given to a process ends like every other."""
+    proxy.up()
+    fleet_file = site.fleet_file(proxy.address)
+    worker = site.worker("cpu", "--pool", "prefork", "--concurrency", "4", fleet_file=fleet_file).ready()
+    app = site.client(monkeypatch)
+    labels = [f"brief-{number}" for number in range(LOSSES * 100)]
+    for number, label in enumerate(labels, 1):
+        app.send_task("work", (label,), queue="cpu_data_analysis")
+        if number % 100 == 0:
+            since = time.monotonic()
+            proxy.down()
+            proxy.up()
+            wait_for(lambda since=since: worker.systemd.count("READY=1", since), 30, "its return")
+    wait_for(lambda: site.ready_messages("cpu_data_analysis") == 0, 60, "an empty queue")
+    worker.reaches(20, active=[], reserved=0)
+    ended = {mark["label"] for mark in site.marks() if mark["event"] == "end"}
+    assert set(labels) - ended == set()
     assert worker.stop() == 0
 
 
