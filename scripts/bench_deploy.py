@@ -22,6 +22,7 @@ MARGIN: Final = 15
 
 PUBLISH: Final = """
 import json, sys
+import load.tasks
 from load.app import app
 run, pools = json.loads(sys.argv[1])
 for name, (queue, count, seconds) in pools.items():

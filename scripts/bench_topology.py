@@ -195,7 +195,7 @@ def theirs(topology: Mapping[str, Any]) -> list[dict[str, Any]]:
             "community.rabbitmq.rabbitmq_queue": {
                 **login,
                 "name": "{{ item.name }}",
-                "queue_type": "classic",
+                "arguments": {"x-queue-type": "classic"},
             },
             "loop": topology["queues"],
             **here,
