@@ -211,7 +211,10 @@ class FleetConsumer(Consumer):
         pool, begun = self.pool._pool, time.monotonic()
         while True:
             waiting = {
-                request: request._apply_result() for request in self.gate.running if not request.time_start
+                # A pool that is being closed gives no job.
+                request: request._apply_result and request._apply_result()
+                for request in self.gate.running
+                if not request.time_start
             }
             given = [job for job in waiting.values() if job and job._write_to and job._write_to._is_alive()]
             if not given or time.monotonic() - begun > SETTLE_TIMEOUT:
