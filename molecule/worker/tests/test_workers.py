@@ -264,7 +264,7 @@ def test_concurrency_changes_while_tasks_run(fleet: Fleet) -> None:
     assert len(worker.children()) == wanted
 
 
-# Last, since it takes a pool away.
+# The last two, since they take a pool away, and then all.
 def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(site: Site, fleet: Fleet) -> None:
     kept, gone = fleet.worker(FIRST, "general"), fleet.worker(FIRST, "io")
     without_io: dict[str, Any] = {"fleet_profiles": {"balanced_servers": {"pools": {"general": {}}}}}
@@ -297,3 +297,24 @@ def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(site: Site, f
     assert not [unit for unit in units if unit.startswith("celery-fleet-io")]
     assert kept.show("ActiveState") == "active"
     assert kept.host.run("pgrep --uid celery-fleet --full 'hostname io_worker'").rc == 1
+
+
+def test_a_retired_host_keeps_nothing_of_the_fleet(fleet: Fleet) -> None:
+    worker, host = fleet.worker(FIRST, "general"), fleet.host(FIRST)
+    path = worker.send(30)
+    worker.begun(path)
+    said = fleet.run("retire", FIRST, fails=True, drain_timeout=2)
+    assert f"Tasks still run on {FIRST}" in said
+    assert worker.trace(path) == ["begin"]
+    fleet.run("retire", FIRST, drain_timeout=60)
+    assert worker.trace(path) == ["begin", "end"]
+
+    assert host.run("find /etc/systemd/system -name '*celery-fleet*'").stdout == ""
+    assert host.run("systemctl list-units --all --plain --no-legend '*celery-fleet*'").stdout == ""
+    assert host.run("pgrep --uid celery-fleet").stdout == ""
+    assert host.run("ls --directory /opt/probe /etc/celery-fleet").stdout == ""
+    consumed = fleet.host(BROKER).check_output(
+        "rabbitmqctl --quiet list_consumers --vhost celery_fleet queue_name --formatter json"
+    )
+    assert not set(worker.plan["queues"]) & {consumer["queue_name"] for consumer in json.loads(consumed)}
+    assert "changed=0" in fleet.run("retire", FIRST)
