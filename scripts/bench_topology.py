@@ -49,7 +49,9 @@ class Counter(BaseHTTPRequestHandler):
         content = response.read()
         upstream.close()
         self.send_response(response.status)
-        self.send_header("Content-Type", response.headers.get("Content-Type") or "application/json")
+        for name in ("Content-Type", "Content-Encoding"):
+            if value := response.headers.get(name):
+                self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
@@ -88,9 +90,11 @@ def counted(ssh: Sequence[str], host: str) -> Iterator[int]:
         with ThreadingHTTPServer(("127.0.0.1", 0), Counter) as server:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
-            yield server.server_port
-            server.shutdown()
-            thread.join()
+            try:
+                yield server.server_port
+            finally:
+                server.shutdown()
+                thread.join()
     finally:
         tunnel.terminate()
         tunnel.wait()
@@ -153,7 +157,7 @@ def ours(topology: Mapping[str, Any]) -> list[dict[str, Any]]:
         "passwords": {},
         "login_user": "kit",
         "login_password": "{{ fleet_passwords.kit }}",
-        "url": "http://127.0.0.1:{{ port }}",
+        "url": "http://127.0.0.1:{{ bench_port }}",
         "timeout": 300,
     }
     task = {
@@ -172,7 +176,7 @@ def theirs(topology: Mapping[str, Any]) -> list[dict[str, Any]]:
         "login_user": "kit",
         "login_password": "{{ fleet_passwords.kit }}",
         "login_host": "127.0.0.1",
-        "login_port": "{{ port }}",
+        "login_port": "{{ bench_port }}",
     }
     here = {
         "delegate_to": "localhost",
@@ -244,7 +248,7 @@ def play(
         )
         Counter.count = 0
         begin = time.perf_counter()
-        python = {"ansible_playbook_python": sys.executable, "port": port}
+        python = {"ansible_playbook_python": sys.executable, "bench_port": port}
         # The environment's own Ansible, with words of this script.
         done = subprocess.run(  # noqa: S603
             ["ansible-playbook", "-i", inventory, str(book), "-e", json.dumps(python)],  # noqa: S607
