@@ -144,17 +144,18 @@ def test_a_site_s_own_certificate_is_checked(play: Play, tmp_path: Path) -> None
     certificate(tmp_path / "ca.pem", authority, "authority")
     stranger = key_pair(tmp_path / "stranger.key")
     issuers = {"foreign": ("stranger", stranger)}
-    for host in ("good", "ending", "ended", "other-key", "other-name", "foreign"):
+    names = {"other-name": "somebody.example.com", "wildcard": "*.example.com"}
+    for host in ("good", "wildcard", "ending", "ended", "other-key", "other-name", "foreign"):
         key = key_pair(tmp_path / f"{host}.key")
         days = {"ended": -1, "ending": 10}.get(host, 100)
-        name = "somebody" if host == "other-name" else host
+        name = names.get(host, f"{host}.example.com")
         issuer = issuers.get(host, ("authority", authority))
         certificate(tmp_path / f"{host}.pem", key, name, issuer, days)
     key_pair(tmp_path / "other-key.key")
     run = play(
-        ["good", "ending", "ended", "other-key", "other-name", "foreign"],
+        ["good", "wildcard", "ending", "ended", "other-key", "other-name", "foreign"],
         ["own"],
-        tls_names=["DNS:{{ inventory_hostname }}"],
+        tls_names=["DNS:{{ inventory_hostname }}.example.com"],
         tls_own_ca=f"{tmp_path}/ca.pem",
         tls_own_certificate=f"{tmp_path}/{{{{ inventory_hostname }}}}.pem",
         tls_own_key=f"{tmp_path}/{{{{ inventory_hostname }}}}.key",
@@ -163,6 +164,6 @@ def test_a_site_s_own_certificate_is_checked(play: Play, tmp_path: Path) -> None
     assert failed == {"ended", "other-key", "other-name", "foreign"}, run.stdout
     said = " ".join((run.stdout + run.stderr).split())
     assert re.search(r"ended\.pem can't be used for ended: it ended on \d{14}Z\.", said)
-    assert "its key is not" in said and "it does not cover DNS:other-name" in said
+    assert "its key is not" in said and "it does not cover DNS:other-name.example.com" in said
     assert re.search(r"\[warning\] \S+ending\.pem of ending ends on", said)
     assert "PRIVATE KEY" not in said
