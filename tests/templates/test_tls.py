@@ -167,3 +167,20 @@ def test_a_site_s_own_certificate_is_checked(play: Play, tmp_path: Path) -> None
     assert "its key is not" in said and "it does not cover DNS:other-name.example.com" in said
     assert re.search(r"\[warning\] \S+ending\.pem of ending ends on", said)
     assert "PRIVATE KEY" not in said
+
+
+def test_certificates_beside_an_inventory_are_no_inventory(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text("brokers: {hosts: {broker-1: }}\n")
+    (tmp_path / "tls").mkdir()
+    authority = key_pair(tmp_path / "tls" / "broker-1.key")
+    certificate(tmp_path / "tls" / "broker-1.pem", authority, "authority")
+    listed = subprocess.run(
+        [tool("ansible-inventory"), "-i", str(tmp_path), "--list"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "WARNING" not in listed.stderr, listed.stderr
+    assert '"broker-1"' in listed.stdout
