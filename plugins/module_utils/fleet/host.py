@@ -206,6 +206,9 @@ def prune_units(host: Host) -> list[str]:
             host.systemctl("stop", path.name)
         path.unlink()
     if gone:
+        if not any(host.units.glob(f"{PREFIX}*.slice")):
+            # systemd made it for the pools' slices, and keeps it without any.
+            host.systemctl("stop", f"{PREFIX.removesuffix('-')}.slice")
         host.systemctl("daemon-reload")
         # Without it systemd goes on listing those that failed.
         failed = [path.name for path in gone if "@" in path.name and "@." not in path.name]
