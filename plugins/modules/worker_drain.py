@@ -93,10 +93,10 @@ def main() -> None:
         mine = [found for found in host.instances() if found.name.pool in pools]
         stop = [found.name.unit for found in mine if found.up] if drain else []
         if not module.check_mode:
-            (host.config / "drained").mkdir(parents=True, exist_ok=True)
             for pool in differing:
                 mark = host.config / "drained" / pool
                 if drain:
+                    mark.parent.mkdir(parents=True, exist_ok=True)
                     said = module.params["reason"] or "no reason given"
                     mark.write_text(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {said}\n")
                 else:

@@ -24,6 +24,19 @@ LEAST = 20_000
 WHOLE = 240
 PAUSED = 180
 DRAINED = 180
+# Gives a broker's host a source of packages with a newer RabbitMQ: the one that it has, under another version.
+NEWER = r"""
+set -e
+mkdir /srv/newer && cd /srv/newer
+apt-get -qq download rabbitmq-server
+dpkg-deb --raw-extract rabbitmq-server_*.deb unpacked
+sed --in-place 's/^Version: .*/&+newer/' unpacked/DEBIAN/control
+dpkg-deb -Znone --build unpacked newer.deb
+size=$(stat --format=%s newer.deb) sum=$(sha256sum newer.deb | cut --delimiter=' ' --fields=1)
+dpkg-deb --field newer.deb >Packages
+printf 'Filename: ./newer.deb\nSize: %s\nSHA256: %s\n' "$size" "$sum" >>Packages
+echo 'deb [trusted=yes] file:/srv/newer ./' >/etc/apt/sources.list.d/newer.list
+"""
 # How long a partition lasts at least, and the longest time in which no task of any kind may run.
 PARTITION = 30
 LONGEST_GAP = 60
@@ -100,6 +113,15 @@ class Cluster:
         """Run one of the operator's verbs."""
         self.ansible("ansible-playbook", f"playbooks/{verb}.yml")
 
+    def upgrade(self) -> None:
+        """Upgrade RabbitMQ at every node to the version that was offered."""
+        self.run("broker_upgrade")
+        versions = {
+            name: self.host(name).check_output("dpkg-query --show --showformat='${Version}' rabbitmq-server")
+            for name in self.names
+        }
+        assert {name: version for name, version in versions.items() if not version.endswith("+newer")} == {}
+
     def cut(self, name: str) -> None:
         """Part a node from the others until it has paused, and then let it find back by itself."""
         host, peers = (
@@ -130,6 +152,8 @@ def verdict(site: Site, host: Host) -> Verdict:
     """The whole proof, once; the tests look at what came of it."""
     cluster, load = Cluster(site, host), Load(site, host, application="load", kept=KEPT, least=LEAST)
     cluster.whole(cluster.names[0])
+    for name in cluster.names:
+        host(name).check_output(NEWER)
     first = cluster.leader("general")
     try:
         load.start()
@@ -139,6 +163,7 @@ def verdict(site: Site, host: Host) -> Verdict:
             if name != first:
                 load.note(f"kill of {name}", lambda name=name: cluster.kill(name))
         load.note("rolling restart", lambda: cluster.run("broker_restart"))
+        load.note("upgrade", cluster.upgrade)
         load.note("other passwords", lambda: cluster.run("rotate_passwords"))
         load.note("other certificates", lambda: cluster.run("rotate_certificates"))
         cut = cluster.busiest()
