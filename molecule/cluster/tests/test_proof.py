@@ -24,7 +24,7 @@ LEAST = 20_000
 WHOLE = 240
 PAUSED = 180
 DRAINED = 180
-# Gives a broker's host a source of packages with a newer RabbitMQ: the one that it has, under another version.
+# Gives a broker's host a source of packages with a newer RabbitMQ: its own one under another version.
 NEWER = r"""
 set -e
 mkdir /srv/newer && cd /srv/newer
