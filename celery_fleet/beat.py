@@ -228,9 +228,15 @@ class FleetScheduler(Scheduler):
         broker = self._fleet.broker
         options = connection.transport_options(broker, self._file.password_file)
         self._link = connection.connect(
-            connection.urls(broker, self._file.user), transport_options=options, heartbeat=HEARTBEAT
+            connection.urls(broker, self._file.user),
+            connect_timeout=connection.CONNECT_TIMEOUT,
+            transport_options=options,
+            heartbeat=HEARTBEAT,
         )
-        self._link.ensure_connection(self._not_yet, max_retries=1, interval_start=0.2, callback=self._report)
+        others = len(broker.nodes) - 1
+        self._link.ensure_connection(
+            self._not_yet, max_retries=others, interval_start=0.2, callback=self._report
+        )
         exchange = self._fleet.addresses()[self._fleet.routing.periodic_queue][0].exchange
         self._lock = Lock(self._link, self._file.queue, exchange)
         self._obstacle = ""

@@ -29,6 +29,10 @@ SCHEME = "fleet"
 
 PREVIOUS = ".previous"
 
+# Seconds for one attempt to reach a node. TCP repeats its question after one second, so a lost packet is no
+# reason to go on to the next node; a host that is gone costs each new connection that begins with it this.
+CONNECT_TIMEOUT = 2.0
+
 # Seconds without a word from the broker in which an answer must have begun. Without an end, a node
 # that hangs would hold its clients for ever.
 REPLY_TIMEOUT = 10.0
@@ -195,7 +199,9 @@ def urls(broker: Broker, user: str) -> list[str]:
     return [f"{SCHEME}://{login}@{_bracketed(node.host)}:{node.port}/{vhost}" for node in broker.nodes]
 
 
-def transport_options(broker: Broker, password_file: str) -> dict[str, Any]:
+def transport_options(
+    broker: Broker, password_file: str, connect_timeout: float = CONNECT_TIMEOUT
+) -> dict[str, Any]:
     """Give what the transport needs to know.
 
     Parameters
@@ -204,6 +210,8 @@ def transport_options(broker: Broker, password_file: str) -> dict[str, Any]:
         The broker.
     password_file:
         The file with the password of the user who connects.
+    connect_timeout:
+        Seconds for one attempt to reach a node.
 
     Returns
     -------
@@ -215,6 +223,9 @@ def transport_options(broker: Broker, password_file: str) -> dict[str, Any]:
         "confirm_publish": True,
         "password_file": password_file,
         "ca_file": broker.ca_file,
+        # Seconds for a publisher's first connection, over all attempts. Kombu would give them as long as one
+        # of them may take, so that it never came to the second node when the first one's host is gone.
+        "connect_retries_timeout": connect_timeout * len(broker.nodes),
         # Seconds between rounds through all nodes; kombu's own begin at two and grow by two.
         "interval_start": 0.2,
         "interval_step": 0.4,

@@ -29,11 +29,9 @@ from amqp.exceptions import AccessRefused, NotFound
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from celery_fleet.connection import connect, transport_options, urls
+from celery_fleet.connection import CONNECT_TIMEOUT, connect, transport_options, urls
 from celery_fleet.errors import DeadLettersError
 from celery_fleet.fleet_file import Fleet, read_password
-
-CONNECT_TIMEOUT = 5
 
 # Seconds without a message after which those that were counted are no longer awaited.
 SILENCE = 10.0

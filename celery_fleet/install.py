@@ -65,14 +65,15 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
 
     def apply(**_: object) -> None:
         conf = app.conf
+        for key, value in settings.defaults(fleet, pool_name).items():
+            if not conf.value_set_for(key):
+                conf[key] = value
         ours = settings.owned(fleet, pool_name, conf)
         replaced = [key for key in ours if conf.value_set_for(key) and conf[key] != ours[key]]
         if replaced:
             logger.warning("The fleet replaces these settings of the application: %s", ", ".join(replaced))
-        preferred = settings.defaults(fleet, pool_name)
-        for key, value in {**preferred, **ours}.items():
-            if key in ours or not conf.value_set_for(key):
-                conf[key] = value
+        for key, value in ours.items():
+            conf[key] = value
 
     app.amqp_cls = partial(FleetAMQP, fleet=fleet, patience=publish_patience)
     app.control_cls = FleetControl

@@ -44,7 +44,7 @@ def owned(fleet: Fleet, pool_name: str | None, own: Mapping[str, Any]) -> dict[s
     pool_name:
         The pool whose worker this process is; None in clients.
     own:
-        The application's own settings, for those that are extended instead of replaced.
+        The settings so far, with the fleet's defaults, for those that are extended instead of replaced.
 
     Returns
     -------
@@ -67,7 +67,9 @@ def owned(fleet: Fleet, pool_name: str | None, own: Mapping[str, Any]) -> dict[s
         "broker_connection_max_retries": None,
         "broker_transport_options": {
             **(own.get("broker_transport_options") or {}),
-            **connection.transport_options(fleet.broker, login.password_file),
+            **connection.transport_options(
+                fleet.broker, login.password_file, own["broker_connection_timeout"]
+            ),
         },
         # The transport does it by the fleet file.
         "broker_use_ssl": False,
@@ -97,6 +99,7 @@ def defaults(fleet: Fleet, pool_name: str | None) -> dict[str, Any]:
         # Seconds. With heartbeats Celery's loop for gevent waits a tenth of a second in every round,
         # which leaves ten tasks a second; TCP's own keepalive has to do there.
         "broker_heartbeat": 0 if green else 10,
+        "broker_connection_timeout": connection.CONNECT_TIMEOUT,
         # When the connection breaks, the broker delivers unacknowledged tasks again while they
         # still run. Cancelling them would throw away up to two hours of work for a network blip,
         # and cannot be done to threads at all. Running twice is what tasks have to stand anyway.

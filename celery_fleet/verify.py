@@ -16,14 +16,13 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from celery_fleet import canary
-from celery_fleet.connection import connect, transport_options, urls
+from celery_fleet.connection import CONNECT_TIMEOUT, connect, transport_options, urls
 from celery_fleet.errors import PublishError, QueueFullError, VerifyError
 from celery_fleet.fleet_file import Fleet, read_password
 from celery_fleet.publish import FleetProducer
 
 # Seconds.
 TIMEOUT = 60.0
-CONNECT_TIMEOUT = 5
 CONFIRM_TIMEOUT = 10
 PUBLISH_PATIENCE = 2.0
 

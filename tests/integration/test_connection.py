@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import uuid
@@ -14,6 +15,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from support.fleet_site import Proxy, Site, Worker, temporary_site, wait_for
 from support.fleet_tls import Authority
+
+from celery_fleet.connection import CONNECT_TIMEOUT
 
 QUEUE = "io_api_calls"
 
@@ -84,6 +87,28 @@ def test_clients_are_spread_and_go_on_at_another_node(
         assert far.connections
         assert running.process.poll() is None
         near.up()
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[str, int]]:
+    """The address of a node whose host is gone: nothing answers there, not even with a refusal."""
+    with socket.socket() as listener, socket.socket() as caller:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        caller.connect(listener.getsockname())  # fills the queue, so that Linux ignores whoever comes next
+        yield listener.getsockname()
+
+
+def test_a_publisher_goes_on_to_the_next_node_when_a_host_is_gone(
+    site: Site, worker: Callable[..., Worker], silent: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its first connection already; which node a process begins with is its own choice."""
+    worker().ready()
+    took = []
+    for nodes in (silent, site.address), (site.address, silent):
+        app = site.client(monkeypatch, fleet_file=site.fleet_file(*nodes))
+        took.append(_runs(site, app))
+    assert min(took) < CONNECT_TIMEOUT <= max(took) < CONNECT_TIMEOUT + 2
 
 
 def test_a_publisher_loses_nothing_while_its_nodes_go_away(

@@ -60,6 +60,14 @@ def test_kombu_takes_the_fleets_transport_and_keeps_it_at_the_next_node(make_app
     assert isinstance(app.pool.acquire().transport, Transport)
 
 
+def test_a_publisher_has_time_to_try_every_node(make_app: App) -> None:
+    for app in (make_app(), make_app("io"), make_app(broker_connection_timeout=7)):
+        connection: Any = app.connection_for_write()
+        whole = connection.transport_options["connect_retries_timeout"]
+        assert whole >= connection.connect_timeout * len(connection.alt)
+    assert (connection.connect_timeout, whole) == (7, 14)
+
+
 def test_the_password_shows_up_nowhere(make_app: App, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         app = make_app("io", task_queues=[])
