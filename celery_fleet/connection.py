@@ -29,9 +29,10 @@ SCHEME = "fleet"
 
 PREVIOUS = ".previous"
 
-# Seconds for one attempt to reach a node. TCP repeats its question after one second, so a lost packet is no
-# reason to go on to the next node; a host that is gone costs each new connection that begins with it this.
-CONNECT_TIMEOUT = 2.0
+# Seconds for each step of an attempt to reach a node: TCP, TLS and login. TCP repeats its question after one,
+# so a lost packet is no reason to go on to the next node, and a node that many come back to at once has time
+# for all. A host that is gone costs this each new connection that begins with it.
+CONNECT_TIMEOUT = 3.0
 
 # Seconds without a word from the broker in which an answer must have begun. Without an end, a node
 # that hangs would hold its clients for ever.
@@ -211,7 +212,7 @@ def transport_options(
     password_file:
         The file with the password of the user who connects.
     connect_timeout:
-        Seconds for one attempt to reach a node.
+        Seconds for each step of an attempt to reach a node.
 
     Returns
     -------
