@@ -212,9 +212,13 @@ def test_no_slot_is_lost_with_a_connection(site: Site, proxy: Proxy, monkeypatch
             proxy.up()
             wait_for(lambda since=since: worker.systemd.count("READY=1", since), 30, "its return")
     wait_for(lambda: site.ready_messages("cpu_data_analysis") == 0, 60, "an empty queue")
+    # The state is a second old, and one of the last tasks may have begun since.
+    wait_for(
+        lambda: {mark["label"] for mark in site.marks() if mark["event"] == "end"} >= set(labels),
+        20,
+        "the end of every task",
+    )
     worker.reaches(20, active=[], reserved=0)
-    ended = {mark["label"] for mark in site.marks() if mark["event"] == "end"}
-    assert set(labels) - ended == set()
     assert worker.stop() == 0
 
 
