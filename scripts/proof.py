@@ -207,10 +207,12 @@ def picture(run: Run, verdict: Verdict) -> str:
             f'<rect class="fault" x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{floor - TOP}">'
             f"<title>{escape(event.name)}</title></rect>"
         )
-        row = next((number for number, taken in enumerate(rows) if taken < left), ROWS - 1)
-        rows[row] = left + CHARACTER * (len(event.name) + 2)
+        # A name that has no room before the edge begins earlier.
+        start = min(left, WIDTH - CHARACTER * len(event.name))
+        row = next((number for number, taken in enumerate(rows) if taken < start), ROWS - 1)
+        rows[row] = start + CHARACTER * (len(event.name) + 2)
         parts.append(
-            f'<text class="small" x="{left:.1f}" y="{TOP - 6 - 16 * row}">{escape(event.name)}</text>'
+            f'<text class="small" x="{start:.1f}" y="{TOP - 6 - 16 * row}">{escape(event.name)}</text>'
         )
     for at in range(0, int(span) + 1, max(30, int(span / 10) // 30 * 30)):
         parts.append(

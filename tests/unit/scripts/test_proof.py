@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger import PUBLISHED_AGAIN, REDELIVERED, UNEXPLAINED, Event, Key, Ran, Run, Sent, read
-from proof import FULL, judge, main, picture, table
+from proof import CHARACTER, FULL, WIDTH, judge, main, picture, table
 
 
 def sent(number, at=None, kind="tidy", errors=None, begun=None):
@@ -127,3 +127,14 @@ def test_line_that_was_cut_short_is_refused(tmp_path):
 def test_picture_of_an_empty_run_is_one():
     run = Run([], [], [])
     ElementTree.fromstring(picture(run, judge(run)))
+
+
+def test_name_of_a_fault_at_the_end_of_a_run_stays_in_the_picture():
+    name = "partition of a broker"
+    run = Run([sent(0)], [ran(0, 0), ran(1, 400)], [Event(name, 399, 400)])
+    [label] = [
+        each
+        for each in ElementTree.fromstring(picture(run, judge(run))).iter()
+        if each.text == name and each.get("x")
+    ]
+    assert float(label.get("x")) + CHARACTER * len(name) <= WIDTH
