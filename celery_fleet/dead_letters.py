@@ -480,8 +480,8 @@ def _exported(message: Message, letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _bytes(body: object) -> bytes:
-    return body.encode() if isinstance(body, str) else bytes(memoryview(body))  # type: ignore[arg-type]
+def _bytes(body: str | bytes | bytearray | memoryview) -> bytes:
+    return body.encode() if isinstance(body, str) else bytes(body)
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON knows

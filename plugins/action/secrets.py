@@ -17,7 +17,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.secret_file
 from ansible_collections.celery_fleet.kit.plugins.plugin_utils.site_vault import secret_file
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Changes the file of secrets; never shows one."""
 
     _requires_connection = False

@@ -13,7 +13,7 @@ LOOK = 2.0
 REPORT = 5.0
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Runs the module until nothing is left; what is left at its timeout is no failure."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

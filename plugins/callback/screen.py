@@ -21,7 +21,7 @@ options: {}
 """
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):
     """Print messages only."""
 
     CALLBACK_VERSION = 2.0

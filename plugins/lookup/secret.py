@@ -51,7 +51,7 @@ _raw:
 """
 
 
-class LookupModule(LookupBase):  # type: ignore[misc]
+class LookupModule(LookupBase):
     """Reads secrets, and makes those that are missing."""
 
     def run(
