@@ -25,7 +25,7 @@ unit:  ## Unit and template tests on each ansible-core that the machine can run
 molecule:  ## Scenarios broker, app, worker, single, fleet, cluster on real systemd hosts
 	scripts/test molecule
 
-chaos: setup  ## From nothing: 20 minutes or 100 000 tasks under every verb and fault, with a report (docs/chaos.md)
+chaos: setup  ## From nothing: 20 minutes or 100 000 tasks under every verb and fault, with a report (docs/measured/chaos.md)
 	scripts/chaos --up
 
 lab-up: setup  ## Create the lab, or bring it up to date

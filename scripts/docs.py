@@ -25,12 +25,12 @@ from reference import table
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = (
     "README.md",
-    "docs/model.md",
-    "docs/plan.md",
-    "docs/overrides.md",
-    "docs/variables.md",
-    "docs/findings.md",
-    "docs/rights.md",
+    "docs/use/model.md",
+    "docs/verbs/plan.md",
+    "docs/use/overrides.md",
+    "docs/reference/variables.md",
+    "docs/reference/findings.md",
+    "docs/concepts/rights.md",
 )
 BLOCK: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 MIB_PER_GIB: Final = 1024

@@ -1,7 +1,7 @@
 """What became of every task of a load, from the ledgers that its publishers and its tasks wrote.
 
 `scripts/proof [DIRECTORY] [PICTURE]` reads a run that the scenario `cluster` kept (.cache/proof), prints the
-table and draws docs/proof.svg.
+table and draws docs/measured/proof.svg.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def picture(run: Run, verdict: Verdict) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Print the table of a run, and draw its picture."""
     directory = Path(arguments[0] if arguments else ".cache/proof")
-    target = Path(arguments[1] if len(arguments) > 1 else "docs/proof.svg")
+    target = Path(arguments[1] if len(arguments) > 1 else "docs/measured/proof.svg")
     run = read(directory)
     verdict = judge(run)
     print(table(verdict))

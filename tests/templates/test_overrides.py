@@ -22,7 +22,7 @@ def site(tmp_path):
 
 def shown(name):
     """The lines that the docs show as the plan's answer to an example."""
-    page = (ROOT / "docs/overrides.md").read_text()
+    page = (ROOT / "docs/use/overrides.md").read_text()
     block = page.split(f"<!-- generated: override_{name} -->")[1].split("<!-- /generated -->")[0]
     return block.split("```text\n")[1].split("```")[0].splitlines()
 

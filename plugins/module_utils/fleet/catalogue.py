@@ -471,7 +471,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "accept/unknown": _fault(
         "An acceptance of a finding that does not exist",
         "a finding that was meant by it still refuses the fleet",
-        "use an identifier of docs/findings.md, alone or with @host or @variable behind it",
+        "use an identifier of docs/reference/findings.md, alone or with @host or @variable behind it",
     ),
     "accept/impossible": _fault(
         "An acceptance of a finding that no one can accept",

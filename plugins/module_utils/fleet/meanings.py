@@ -132,10 +132,12 @@ VARIABLES: Final = {
     "fleet_schedule": Variable(
         "entries by name: `task`, `every` (s) or `crontab`, `args`, `kwargs`, `queue`, `expires` (s)",
         "`{}`",
-        "What the scheduler sends, and when; see [beat.md](beat.md).",
+        "What the scheduler sends, and when; see [beat.md](../use/beat.md).",
     ),
     "fleet_beat": Variable(
-        "true or false", "whether there is a schedule", "Whether a scheduler runs; see [beat.md](beat.md)."
+        "true or false",
+        "whether there is a schedule",
+        "Whether a scheduler runs; see [beat.md](../use/beat.md).",
     ),
     "fleet_app_environment": Variable(
         "a mapping of texts", "none", "Environment of every worker, for an inventory to set."
