@@ -8,9 +8,9 @@ An application needs one line, after its own configuration::
 
 from __future__ import annotations
 
+from celery_fleet.configure import configure
 from celery_fleet.errors import FleetError, FleetFileError, PublishError, QueueFullError, UnroutableError
-from celery_fleet.install import configure
-from celery_fleet.router import HINT_HEADER
+from celery_fleet.publishing.router import HINT_HEADER
 
 __all__ = [
     "FleetError",

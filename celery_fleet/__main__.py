@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from celery_fleet import dead_letters, fleet_file, verify
+from celery_fleet import fleet_file
 from celery_fleet.errors import FleetError, FleetFileError
-from celery_fleet.router import Router
+from celery_fleet.operator import dead_letters, verify
+from celery_fleet.publishing.router import Router
 
 USAGE_ERROR = 2
 

@@ -12,8 +12,8 @@ from celery_fleet.fleet_file import Fleet, Pool
 
 POOL_VARIABLE = "CELERY_FLEET_POOL"
 
-CONSUMER = "celery_fleet.consumer:FleetConsumer"
-AUTOSCALER = "celery_fleet.autoscale:FleetAutoscaler"
+CONSUMER = "celery_fleet.worker.consumer:FleetConsumer"
+AUTOSCALER = "celery_fleet.worker.autoscale:FleetAutoscaler"
 
 
 def task_queues(fleet: Fleet) -> list[Queue]:

@@ -15,7 +15,7 @@ from fleet.model import BEAT
 from kombu import Connection
 from support.fleet_site import Site, wait_for
 
-from celery_fleet.beat import RUNS_HEADER
+from celery_fleet.scheduler.scheduler import RUNS_HEADER
 
 QUEUE = "general_scheduled"
 HERE = Path(__file__).parent
@@ -31,7 +31,7 @@ class Beat:
             site.fleet_file(), CELERY_FLEET_BEAT_FILE=str(beat_file), RUNTIME_DIRECTORY=str(self.directory)
         )
         command = [sys.executable, "-m", "celery", "--app", "application", "beat", "--loglevel", "INFO"]
-        command += ["--scheduler", "celery_fleet.beat:FleetScheduler"]
+        command += ["--scheduler", "celery_fleet.scheduler.scheduler:FleetScheduler"]
         with (self.directory / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 command, env=environment, cwd=site.directory, stdout=log, stderr=log

@@ -21,7 +21,7 @@ from support.fleet_site import Site, temporary_site, wait_for
 
 import celery_fleet
 from celery_fleet import fleet_file
-from celery_fleet.dead_letters import DeadLetters, Selection
+from celery_fleet.operator.dead_letters import DeadLetters, Selection
 
 DEAD = "cpu_tasks_dead"
 QUEUE = "cpu_ml_training"

@@ -17,7 +17,7 @@ from support.fleet_document import document
 from support.fleet_site import Proxy, Site, Worker, wait_for
 
 import celery_fleet
-from celery_fleet.verify import PUBLISH_PATIENCE
+from celery_fleet.operator.verify import PUBLISH_PATIENCE
 
 # How often the connection is lost under load.
 LOSSES = 8

@@ -15,11 +15,11 @@ from celery import Celery
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from celery_fleet import canary
 from celery_fleet.connection import CONNECT_TIMEOUT, connect, transport_options, urls
 from celery_fleet.errors import PublishError, QueueFullError, VerifyError
 from celery_fleet.fleet_file import Fleet, read_password
-from celery_fleet.publish import FleetProducer
+from celery_fleet.publishing.producer import FleetProducer
+from celery_fleet.worker import canary
 
 # Seconds.
 TIMEOUT = 60.0

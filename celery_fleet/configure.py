@@ -8,12 +8,13 @@ from functools import partial
 
 from celery import Celery
 
-from celery_fleet import canary, fleet_file, settings
-from celery_fleet.amqp import FleetAMQP
-from celery_fleet.control import FleetControl
-from celery_fleet.delay import round_up_short_delays
+from celery_fleet import fleet_file, settings
 from celery_fleet.errors import FleetFileError
-from celery_fleet.publish import PATIENCE
+from celery_fleet.publishing.amqp import FleetAMQP
+from celery_fleet.publishing.delay import round_up_short_delays
+from celery_fleet.publishing.producer import PATIENCE
+from celery_fleet.publishing.unconfirmed import FleetControl
+from celery_fleet.worker import canary
 
 logger = logging.getLogger(__name__)
 

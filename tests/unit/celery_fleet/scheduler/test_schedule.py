@@ -12,7 +12,7 @@ from fleet.contract import beat_file
 from support import fleet_model
 
 from celery_fleet import FleetFileError
-from celery_fleet.schedule import load, merged, ran
+from celery_fleet.scheduler.schedule import load, merged, ran
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 

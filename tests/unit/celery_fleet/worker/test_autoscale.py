@@ -7,7 +7,7 @@ import pytest
 from billiard.pool import ApplyResult
 from kombu.utils.imports import symbol_by_name
 
-from celery_fleet.autoscale import FleetAutoscaler
+from celery_fleet.worker.autoscale import FleetAutoscaler
 
 
 class Pool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from celery_fleet.delay import round_up_short_delays
+from celery_fleet.publishing.delay import round_up_short_delays
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -19,8 +19,8 @@ from kombu.transport.native_delayed_delivery import (
 
 from celery_fleet.connection import REPLY_TIMEOUT, connect
 from celery_fleet.fleet_file import Fleet
-from celery_fleet.publish import PATIENCE, FleetProducer
-from celery_fleet.router import HINT_HEADER, Router
+from celery_fleet.publishing.producer import PATIENCE, FleetProducer
+from celery_fleet.publishing.router import HINT_HEADER, Router
 
 # Celery's own mark on what beat publishes.
 PERIODIC_HEADER = "celery_beat_task"

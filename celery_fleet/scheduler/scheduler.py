@@ -27,11 +27,12 @@ from celery import Celery
 from celery.beat import ScheduleEntry, Scheduler, SchedulingError
 from kombu.exceptions import OperationalError
 
-from celery_fleet import connection, fleet_file, schedule
-from celery_fleet.consumer import REPORT_INTERVAL, START_EXTENSION
+from celery_fleet import connection, fleet_file
 from celery_fleet.errors import PublishError
-from celery_fleet.notify import Notifier
-from celery_fleet.publish import FleetProducer
+from celery_fleet.publishing.producer import FleetProducer
+from celery_fleet.scheduler import schedule
+from celery_fleet.systemd import Notifier
+from celery_fleet.worker.consumer import REPORT_INTERVAL, START_EXTENSION
 
 logger = logging.getLogger(__name__)
 

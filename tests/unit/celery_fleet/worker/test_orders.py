@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from celery_fleet import state
-from celery_fleet.control_files import Instance, Orders
-from celery_fleet.state import StateFile
+from celery_fleet import state_file
+from celery_fleet.state_file import StateFile
+from celery_fleet.worker.orders import Instance, Orders
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_state_is_written_when_it_changes_and_now_and_then(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(state.time, "monotonic", lambda: now)
+    monkeypatch.setattr(state_file.time, "monotonic", lambda: now)
     path = directory / "state.json"
     file = StateFile(path)
     assert file.write({"slots": 1})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_fleet.notify import Notifier
+from celery_fleet.systemd import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -11,7 +11,7 @@ from support.fleet_document import document
 
 from celery_fleet import fleet_file
 from celery_fleet.fleet_file import Branch, Fleet, Routing, Rule
-from celery_fleet.router import Router, words
+from celery_fleet.publishing.router import Router, words
 
 # The figures of the guide that the routing implements.
 ML, VIDEO, ANALYSIS = "cpu_ml_training", "cpu_video_processing", "cpu_data_analysis"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_fleet.journal import SOCKET, Journal
+from celery_fleet.worker.journal import SOCKET, Journal
 
 
 def test_an_entry_has_its_fields_in_the_journals_own_form(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from billiard.einfo import ExceptionInfo
 from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, WorkerLostError
 
-from celery_fleet.gate import Gate
+from celery_fleet.worker.gate import Gate
 
 
 class Request:

@@ -9,8 +9,8 @@ from amqp.exceptions import ChannelError, MessageNacked
 from kombu.exceptions import OperationalError
 
 import celery_fleet
-from celery_fleet import publish
-from celery_fleet.publish import FleetProducer
+from celery_fleet.publishing import producer
+from celery_fleet.publishing.producer import FleetProducer
 
 
 class Channel:
@@ -38,7 +38,7 @@ class Channel:
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
-    monkeypatch.setattr("celery_fleet.publish.time.sleep", slept.append)
+    monkeypatch.setattr("celery_fleet.publishing.producer.time.sleep", slept.append)
     return slept
 
 
@@ -61,7 +61,7 @@ def test_patience_ends_loudly(pauses: list[float]) -> None:
     assert isinstance(caught.value, OperationalError)
     assert isinstance(caught.value.__cause__, MessageNacked)
     assert sum(pauses) == pytest.approx(20.0)
-    assert max(pauses) <= publish.LONGEST_DELAY
+    assert max(pauses) <= producer.LONGEST_DELAY
     assert 8 <= channel.published <= 20
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from amqp.exceptions import ConsumerCancelled
 
-from celery_fleet import consumer
-from celery_fleet.consumer import CHECK_INTERVAL, FleetConsumer
+from celery_fleet.worker import consumer
+from celery_fleet.worker.consumer import CHECK_INTERVAL, FleetConsumer
 
 
 class Broker:

@@ -17,14 +17,14 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu import Connection
 
-from celery_fleet import canary
-from celery_fleet.autoscale import may_shrink
-from celery_fleet.control import UNCONFIRMED
-from celery_fleet.control_files import STATE, Instance
-from celery_fleet.gate import Ending, Gate
-from celery_fleet.journal import Journal
-from celery_fleet.notify import Notifier
-from celery_fleet.state import StateFile
+from celery_fleet.publishing.unconfirmed import UNCONFIRMED
+from celery_fleet.state_file import StateFile
+from celery_fleet.systemd import Notifier
+from celery_fleet.worker import canary
+from celery_fleet.worker.autoscale import may_shrink
+from celery_fleet.worker.gate import Ending, Gate
+from celery_fleet.worker.journal import Journal
+from celery_fleet.worker.orders import STATE, Instance
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""What an operator asks of the fleet: canaries through every queue, and the dead letters."""

@@ -1,0 +1,1 @@
+"""Publishing: routes, delays, confirmation, and the back-off while a queue is full."""

@@ -1,0 +1,1 @@
+"""The scheduler for `celery beat`: several run, one at a time sends."""
