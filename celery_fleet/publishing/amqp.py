@@ -15,6 +15,7 @@ from kombu.pools import ProducerPool
 from kombu.transport.native_delayed_delivery import (
     CELERY_DELAYED_DELIVERY_EXCHANGE,
     MAX_NUMBER_OF_BITS_TO_USE,
+    level_name,
 )
 
 from celery_fleet.connection import REPLY_TIMEOUT, connect
@@ -31,6 +32,11 @@ CHORD_UNLOCK = "celery.chord_unlock"
 # Call another task in their own process. Celery routes them by that task's name, but not in groups,
 # which is what `chunks` makes.
 MAPS = frozenset({"celery.map", "celery.starmap"})
+
+# A delayed task is delivered from one of these: the exchange after the queue of the delay's lowest bit.
+DELAYED_EXCHANGES = frozenset(
+    {CELERY_DELAYED_DELIVERY_EXCHANGE, *map(level_name, range(MAX_NUMBER_OF_BITS_TO_USE))}
+)
 
 # Seconds. A broker that stopped taking messages (memory or disk alarm, no majority) confirms
 # nothing, and so does one that hangs; each attempt to publish waits that long, at a node each.
@@ -103,7 +109,7 @@ class TaskRouter(CeleryRouter):
         }
 
     def _find(self, exchange: str, key: str) -> Queue | None:
-        if exchange != CELERY_DELAYED_DELIVERY_EXCHANGE:
+        if exchange not in DELAYED_EXCHANGES:
             return self._by_address.get((exchange, key))
         # Delivered after a delay: the key still has the delay before it, one bit a word.
         key = key.split(".", MAX_NUMBER_OF_BITS_TO_USE)[-1]

@@ -116,6 +116,17 @@ def test_a_task_retries_by_its_own_rights(
     assert len(events["start"]) == 4
 
 
+@pytest.mark.parametrize("countdowns", [[2, 1], [4, 1], [2, 2]])
+def test_a_task_is_delayed_again_after_an_even_delay(
+    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch, countdowns: list[float]
+) -> None:
+    """It is delivered from another exchange than after an odd one."""
+    label = f"delayed-{countdowns}"
+    site.client(monkeypatch).send_task("again", (label, countdowns), queue="io_api_calls")
+    assert len(_ended(site, label, 20)["start"]) == 3
+    assert site.ready_messages("io_tasks_dead") == 0
+
+
 def test_a_killed_child_loses_nothing(
     site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
