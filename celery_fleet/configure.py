@@ -18,6 +18,9 @@ from celery_fleet.worker import canary
 
 logger = logging.getLogger(__name__)
 
+# Celery reads these wherever it reads the setting, and prefers them to it.
+BROKER_VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
+
 
 def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
     """Give a Celery application the fleet's broker, queues, routes, limits and readiness.
@@ -76,6 +79,10 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
         for key, value in ours.items():
             conf[key] = value
 
+    # Also for the processes that this one starts. A value may hold a password, so only the name is logged.
+    removed = [name for name in BROKER_VARIABLES if os.environ.pop(name, None) is not None]
+    if removed:
+        logger.warning("The fleet's broker replaces %s of the environment", ", ".join(removed))
     app.amqp_cls = partial(FleetAMQP, fleet=fleet, patience=publish_patience)
     app.control_cls = FleetControl
     for made_on_first_use in ("amqp", "control"):

@@ -409,7 +409,24 @@ def test_routing_is_cheap(make_app: App) -> None:
     assert seconds / 2000 < 50e-6
 
 
-def test_environment_is_only_read(make_app: App) -> None:
+def test_the_rest_of_the_environment_is_only_read(make_app: App) -> None:
     before = dict(os.environ)
     make_app()
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    "names", [["CELERY_BROKER_URL"], ["CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"]]
+)
+def test_a_broker_in_the_environment_is_taken_out_and_named(
+    make_app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, names: list[str]
+) -> None:
+    for name in names:
+        monkeypatch.setenv(name, "amqp://stranger:hunter2@elsewhere//")
+    app = make_app()
+    for connection in (app.connection_for_read(), app.connection_for_write()):
+        assert {urlsplit(url).hostname for url in connection.alt} == {"10.0.0.1", "10.0.0.2"}
+    assert not set(names) & set(os.environ)
+    assert ", ".join(names) in caplog.text
+    assert "hunter2" not in caplog.text
+    assert "elsewhere" not in caplog.text
