@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import overrides
 import reference
+import verbs
 import yaml
 from fleet.catalogue import CATALOGUE, Kind
 from fleet.fleet_plan import fleet_plan, fleet_text
@@ -23,15 +24,7 @@ from jinja2.nativetypes import NativeEnvironment
 from reference import table
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = (
-    "README.md",
-    "docs/use/model.md",
-    "docs/verbs/plan.md",
-    "docs/use/overrides.md",
-    "docs/reference/variables.md",
-    "docs/reference/findings.md",
-    "docs/concepts/rights.md",
-)
+PAGES: Final = ("README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
 BLOCK: Final = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 MIB_PER_GIB: Final = 1024
 
@@ -239,6 +232,8 @@ BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "findings": findings,
     "site_variables": reference.site_variables,
     "role_variables": reference.role_variables,
+    "options": reference.options,
+    **{f"options_{verb}": partial(reference.verb_options, verb=verb) for verb in verbs.verbs()},
     **{name: partial(reference.model_fields, variable=name) for name in MEANINGS},
     **{f"override_{name}": partial(overrides.example, name) for name in overrides.examples()},
 }

@@ -65,7 +65,7 @@ MEANINGS: Final = {
         "vhost": "Virtual host of the fleet.",
         "port": "Port of AMQP.",
         "management_port": "Port of the management API.",
-        "tls": "Whether connections are encrypted; follows `fleet_tls.enabled`.",
+        "tls": "Whether connections are encrypted; follows `fleet_tls`.",
         "nodes": "Addresses at which workers and clients reach the broker.",
         "nodes[]": "Address of one node; by default the `broker_address` of each host in `brokers`.",
     },
@@ -179,24 +179,12 @@ VARIABLES: Final = {
         "a path on the controller", "`tls/<host>.pem` there", "The site's own certificate of a broker host."
     ),
     "fleet_tls_key": Variable("a path on the controller", "`tls/<host>.key` there", "Its key."),
-    "rotate": Variable("users, with commas", "all", "`rotate_passwords`: whose passwords are made anew."),
-    "rotate_ca": Variable(
-        "true or false", "false", "`rotate_certificates`: whether the kit's authority is made anew too."
-    ),
     "fleet_serial": Variable(
         "Ansible's `serial`", "`[1, 25%]`", "Hosts of a batch in which workers are started again."
-    ),
-    "fleet_pool": Variable(
-        "names of pools, with commas between them", "all", "Pools to which a verb is restricted."
     ),
     "fleet_scale": Variable(
         "a mapping of pools",
         "none",
         "What `scale` persisted for a host: `concurrency` by pool; after every other layer.",
     ),
-    "plan_output": Variable("a path", "none", "`plan`: file for the plan as JSON."),
-    "plan_picture": Variable("a path that ends in .svg", "none", "`plan`: file for the picture."),
-    "verify_timeout": Variable("seconds", "60", "`verify`: how long an answer may take."),
-    "demo_each": Variable("a number", "3", "`demo`: how often each task is published."),
-    "demo_timeout": Variable("seconds", "120", "`demo`: how long the tasks may take."),
 }

@@ -1,0 +1,61 @@
+"""Reads the options of the verbs: ``verb_options`` in the vars of a playbook's first play."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ROOT: Final = Path(__file__).parents[1]
+PLAYBOOKS: Final = ROOT / "playbooks"
+# Plays that verbs import, and no verbs themselves.
+PARTS: Final = {"choose_pools", "find_broker"}
+KEYS: Final = {"description", "default", "required", "choices"}
+
+
+def verbs() -> list[str]:
+    """Give the names of the verbs, which are those of their playbooks."""
+    return sorted(path.stem for path in PLAYBOOKS.glob("*.yml") if path.stem not in PARTS)
+
+
+def plays(path: Path) -> list[dict[str, Any]]:
+    """Read the plays of a playbook, with those of the playbooks that it imports in their places.
+
+    Args:
+        path: The playbook.
+    """
+    found = []
+    for play in yaml.safe_load(path.read_text()):
+        imported = play.get("ansible.builtin.import_playbook")
+        found += [play, *(plays(path.parent / imported) if imported else ())]
+    return found
+
+
+def options(verb: str) -> dict[str, dict[str, Any]]:
+    """Give the options of a verb, with those of the playbooks that it imports.
+
+    Args:
+        verb: Name of the verb.
+
+    Returns:
+        For each option its ``description``, its ``default`` unless it is ``required``, and perhaps its
+        ``choices``.
+
+    Raises:
+        ValueError: If an option says something else, or does not say what it means.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for play in plays(PLAYBOOKS / f"{verb}.yml"):
+        given = play.get("vars", {}).get("verb_options", {})
+        found |= {name: option for name, option in given.items() if name not in found}
+    for name, option in found.items():
+        if (
+            not option.get("description")
+            or option.keys() - KEYS
+            or ("default" in option) == ("required" in option)
+        ):
+            raise ValueError(
+                f"{verb}: {name} has a description, and a default or `required: true`; not {option}"
+            )
+    return found
