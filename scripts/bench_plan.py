@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from fleet.fleet_plan import fleet_plan, fleet_text
-from fleet.picture import svg
-from fleet.preflight import find
+from fleet.plan.fleet import fleet_plan
+from fleet.plan.picture import svg
+from fleet.plan.tables import fleet_text
+from fleet.preflight.checks import find
 
 from docs import ROOT, model
 

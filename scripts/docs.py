@@ -13,13 +13,14 @@ import overrides
 import reference
 import verbs
 import yaml
+from fleet.broker.topology import topology
 from fleet.catalogue import CATALOGUE, Kind
-from fleet.fleet_plan import fleet_plan, fleet_text
-from fleet.installed import plan_figures
-from fleet.meanings import MEANINGS
-from fleet.picture import mermaid, svg
-from fleet.plan import host_plan
-from fleet.topology import topology
+from fleet.model.meanings import MEANINGS
+from fleet.plan.fleet import fleet_plan
+from fleet.plan.host import host_plan
+from fleet.plan.installed import plan_figures
+from fleet.plan.picture import mermaid, svg
+from fleet.plan.tables import fleet_text
 from jinja2.nativetypes import NativeEnvironment
 from reference import table
 

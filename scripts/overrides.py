@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from fleet.fleet_plan import fleet_plan, fleet_text
+from fleet.plan.fleet import fleet_plan
+from fleet.plan.tables import fleet_text
 
 ROOT: Final = Path(__file__).parents[1]
 EXAMPLES: Final = ROOT / "docs/examples/overrides"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.secret_file import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.secret_file import (
     EXCHANGED,
     NEXT,
     SecretsError,

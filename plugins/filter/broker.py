@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.table import columns
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.upgrades import refusal
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.versions import refusal
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import columns
 
 
 def broker_restarts(nodes: Iterable[Mapping[str, Any]]) -> str:

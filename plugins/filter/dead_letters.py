@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model import plain
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.table import columns
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.topology import POLICY_PREFIX
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.objects import POLICY_PREFIX
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import columns
 
 # What makes a rejected message go back to where it came from, and not be dropped.
 WAY_BACK = ("overflow", "dead-letter-exchange", "dead-letter-strategy")

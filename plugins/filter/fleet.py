@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet import (
-    contract,
-    fleet_plan,
-    picture,
-    plan,
-    preflight,
-    topology,
-    variables,
-    versions,
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.topology import topology
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.versions import for_broker_version
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.beat_file import beat_file
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.fleet_file import fleet_file
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.users import (
+    fleet_users,
+    host_users,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import (
     FILES,
@@ -26,7 +24,12 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings im
     report,
     summary,
 )
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model import plain
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan import picture, tables
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.fleet import fleet_plan
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.host import host_plan as plan_of
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.host import host_plans
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import checks, unread, versions
 
 try:
     # Not a public interface of Ansible: without it findings name a file, and no line.
@@ -68,9 +71,7 @@ def host_plan(
     model: object, host: str, groups: Iterable[object], host_pools: object, hardware: object, nodename: object
 ) -> dict[str, Any]:
     """Give the plan of one host."""
-    planned: dict[str, Any] = plan.host_plan(
-        model, plain(host), groups, host_pools, hardware, plain(nodename)
-    )
+    planned: dict[str, Any] = plan_of(model, plain(host), groups, host_pools, hardware, plain(nodename))
     return planned
 
 
@@ -136,7 +137,7 @@ def findings(
     variables: object = None,
 ) -> list[dict[str, str]]:
     """Give everything that is wrong with a model, an inventory and its hosts."""
-    found = preflight.find(
+    found = checks.find(
         model,
         hosts,
         groups,
@@ -182,7 +183,7 @@ def _place(value: object) -> str | None:
 def unread_variables(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Give the variables of hosts that look like the kit's own, and that it does not read."""
     given = {plain(host): list(map(plain, hostvars[host])) for host in hostnames}
-    found: dict[str, dict[str, Any]] = variables.unread(given, KIT)
+    found: dict[str, dict[str, Any]] = unread.unread(given, KIT)
     raw = getattr(hostvars, "raw_get", hostvars.get)
     return {
         name: {**about, "file": _place((raw(about["hosts"][0]) or {}).get(name))}
@@ -214,19 +215,19 @@ class FilterModule:
         """Give the filters by name."""
         found: dict[str, Callable[..., Any]] = {
             "host_plan": host_plan,
-            "host_plans": plan.host_plans,
-            "plan_table": lambda plans: plan.plan_table(plain(plans)),
-            "fleet_plan": fleet_plan.fleet_plan,
-            "fleet_text": lambda document: fleet_plan.fleet_text(plain(document)),
+            "host_plans": host_plans,
+            "plan_table": lambda plans: tables.plan_table(plain(plans)),
+            "fleet_plan": fleet_plan,
+            "fleet_text": lambda document: tables.fleet_text(plain(document)),
             "fleet_svg": lambda document: picture.svg(plain(document)),
             "fleet_mermaid": lambda document: picture.mermaid(plain(document)),
             "undeclared": undeclared,
-            "topology": topology.topology,
-            "for_broker_version": topology.for_broker_version,
-            "fleet_file": contract.fleet_file,
-            "host_users": contract.host_users,
-            "beat_file": contract.beat_file,
-            "users": contract.fleet_users,
+            "topology": topology,
+            "for_broker_version": for_broker_version,
+            "fleet_file": fleet_file,
+            "host_users": host_users,
+            "beat_file": beat_file,
+            "users": fleet_users,
             "host_overrides": host_overrides,
             "findings": findings,
             "report": findings_report,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.table import columns
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import columns
 
 DONE = {
     "kept": "serves already",

@@ -1,4 +1,4 @@
-"""Filters of the status playbook; see the module utility `status` for what they do."""
+"""Filters of the status playbook; see the module utilities in `status/` for what they do."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet import status
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import ModelError
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model import (
-    DEAD,
-    effective_pools,
-    plain,
-    read_model,
-)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.names import DEAD
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.pools import effective_pools
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.read import read_model
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.status.document import document
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.status.screen import text
 
 
 def fleet_status(
@@ -42,7 +41,7 @@ def fleet_status(
     }
     pools = known.pools.values()
     used = {name for names in expected.values() for name in names}
-    document: dict[str, Any] = status.document(
+    status: dict[str, Any] = document(
         hosts={name: each if isinstance(each, dict) else {} for name, each in plain(hosts).items()},
         expected=expected,
         broker={
@@ -55,7 +54,7 @@ def fleet_status(
         dead=dict.fromkeys(f"{pool.exchange}{DEAD}" for pool in pools),
         schedulers=plain(schedulers),
     )
-    return document
+    return status
 
 
 class FilterModule:
@@ -63,4 +62,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name the filters as playbooks call them."""
-        return {"fleet_status": fleet_status, "status_text": lambda document: status.text(plain(document))}
+        return {"fleet_status": fleet_status, "status_text": lambda status: text(plain(status))}

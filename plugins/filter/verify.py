@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.table import columns
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import columns
 
 # Each instance of a pool on a host has a number in its node's name.
 INSTANCE = re.compile(r"_\d+@")

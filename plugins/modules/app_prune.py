@@ -6,11 +6,9 @@ import shutil
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host import (
-    Host,
-    SystemdError,
-    surplus_releases,
-)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import surplus_releases
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
 
 DOCUMENTATION = r"""
 module: app_prune

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.cgroup import limits
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.cgroup import limits
 
 DOCUMENTATION = r"""
 module: cgroup_facts

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.cluster import Membership, membership
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.rabbitmqctl import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.cluster import (
+    Membership,
+    membership,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.commands import (
     CommandError,
     Commands,
 )

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker_health import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.health import (
     QUORUM_STATUS,
     behind,
     critical,

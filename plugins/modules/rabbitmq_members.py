@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.rabbitmqctl import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.commands import (
     CommandError,
     Commands,
 )

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.migration import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import BrokerError, Management
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.migration import (
     MIGRATION,
     Binding,
     MigrationError,
@@ -24,23 +25,19 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.migration i
     with_alternate,
     without_limits,
 )
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.ownership import FIXED_KINDS
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.rabbitmq import (
-    BrokerError,
-    Management,
-    current_state,
-    desired_state,
-)
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.reconcile import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.objects import POLICY_PREFIX
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.ownership import FIXED_KINDS
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.reconcile import (
     Attributes,
     State,
     before_and_after,
     plan,
 )
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.topology import (
-    POLICY_PREFIX,
-    for_broker_version,
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.state import (
+    current_state,
+    desired_state,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.versions import for_broker_version
 
 try:
     import amqp

@@ -6,8 +6,8 @@ from __future__ import annotations
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.rabbitmq import BrokerError, Management
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.status import queue
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import BrokerError, Management
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.queues import queue
 
 DOCUMENTATION = r"""
 module: rabbitmq_status

@@ -9,21 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.migration import interrupted
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.ownership import (
-    FIXED_KINDS,
-    Ownership,
-)
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.rabbitmq import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import (
     BrokerError,
     Management,
     RefusedError,
-    current_state,
-    desired_state,
-    import_document,
-    worth_listing,
 )
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.reconcile import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.migration import interrupted
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.ownership import (
+    FIXED_KINDS,
+    Ownership,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.reconcile import (
     Difference,
     Key,
     Plan,
@@ -31,7 +27,13 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.reconcile i
     before_and_after,
     plan,
 )
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.topology import for_broker_version
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.state import (
+    current_state,
+    desired_state,
+    import_document,
+    worth_listing,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.versions import for_broker_version
 
 DOCUMENTATION = r"""
 module: rabbitmq_topology

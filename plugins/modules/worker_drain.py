@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host import Host, SystemdError
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.instances import (
-    RUNNING,
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.steps import RUNNING
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.unfinished import (
     unfinished,
     unfinished_text,
 )

@@ -5,21 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host import (
-    Host,
-    SystemdError,
-    prune_units,
-)
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.instances import (
-    Step,
-    Trial,
-    identity,
-    steps,
-)
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.rollover import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import identity
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import prune_units
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.rollover import (
     Rollover,
     RolloverError,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.steps import Step, steps
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.trial import Trial
 
 DOCUMENTATION = r"""
 module: worker_instances

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host import Host, SystemdError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
 
 DOCUMENTATION = r"""
 module: worker_scale

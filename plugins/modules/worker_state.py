@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.installed import read_units
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.instances import PREFIX
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import PREFIX
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.installed import read_units
 
 DOCUMENTATION = r"""
 module: worker_state

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host import Host
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.instances import PREFIX
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.status import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import PREFIX
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.status import (
     BEAT,
     PROPERTIES,
     beat,

@@ -8,7 +8,7 @@ from typing import Any
 from ansible import constants as C  # noqa: N812 - as Ansible calls it
 from ansible.errors import AnsibleError
 from ansible.parsing.vault import VaultLib, is_encrypted, match_encrypt_secret
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.secret_file import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.secret_file import (
     SecretFile,
     SecretsError,
 )

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from fleet.model import BEAT
+from fleet.model.names import BEAT
 from kombu import Connection
 from support.fleet_site import Site, wait_for
 

@@ -24,7 +24,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from celery import Celery
-from fleet.topology import for_broker_version, topology
+from fleet.broker.topology import topology
+from fleet.broker.versions import for_broker_version
 from kombu import Connection
 
 import celery_fleet

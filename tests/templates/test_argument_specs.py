@@ -5,9 +5,10 @@ import re
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from fleet.contract import beat_file, fleet_file
-from fleet.plan import host_plan
-from fleet.topology import topology
+from fleet.broker.topology import topology
+from fleet.files.beat_file import beat_file
+from fleet.files.fleet_file import fleet_file
+from fleet.plan.host import host_plan
 from support.fleet_model import LOADED, ROOT
 
 ROLES = sorted(path.parents[1].name for path in (ROOT / "roles").glob("*/tasks/main.yml"))

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from fleet.model import BEAT
+from fleet.model.names import BEAT
 from support.ansible_site import ANSWER, Run, Site, facts
 from support.fleet_model import LOADED, ROOT
 

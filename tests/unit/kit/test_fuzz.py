@@ -8,13 +8,14 @@ import os
 import random
 
 import pytest
+from fleet.broker.topology import topology
 from fleet.catalogue import CATALOGUE
-from fleet.contract import fleet_file
+from fleet.files.fleet_file import fleet_file
 from fleet.findings import Finding, ModelError, report
-from fleet.fleet_plan import fleet_plan, fleet_text
-from fleet.plan import host_plan
-from fleet.preflight import find
-from fleet.topology import topology
+from fleet.plan.fleet import fleet_plan
+from fleet.plan.host import host_plan
+from fleet.plan.tables import fleet_text
+from fleet.preflight.checks import find
 from support.fleet_model import HOSTS, LOADED
 
 SEED = int(os.environ.get("FUZZ_SEED", "20260101"))

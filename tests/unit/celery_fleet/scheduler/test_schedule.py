@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from celery.schedules import crontab, schedule
-from fleet.contract import beat_file
+from fleet.files.beat_file import beat_file
 from support import fleet_model
 
 from celery_fleet import FleetFileError

@@ -1,0 +1,117 @@
+"""RabbitMQ's own commands: the only way to work on a node's membership and on the members of queues."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .cluster import View
+
+# argv, and whether to fail if it fails; gives status, output and errors.
+Run = Callable[[list[str]], tuple[int, str, str]]
+_COUNTS = (
+    "{length(rabbit_amqqueue:list()), length(rabbit_vhost:list_names()), "
+    "length(rabbit_auth_backend_internal:list_users())}."
+)
+
+
+class CommandError(Exception):
+    """A command failed."""
+
+
+class Commands:
+    """RabbitMQ's commands on the host, each of which may work on any node of the cluster.
+
+    Attributes:
+        run: Runs a command.
+    """
+
+    def __init__(self, run: Run, timeout: int = 120) -> None:
+        """Remember how to run commands.
+
+        Args:
+            run: Runs a command.
+            timeout: Seconds that one may take.
+        """
+        self.run = run
+        self._timeout = timeout
+
+    def call(self, command: str, node: str, *arguments: str) -> str:
+        """Run a command on a node.
+
+        Args:
+            command: ``rabbitmqctl`` or one of its sisters.
+            node: The node.
+            arguments: What it is to do.
+
+        Returns:
+            What it prints.
+
+        Raises:
+            CommandError: It failed.
+        """
+        argv = [command, "--quiet", "--node", node, "--timeout", str(self._timeout), *arguments]
+        status, output, errors = self.run(argv)
+        if status != 0:
+            raise CommandError(f"{' '.join(argv)} failed ({status}): {(errors or output).strip()}")
+        return output
+
+    def json(self, command: str, node: str, *arguments: str) -> Any:  # noqa: ANN401 - JSON
+        """Run a command on a node and read the JSON that it prints."""
+        return json.loads(self.call(command, node, "--formatter", "json", *arguments))
+
+    def stopped(self, node: str) -> bool:
+        """Say whether a node runs without its broker, as one that was about to join or leave does.
+
+        Args:
+            node: The node.
+
+        Returns:
+            False also for a node that doesn't answer.
+        """
+        try:
+            return self.call("rabbitmqctl", node, "eval", "rabbit:is_running().").strip() == "false"
+        except CommandError:
+            return False
+
+    def running(self, nodes: Sequence[str]) -> set[str]:
+        """Say which of some nodes run in one cluster.
+
+        Args:
+            nodes: The nodes.
+
+        Returns:
+            Those that run, as the first that answers sees them.
+
+        Raises:
+            CommandError: None of them answers.
+        """
+        for node in nodes:
+            view = self.view(node)
+            if view is not None:
+                return set(view.running & set(nodes))
+        raise CommandError(f"None of the nodes answers: {', '.join(nodes)}.")
+
+    def view(self, node: str) -> View | None:
+        """Ask a node for its cluster.
+
+        Args:
+            node: The node.
+
+        Returns:
+            What it says; none if it doesn't answer.
+        """
+        try:
+            status = self.json("rabbitmqctl", node, "cluster_status")
+            counts = self.call("rabbitmqctl", node, "eval", _COUNTS).strip()
+        except CommandError:
+            return None
+        queues, vhosts, users = (int(number) for number in counts.strip("{}").split(","))
+        return View(
+            known=frozenset(status["disk_nodes"] + status["ram_nodes"]),
+            running=frozenset(status["running_nodes"]),
+            # The virtual host / and the user guest.
+            blank=queues == 0 and vhosts <= 1 and users <= 1,
+            holds=f"{queues} queues, {vhosts} virtual hosts, {users} users",
+        )

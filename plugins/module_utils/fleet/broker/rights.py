@@ -1,0 +1,99 @@
+"""Users of the broker, and the least that each must be allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ..model.names import BEAT, VERIFY
+from ..model.types import Pool
+from .delays import DELAY_ENTRY, DELAY_LEVELS
+from .objects import dead_letter_queue
+
+# What every worker's remote control, gossip and events need; a queue of one process is named by a UUID.
+_UUID: Final = "[0-9a-f-]{36}"
+CONTROL: Final = (
+    rf"celeryev(\.{_UUID})?",
+    r"celery\.pidbox",
+    r"reply\.celery\.pidbox",
+    rf"{_UUID}\.reply\.celery\.pidbox",
+)
+
+
+def worker_user(pool: str) -> str:
+    """Name the broker's user that the workers of a pool are."""
+    return f"worker_{pool}"
+
+
+def users(pools: Iterable[Pool]) -> list[dict[str, Any]]:
+    """Give the broker's users.
+
+    Args:
+        pools: All pools of the fleet.
+
+    Returns:
+        Each user's name and tags.
+    """
+    tags = {"kit": ["administrator"], "monitor": ["monitoring"]}
+    workers = [worker_user(pool.name) for pool in pools]
+    names = ["kit", *workers, "client", "monitor", "verify", "dead_letters", "beat"]
+    return [{"name": name, "tags": tags.get(name, [])} for name in names]
+
+
+def reached(pool: Pool, pools: Iterable[Pool]) -> list[Pool]:
+    """Give the pools that the tasks of a pool may publish to: its own, and those that it calls."""
+    return [other for other in pools if pool.calls is None or other.name in (pool.name, *pool.calls)]
+
+
+def permissions_of(pools: Iterable[Pool], delayed: bool) -> list[dict[str, Any]]:
+    """Return what each user may configure, write and read."""
+    known = list(pools)
+    every = _publishes(known, delayed)
+    return [
+        _permission("kit", ".*", ".*", ".*"),
+        *(_worker_permission(pool, reached(pool, known), delayed) for pool in known),
+        _permission("client", "^$", _rights(every), "^$"),
+        _permission("monitor", "^$", "^$", "^$"),
+        _permission("verify", "^$", _rights(every), _rights([VERIFY])),
+        _permission("dead_letters", "^$", "^$", _rights(dict.fromkeys(map(dead_letter_queue, known)))),
+        _permission("beat", "^$", _rights(dict.fromkeys(pool.exchange for pool in known)), _rights([BEAT])),
+    ]
+
+
+def _worker_permission(pool: Pool, callees: Iterable[Pool], delayed: bool) -> dict[str, Any]:
+    control = (*CONTROL, rf"{pool.name}_worker(_\d+)?@.+\.celery\.pidbox")
+    return _permission(
+        worker_user(pool.name),
+        _rights([], *control),
+        _rights([*_publishes(callees, delayed), VERIFY], *control),
+        _rights(pool.queues, *control),
+    )
+
+
+def _publishes(pools: Iterable[Pool], delayed: bool) -> list[str]:
+    """Give the exchanges through which tasks reach these pools, at once or delayed."""
+    known = list(pools)
+    entry = [DELAY_ENTRY] if delayed and any(pool.exchange_type == "topic" for pool in known) else []
+    return [*dict.fromkeys(pool.exchange for pool in known), *entry]
+
+
+def topic_permissions_of(pools: Iterable[Pool]) -> list[dict[str, Any]]:
+    """Return the routing keys that each user may publish with through the delay chain."""
+    """Hold workers to their pools' keys in the one exchange through which all delayed tasks go."""
+    known = list(pools)
+    found = []
+    for pool in known:
+        callees = [other for other in reached(pool, known) if other.exchange_type == "topic"]
+        keys = [re.escape(queue.routing_key) for other in callees for queue in other.queues.values()]
+        write = rf"^([01]\.){{{DELAY_LEVELS}}}({'|'.join(keys)})$" if keys else "^$"
+        found.append({"user": worker_user(pool.name), "exchange": DELAY_ENTRY, "write": write, "read": "^$"})
+    return found
+
+
+def _permission(user: str, configure: str, write: str, read: str) -> dict[str, Any]:
+    return {"user": user, "configure": configure, "write": write, "read": read}
+
+
+def _rights(names: Iterable[str], *patterns: str) -> str:
+    return "^(" + "|".join([*patterns, *map(re.escape, names)]) + ")$"

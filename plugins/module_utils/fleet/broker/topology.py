@@ -1,0 +1,165 @@
+"""The broker's topology: everything that must exist in it, derived from the model.
+
+Queues carry their type as an argument and nothing else, because arguments can never be changed; every
+limit is a policy, one for each queue, which can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ..findings import Findings
+from ..model.names import BEAT, VERIFY
+from ..model.plain import plain
+from ..model.pools import effective_pools
+from ..model.read import read_model
+from ..model.types import Model, Pool, Queue
+from ..plan.derived import consumer_timeout_s
+from .delays import DELIVERY, delay_bindings, delay_exchanges, delay_queues, has_delays
+from .objects import (
+    VERIFY_KEY,
+    binding_of,
+    dead_letter_queue,
+    exchange_of,
+    policy_of,
+    queue_of,
+    without_doubles,
+)
+from .rights import permissions_of, topic_permissions_of, users
+
+VERIFY_TTL_MS: Final = 60_000
+VERIFY_LENGTH: Final = 1000
+BEAT_LENGTH: Final = 10_000
+
+
+def topology(raw_model: object, hosts: object) -> dict[str, Any]:
+    """Give everything that the broker must hold.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        hosts: For each worker host its ``groups`` and ``host_pools``; a limit that one of them raises
+            counts for the queues that it drains.
+
+    Returns:
+        The vhost, exchanges, queues, bindings, policies, users, permissions, topic permissions and the
+        longest consumer timeout (ms), in plain types.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    timeouts = _timeouts(model, hosts, findings)
+    findings.refuse()
+    pools = list(model.pools.values())
+    delayed = has_delays(pools)
+    exchanges = {pool.exchange: exchange_of(pool.exchange, pool.exchange_type) for pool in pools}
+    exchanges |= {dead_letter_queue(pool): exchange_of(dead_letter_queue(pool), "fanout") for pool in pools}
+    queues = [queue_of(queue.name, pool.queue_type) for pool in pools for queue in pool.queues.values()]
+    dead = list({dead_letter_queue(pool): pool for pool in pools})
+    return {
+        "vhost": model.broker.vhost,
+        "exchanges": [
+            *exchanges.values(),
+            exchange_of(VERIFY, "direct"),
+            *(delay_exchanges() if delayed else ()),
+        ],
+        "queues": [
+            *queues,
+            *(queue_of(name, "quorum") for name in dead),
+            queue_of(VERIFY, "classic"),
+            # Its one active consumer is the fleet's scheduler.
+            queue_of(BEAT, "quorum", **{"x-single-active-consumer": True}),
+            *(delay_queues() if delayed else ()),
+        ],
+        "bindings": [
+            *without_doubles(binding for pool in pools for binding in _bindings(pool, delayed)),
+            *(binding_of(name, name, "") for name in dead),
+            binding_of(VERIFY, VERIFY, VERIFY_KEY),
+            # So that a task and the note that it was sent are one message.
+            *(
+                binding_of(exchange, BEAT, BEAT)
+                for exchange in dict.fromkeys(pool.exchange for pool in pools)
+            ),
+            *(delay_bindings() if delayed else ()),
+        ],
+        "policies": [
+            *(
+                policy_of(queue.name, _limits(pool, queue, timeouts[pool.name]))
+                for pool in pools
+                for queue in pool.queues.values()
+            ),
+            *(policy_of(name, _dead_limits(pools, name)) for name in dead),
+            policy_of(
+                VERIFY, {"message-ttl": VERIFY_TTL_MS, "max-length": VERIFY_LENGTH, "overflow": "drop-head"}
+            ),
+            # What was noted first is what is needed least; and a note may change hands as often as it must.
+            policy_of(BEAT, {"delivery-limit": -1, "max-length": BEAT_LENGTH, "overflow": "drop-head"}),
+        ],
+        "users": users(pools),
+        "permissions": permissions_of(pools, delayed),
+        "topic_permissions": topic_permissions_of(pools) if delayed else [],
+        "consumer_timeout_ms": max(timeouts.values(), default=0) * 1000,
+    }
+
+
+def _timeouts(model: Model, hosts: object, findings: Findings) -> dict[str, int]:
+    """Give each pool's consumer timeout (seconds), the longest that any host asks for."""
+    timeouts = {name: consumer_timeout_s(pool) for name, pool in model.pools.items()}
+    data = plain(hosts)
+    for host, facts in data.items() if isinstance(data, dict) else ():
+        given = facts if isinstance(facts, dict) else {}
+        pools = effective_pools(model, host, given.get("groups") or [], given.get("host_pools"), findings)
+        for name, pool in pools.items():
+            timeouts[name] = max(timeouts.get(name, 0), consumer_timeout_s(pool))
+    return timeouts
+
+
+def _bindings(pool: Pool, delayed: bool) -> Iterable[dict[str, Any]]:
+    for queue in pool.queues.values():
+        yield binding_of(pool.exchange, queue.name, queue.routing_key)
+        if not delayed:
+            continue
+        # A delayed task's key comes back with its delay in front.
+        behind = f"#.{queue.routing_key}"
+        if pool.exchange_type == "topic":
+            # What kombu binds.
+            yield binding_of(pool.exchange, queue.name, behind)
+            yield binding_of(DELIVERY, pool.exchange, behind, "exchange")
+        else:
+            # For tasks that were delayed while the exchange was a topic exchange.
+            yield binding_of(DELIVERY, queue.name, behind)
+
+
+def _limits(pool: Pool, queue: Queue, timeout_s: int) -> dict[str, Any]:
+    definition: dict[str, Any] = {
+        "overflow": queue.overflow,
+        "dead-letter-exchange": dead_letter_queue(pool),
+        "consumer-timeout": timeout_s * 1000,
+    }
+    if queue.max_length is not None:
+        definition["max-length"] = queue.max_length
+    if pool.queue_type == "quorum":
+        definition["delivery-limit"] = pool.delivery_limit
+        if queue.overflow == "reject-publish":
+            # At-least-once dead-lettering works with reject-publish only.
+            definition["dead-letter-strategy"] = "at-least-once"
+    return definition
+
+
+def _dead_limits(pools: Iterable[Pool], name: str) -> dict[str, Any]:
+    """Room for all that the queues behind it may hold, a way back, and nothing that leaves by itself.
+
+    Who rejects a message of a dead-letter queue sends it back by this policy: to the exchange that it came
+    from, by its own routing key. The broker moves it in one step, which cannot be half done. There is no
+    delivery limit, because looking at a message and giving it back counts as a delivery.
+    """
+    behind = [pool for pool in pools if dead_letter_queue(pool) == name]
+    lengths = [queue.max_length for pool in behind for queue in pool.queues.values()]
+    return {
+        "overflow": "reject-publish",
+        "delivery-limit": -1,
+        "dead-letter-exchange": behind[0].exchange,
+        "dead-letter-strategy": "at-least-once",
+        "max-length": sum(length for length in lengths if length is not None) or 10_000,
+    }

@@ -1,0 +1,119 @@
+"""What differs between versions of RabbitMQ, and which upgrades it supports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..model.plain import plain
+
+
+def for_broker_version(wanted: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """Leave out what a broker of this version does not know.
+
+    RabbitMQ takes the policy key ``consumer-timeout`` from 3.12 on (before that, the broker's own
+    setting must cover every queue), and "no delivery limit" needs no key before 4.0.
+
+    Args:
+        wanted: What ``topology`` gave.
+        version: The broker's version, such as ``3.10.8``.
+
+    Returns:
+        The topology for this broker.
+
+    Raises:
+        ValueError: If the version does not begin with two numbers.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if not numbers:
+        raise ValueError(f"{version!r} is not a version of RabbitMQ, such as 4.0.5")
+    release = (int(numbers[1]), int(numbers[2]))
+    topology_data: dict[str, Any] = plain(wanted)
+
+    def known(key: str, value: object) -> bool:
+        if key == "consumer-timeout":
+            return release >= (3, 12)
+        return not (key == "delivery-limit" and value == -1 and release < (4, 0))
+
+    policies = [
+        {
+            **policy,
+            "definition": {key: value for key, value in policy["definition"].items() if known(key, value)},
+        }
+        for policy in topology_data["policies"]
+    ]
+    return {**topology_data, "policies": policies}
+
+
+Series = tuple[int, int]
+# Each series may be followed by these (https://www.rabbitmq.com/docs/upgrade#rabbitmq-version-upgradability).
+STEPS: Final[dict[Series, tuple[Series, ...]]] = {
+    (3, 8): ((3, 9),),
+    (3, 9): ((3, 10),),
+    (3, 10): ((3, 11),),
+    (3, 11): ((3, 12),),
+    (3, 12): ((3, 13),),
+    (3, 13): ((4, 0), (4, 1), (4, 2)),
+    (4, 0): ((4, 1), (4, 2)),
+    (4, 1): ((4, 2),),
+    (4, 2): (),
+}
+
+
+def upstream(version: str) -> str:
+    """Take a package's version for RabbitMQ's own.
+
+    Args:
+        version: For example ``3.10.8-1.1+deb12u1`` or ``1:4.0.5-8``.
+
+    Returns:
+        The same without epoch and revision.
+    """
+    found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version)
+    return found[1] if found else version
+
+
+def refusal(now: str, then: str) -> str:
+    """Say why a cluster can't go from one version to another one node at a time.
+
+    Args:
+        now: The version that runs, of RabbitMQ or of its package.
+        then: The one that is to run.
+
+    Returns:
+        The reason, with the way that there is; empty if nothing is against it.
+    """
+    now, then = upstream(now), upstream(then)
+    step = f"From RabbitMQ {now} to {then}"
+    found, wanted = _numbers(now), _numbers(then)
+    if len(found) < 2 or len(wanted) < 2:
+        return f"{step}: these are no versions that the kit can compare."
+    if wanted < found:
+        return f"{step}: a node can't read the data of a later version."
+    old, new = (found[0], found[1]), (wanted[0], wanted[1])
+    if old == new or new in STEPS.get(old, ()):
+        return ""
+    way = _way(old, new)
+    if not way:
+        return f"{step}: the kit knows of no way that RabbitMQ supports."
+    steps = " → ".join(f"{major}.{minor}" for major, minor in way)
+    return (
+        f"{step}: not supported in one step. Go {steps}, the whole cluster at each step and all stable "
+        "feature flags enabled before the next; or build a new cluster and move the queues."
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def _way(old: Series, new: Series) -> list[Series]:
+    """The shortest chain of supported steps; empty if there is none."""
+    ways = [[old]]
+    while ways:
+        way = ways.pop(0)
+        if way[-1] == new:
+            return way
+        ways += [[*way, step] for step in STEPS.get(way[-1], ()) if step <= new]
+    return []

@@ -1,0 +1,1 @@
+"""Files by which the kit speaks to the package beside the application."""

@@ -1,0 +1,27 @@
+"""`beat.json`: the schedule as the scheduler reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..model.names import BEAT
+from ..model.read import read_model
+from .fleet_file import login_of
+
+
+def beat_file(raw_model: object) -> dict[str, Any]:
+    """Give the content of ``beat.json``, which the fleet's scheduler reads.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+
+    Returns:
+        The file's content in plain types; secrets are named by path only.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    findings.refuse()
+    entries = {name: dict(entry) for name, entry in model.schedule.items()}
+    return {**login_of("beat"), "queue": BEAT, "schedule": entries}

@@ -1,0 +1,87 @@
+"""`fleet.json`: what tells the Python package on workers and clients what the fleet looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ..broker.objects import VERIFY_KEY
+from ..broker.rights import worker_user
+from ..model.names import DEAD, VERIFY
+from ..model.pools import effective_pools
+from ..model.read import read_model
+
+SCHEMA: Final = 2
+SECRETS: Final = "/etc/celery-fleet/secrets"
+CA_FILE: Final = "/etc/celery-fleet/ca.pem"
+
+
+def fleet_file(
+    raw_model: object,
+    groups: Iterable[object] = (),
+    host_pools: object = None,
+    host: str = "this host",
+) -> dict[str, Any]:
+    """Give the content of ``fleet.json``.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        groups: The groups that the host is in; their profiles' fields count for the pools that it runs.
+        host_pools: What the host changes or adds (``fleet_host_pools``).
+        host: The host's name, for messages.
+
+    Returns:
+        The file's content in plain types; secrets are named by path only.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    mine = effective_pools(model, host, groups, host_pools, findings)
+    findings.refuse()
+    pools = {name: mine.get(name, pool) for name, pool in model.pools.items()}
+    return {
+        "schema": SCHEMA,
+        "app": {"name": model.app["name"], "celery_app": model.app["celery_app"]},
+        "broker": {
+            "nodes": [{"host": node, "port": model.broker.port} for node in model.broker.nodes],
+            "vhost": model.broker.vhost,
+            **login_of("client"),
+            "tls": {"ca_file": CA_FILE} if model.broker.tls else None,
+        },
+        "pools": {
+            name: {
+                "exchange": pool.exchange,
+                "exchange_type": pool.exchange_type,
+                "queue_type": pool.queue_type,
+                "queues": {queue.name: {"routing_key": queue.routing_key} for queue in pool.queues.values()},
+                "execution": pool.execution,
+                "acknowledgement": pool.acknowledgement,
+                "prefetch_multiplier": pool.prefetch_multiplier,
+                "max_tasks_per_child": pool.max_tasks_per_child,
+                "time_limit": pool.time_limit,
+                "soft_time_limit": pool.soft_time_limit,
+                **login_of(worker_user(name)),
+            }
+            for name, pool in pools.items()
+        },
+        "routing": dict(model.routing),
+        "verify": {
+            "exchange": VERIFY,
+            "queue": VERIFY,
+            "routing_key": VERIFY_KEY,
+            **login_of("verify"),
+        },
+        "dead_letters": {
+            **login_of("dead_letters"),
+            "queues": {
+                f"{exchange}{DEAD}": [name for name, pool in pools.items() if pool.exchange == exchange]
+                for exchange in dict.fromkeys(pool.exchange for pool in pools.values())
+            },
+        },
+    }
+
+
+def login_of(user: str) -> dict[str, str]:
+    """Return a user's name and the file of its password."""
+    return {"user": user, "password_file": f"{SECRETS}/{user}"}

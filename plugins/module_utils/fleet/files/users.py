@@ -1,0 +1,65 @@
+"""Whose passwords a host is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from ..broker.rights import users, worker_user
+from ..model.pools import effective_pools
+from ..model.read import read_model
+
+# Users as whom root proves and repairs the fleet, on one host of it.
+OPERATORS: Final = ("verify", "dead_letters")
+
+
+def fleet_users(raw_model: object) -> list[str]:
+    """Give the broker's users.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+
+    Returns:
+        The users' names.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    findings.refuse()
+    return [user["name"] for user in users(model.pools.values())]
+
+
+def host_users(
+    raw_model: object,
+    groups: Iterable[object] = (),
+    host_pools: object = None,
+    host: str = "this host",
+    operates: bool = False,
+    schedules: bool = False,
+) -> list[str]:
+    """Give the broker's users whose passwords a host needs, and no others.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        groups: The groups that the host is in.
+        host_pools: What the host changes or adds (``fleet_host_pools``).
+        host: The host's name, for messages.
+        operates: Whether root proves and repairs the fleet from this host.
+        schedules: Whether the host may run the scheduler.
+
+    Returns:
+        The users' names.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    mine = effective_pools(model, host, groups, host_pools, findings)
+    findings.refuse()
+    return [
+        "client",
+        *map(worker_user, mine),
+        *(OPERATORS if operates else ()),
+        *(["beat"] if schedules else ()),
+    ]

@@ -1,0 +1,119 @@
+"""A host with the fleet's units: what there is, and how it is changed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .names import PREFIX, Name
+from .steps import RUNNING, Instance
+from .systemd import SHOWN, call
+
+
+class Host:
+    """The fleet's units and files on this host.
+
+    Args:
+        root: Directory that stands for the root of the file system.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.units = root / "etc/systemd/system"
+        self.config = root / "etc/celery-fleet"
+        self.runtime = root / "run/celery-fleet"
+        self.lock = root / "run/celery-fleet.lock"
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs on this host waiting, those of the kit and its own."""
+        with self.lock.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def systemctl(self, *arguments: str) -> str:
+        """Run systemctl.
+
+        Raises:
+            SystemdError: If it fails.
+        """
+        return call("systemctl", *arguments)
+
+    def show(self, units: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Give the state of units and how often they were started again."""
+        names = list(units)
+        found = {}
+        if names:
+            for block in self.systemctl("show", SHOWN, "--", *names).strip().split("\n\n"):
+                value = dict(line.partition("=")[::2] for line in block.splitlines())
+                found[value["Id"]] = (value["ActiveState"], int(value.get("NRestarts") or 0))
+        return found
+
+    def files(self) -> list[Path]:
+        """Give the unit files of instances."""
+        found = self.units.glob(f"{PREFIX}*@?*.service")
+        return sorted(path for path in found if path.is_file() and "CELERY_FLEET_POOL=" in path.read_text())
+
+    def instances(self) -> list[Instance]:
+        """Give every instance that has a unit file, is started at boot, or runs."""
+        wants = self.units / "multi-user.target.wants"
+        enabled = {path.name for path in wants.glob(f"{PREFIX}*@*.service") if path.is_symlink()}
+        listed = self.systemctl(
+            "list-units", "--all", "--plain", "--no-legend", "--full", f"{PREFIX}*@*.service"
+        )
+        loaded = {line.split()[0] for line in listed.splitlines() if line.strip()}
+        units = {path.name for path in self.files()} | enabled | loaded
+        found = []
+        for unit, (state, restarts) in sorted(self.show(sorted(units)).items()):
+            name = Name.parse(unit)
+            if name and (state in RUNNING or unit in enabled or (self.units / unit).is_file()):
+                found.append(Instance(name, state, unit in enabled, restarts))
+        return found
+
+    def place(self, unit: str) -> Path:
+        """Give the runtime directory of an instance."""
+        return self.runtime / unit.removesuffix(".service")
+
+    def state(self, unit: str) -> dict[str, Any]:
+        """Give what an instance says of itself; empty if nothing."""
+        try:
+            state: dict[str, Any] = json.loads((self.place(unit) / "state.json").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return state
+
+    def pause(self, unit: str, paused: bool) -> None:
+        """Let an instance stop consuming, or begin again. One without a runtime directory has ended."""
+        with contextlib.suppress(FileNotFoundError):
+            if paused:
+                (self.place(unit) / "paused").touch()
+            else:
+                (self.place(unit) / "paused").unlink()
+
+    def drained(self) -> set[str]:
+        """Give the pools that are to run nothing here."""
+        return {path.name for path in (self.config / "drained").glob("*")}
+
+    def served(self) -> dict[str, dict[str, str]]:
+        """Give for each pool the ``release`` that serves, and which did before (``previous``)."""
+        path = self.config / "served.json"
+        record: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+        return record
+
+    def serve(self, record: Mapping[str, Mapping[str, str]]) -> None:
+        """Write down what serves."""
+        path = self.config / "served.json"
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+        fresh.replace(path)
+
+    def text(self, release: str, pool: str) -> Path:
+        """Give the file that keeps a pool's unit as it was of a release, its number open."""
+        return self.config / "units" / release / f"{pool}.service"
+
+    def pools(self) -> set[str]:
+        """Give the pools that have anything here."""
+        return {*self.served(), *(found.name.pool for found in self.instances())}

@@ -1,0 +1,150 @@
+"""One run over a host: new instances start beside the old ones, prove themselves, and take over."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .host import Host
+from .names import NUMBER, Name
+from .steps import RUNNING, Step
+from .systemd import SystemdError, call, for_systemd
+from .trial import Seen, Trial, ready, verdict
+
+POLL = 0.3
+# Seconds that a failed instance gets to end, so that its unit goes at once.
+FAREWELL = 10.0
+WAIT = "CELERY_FLEET_ROLLOVER=wait"
+
+
+class RolloverError(Exception):
+    """A new instance did not prove itself; the old ones serve on. The message has its journal."""
+
+
+@dataclass
+class Rollover:
+    """What a run does on a host.
+
+    Args:
+        host: The host.
+        texts: Units of the pools that are to serve, by pool, their numbers open.
+        trial: What a new instance must pass.
+    """
+
+    host: Host
+    texts: Mapping[str, str]
+    trial: Trial
+    paused: list[str] = field(default_factory=list)
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Do the steps: all of them, or none.
+
+        Raises:
+            RolloverError: If an instance does not come to serve.
+            SystemdError: If systemd refuses something.
+        """
+        try:
+            for step in steps:
+                self._begin(step)
+            self._start([step for step in steps if step.start])
+            self._judge([step for step in steps if step.serve])
+        except (RolloverError, SystemdError):
+            self._undo(steps)
+            raise
+        for step in steps:
+            self._finish(step)
+
+    def _begin(self, step: Step) -> None:
+        """Make room, and write the unit."""
+        if step.serve and step.new and WAIT in self.texts[step.pool]:
+            for old in (found for found in step.old if found.up):
+                self.host.pause(old.name.unit, True)
+                self.paused.append(old.name.unit)
+        if step.serve:
+            # An earlier run may have left it so.
+            self.host.pause(step.serve.unit, False)
+        if step.serve and step.start and not (self.host.units / step.serve.unit).exists():
+            self._write(step.serve)
+
+    def _write(self, name: Name) -> None:
+        version = int(self.host.systemctl("--version").split()[1])
+        text = for_systemd(self.texts[name.pool].replace(NUMBER, str(name.number)), version)
+        with tempfile.TemporaryDirectory() as directory:
+            draft = Path(directory) / name.unit
+            draft.write_text(text)
+            call("systemd-analyze", "verify", "--man=no", str(draft))
+            shutil.copyfile(draft, self.host.units / name.unit)
+
+    def _start(self, steps: Sequence[Step]) -> None:
+        units = [step.serve.unit for step in steps if step.serve]
+        if units:
+            self.host.systemctl("daemon-reload")
+            self.host.systemctl("start", "--no-block", *units)
+
+    def _judge(self, steps: Sequence[Step]) -> None:
+        open_steps = {step.serve.unit: step for step in steps if step.serve}
+        before = {unit: restarts for unit, (_, restarts) in self.host.show(open_steps).items()}
+        begun, ready_since = time.monotonic(), dict[str, float]()
+        while open_steps:
+            now = time.monotonic()
+            for unit, (state, restarts) in self.host.show(list(open_steps)).items():
+                step = open_steps[unit]
+                # A start by hand begins the count anew. Of one on trial every restart counts.
+                since = restarts if step.new else max(0, restarts - before[unit])
+                seen = Seen(
+                    state == "active",
+                    state == "failed",
+                    since,
+                    self.host.state(unit),
+                    now - begun,
+                    now - ready_since[unit] if unit in ready_since else None,
+                )
+                waits = WAIT in self.texts[step.pool]
+                if unit not in ready_since and ready(seen, waits, step.new):
+                    ready_since[unit] = now
+                found = verdict(seen, self.trial, waits, step.new)
+                if found:
+                    raise RolloverError(f"{unit} {found}; the end of its journal:\n{self._journal(unit)}")
+                if found == "":
+                    del open_steps[unit]
+            time.sleep(POLL if open_steps else 0)
+
+    def _journal(self, unit: str) -> str:
+        return call("journalctl", "--no-pager", "--output=cat", "--lines=60", f"--unit={unit}")
+
+    def _undo(self, steps: Sequence[Step]) -> None:
+        """Remove what did not prove itself, and let the old ones go on."""
+        new = [step.serve.unit for step in steps if step.serve and step.new]
+        new = [unit for unit in new if (self.host.units / unit).exists()]
+        if new:
+            self.host.systemctl("stop", "--no-block", *new)
+        for unit in self.paused:
+            self.host.pause(unit, False)
+        end = time.monotonic() + FAREWELL
+        while time.monotonic() < end and any(state in RUNNING for state, _ in self.host.show(new).values()):
+            time.sleep(POLL)
+        # One that still finishes tasks goes when it ends.
+        for unit, (state, _) in self.host.show(new).items():
+            if state not in RUNNING:
+                (self.host.units / unit).unlink()
+        if new:
+            self.host.systemctl("daemon-reload")
+
+    def _finish(self, step: Step) -> None:
+        """Let the new one be what boots, and the old ones end in their own time."""
+        if step.serve and step.new:
+            self.host.systemctl("enable", "--quiet", step.serve.unit)
+        # Of a drained pool what is enabled stays so, for when it is no longer drained.
+        disable = [old.name.unit for old in step.old if old.enabled] if self._moves(step) else []
+        if disable:
+            self.host.systemctl("disable", "--quiet", *disable)
+        stop = [old.name.unit for old in step.old if old.up]
+        if stop:
+            self.host.systemctl("stop", "--no-block", *stop)
+
+    def _moves(self, step: Step) -> bool:
+        return step.serve is not None or step.pool not in self.texts

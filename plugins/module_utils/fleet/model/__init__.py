@@ -1,0 +1,1 @@
+"""The model: what a site writes, read and checked."""

@@ -1,0 +1,84 @@
+"""Data of any origin, copied into nested built-in types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Final, TypeAlias
+
+from ..findings import show
+
+# Nested built-in types, as `plain` gives them; what is in them is checked where it is read.
+Plain: TypeAlias = Any
+DEEPEST: Final = 30
+
+
+class Unreadable:
+    """What stands for data that has no end: legal nowhere, so that it is found where it is looked at."""
+
+    def __init__(self, says: str) -> None:
+        self.says = says
+
+    def __repr__(self) -> str:
+        return f"({self.says})"
+
+
+def plain(value: object) -> Plain:
+    """Turn data of any origin into built-in types.
+
+    Ansible hands over subclasses of ``str``, ``dict`` and ``list`` that carry tags or template
+    themselves when they are read; nothing behind this border has to know of them.
+
+    Args:
+        value: Nested mappings, sequences and scalars.
+
+    Returns:
+        The same in ``dict``, ``list``, ``str``, ``int``, ``float``, ``bool`` and ``None``; anything
+        else as it is, to be found wrong where it is looked at. What occurs several times is converted
+        once, and what contains itself, or is nested deeper than anything the kit reads, is cut off.
+    """
+    return _plain(value, {}, set(), 0)
+
+
+def _plain(value: object, done: dict[int, tuple[object, Plain]], above: set[int], depth: int) -> Plain:
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if not isinstance(value, Mapping | Sequence) or isinstance(value, bytes | bytearray):
+        return value
+    here = id(value)
+    if here in done:
+        return done[here][1]
+    if here in above:
+        return Unreadable("contains itself")
+    if depth == DEEPEST:
+        return Unreadable(f"nested more than {DEEPEST} deep")
+    above.add(here)
+    found: Plain
+    if isinstance(value, Mapping):
+        found = {
+            key if isinstance(key, str) else show(key): _plain(item, done, above, depth + 1)
+            for key, item in ((_plain(key, done, above, depth + 1), item) for key, item in value.items())
+        }
+    else:
+        found = [_plain(item, done, above, depth + 1) for item in value]
+    above.remove(here)
+    # The value is kept, so that its identity is not given to another one meanwhile.
+    done[here] = (value, found)
+    return found
+
+
+def texts(value: object) -> list[str]:
+    """Give the texts of a list, such as the names of hosts or groups; anything else is left out."""
+    items = value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else ()
+    return [str.__str__(item) for item in items if isinstance(item, str)]
+
+
+def exact(value: float | int | Fraction) -> Fraction:
+    """Take a number by its decimal digits, so that 3 / 0.06 is 50 and not a little less."""
+    return value if isinstance(value, Fraction) else Fraction(str(value))

@@ -1,0 +1,201 @@
+"""The pools of the fleet and of a host, each merged from its layers and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..catalogue import CATALOGUE
+from ..findings import Findings, nearest
+from .fields import FLEET_WIDE, POOL, POOL_NAME
+from .layers import Layer, Origins, merge, origin_of, variable_of
+from .plain import Plain, exact, plain, texts
+from .rules import POOL_RULES
+from .spec import clean_fields
+from .types import Autoscale, Demand, Model, Pool, Queue
+
+
+def read_pool(name: str, layers: Sequence[Layer], findings: Findings, host: str | None = None) -> Pool | None:
+    """Merge the layers of a pool and check the outcome; none if it cannot be built."""
+    merged, origins = merge(layers)
+    root = next((variable for variable, layer in layers[1:] if layer), f"fleet_pools.{name}")
+    faults = 0
+
+    def say(
+        id: str,
+        path: tuple[str, ...],
+        value: object,
+        reason: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        nonlocal faults
+        faults += CATALOGUE[id].structural
+        variable = variable_of(origins, root, path)
+        where = host if variable.startswith("fleet_host_pools") else None
+        findings.add(id, variable, value, reason, remedy, where=where)
+
+    values = clean_fields(merged, POOL, (), say)
+    order = [variable for variable, _ in layers]
+    for rule in POOL_RULES:
+        try:
+            if not rule.broken(values):
+                continue
+            held = {at: _at(values, at.split(".")) for at in rule.at}
+        except KeyError:
+            continue
+        named = max(held, key=lambda at: order.index(origin_of(origins, at.split(".")) or order[0]))
+        say(rule.id, tuple(named.split(".")), held[named])
+    return None if faults else _build(name, values, origins)
+
+
+def _at(values: Plain, path: Iterable[str]) -> Plain:
+    for key in path:
+        values = values[key]
+    return values
+
+
+def _build(name: str, values: Mapping[str, Any], origins: Origins) -> Pool:
+    built = {
+        "name": name,
+        "origins": origins,
+        "queues": {
+            queue: Queue(queue, q["routing_key"], q.get("max_length"), q.get("overflow", values["overflow"]))
+            for queue, q in values["queues"].items()
+        },
+        "weight": exact(values["weight"]),
+        "demand": Demand(**{key: exact(value) for key, value in values["demand"].items()}),
+        "autoscale": Autoscale(**values["autoscale"]),
+        "environment": {key: str(value) for key, value in values.get("environment", {}).items()},
+    }
+    return Pool(**{**values, **built})
+
+
+def effective_pools(
+    model: Model, host: str, groups: object, host_pools: object, findings: Findings
+) -> dict[str, Pool]:
+    """Give the pools that a host runs, each with its effective fields.
+
+    Args:
+        model: The fleet.
+        host: The host's inventory name, for messages.
+        groups: The groups that the host is in.
+        host_pools: What the host changes or adds (``fleet_host_pools``).
+        findings: Receives what is wrong.
+
+    Returns:
+        Pools by name, in the order of the model; those at fault are left out.
+    """
+    member = set(texts(groups))
+    mine = [name for name in model.profiles if name in member]
+    own = plain(host_pools)
+    known = model.layers["fleet_pools"]
+    if own is None:
+        own = {}
+    if not isinstance(own, dict):
+        findings.add(
+            "model/bad-value", "fleet_host_pools", own, "is not a mapping", "map pools to fields", where=host
+        )
+        own = {}
+    own = named_pools(own, "fleet_host_pools", findings, known, host)
+    pools = {}
+    for name in known:
+        layers = [
+            (f"fleet_profiles.{profile}.pools.{name}", model.profiles[profile][name])
+            for profile in mine
+            if name in model.profiles[profile]
+        ]
+        if name in own:
+            layers.append((f"fleet_host_pools.{name}", own[name]))
+        for variable, layer in layers:
+            for field_name in FLEET_WIDE:
+                if field_name in layer:
+                    findings.add(
+                        "model/fleet-wide-field",
+                        f"{variable}.{field_name}",
+                        layer[field_name],
+                        "the broker has it once for the whole fleet, so no profile or host can differ",
+                        "set it in fleet_pools or fleet_environment_pools",
+                        where=host if variable.startswith("fleet_host_pools") else None,
+                    )
+        if layers:
+            narrow = [(v, {k: x for k, x in layer.items() if k not in FLEET_WIDE}) for v, layer in layers]
+            pool = read_pool(name, [*fleet_layers(model.layers, name), *narrow], findings, host)
+            if pool:
+                pools[name] = pool
+    return pools
+
+
+def merged_fleet_pools(
+    pools: Mapping[str, Any], environment: Mapping[str, Any], findings: Findings
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Give what the model and the environment say of pools; one with queues of its own is a new pool."""
+    added = {
+        name: fields
+        for name, fields in environment.items()
+        if name not in pools and isinstance(fields, dict) and "queues" in fields
+    }
+    variable = "fleet_environment_pools"
+    new = named_pools(added, variable, findings)
+    changed = {name: fields for name, fields in environment.items() if name not in added}
+    return {
+        "fleet_pools": {**named_pools(pools, "fleet_pools", findings), **{name: {} for name in new}},
+        variable: {**named_pools(changed, variable, findings, pools), **new},
+    }
+
+
+def fleet_layers(layers: Mapping[str, Mapping[str, Any]], name: str) -> list[Layer]:
+    """Return the layers of a pool of the whole fleet, lowest first."""
+    return [
+        ("fleet_pool_defaults", layers["fleet_pool_defaults"]),
+        (f"fleet_pools.{name}", layers["fleet_pools"].get(name, {})),
+        (f"fleet_environment_pools.{name}", layers["fleet_environment_pools"].get(name, {})),
+    ]
+
+
+def named_pools(
+    pools: Mapping[str, Any],
+    variable: str,
+    findings: Findings,
+    known: Mapping[str, Any] | None = None,
+    host: str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Give those entries that name a pool and hold a mapping of fields."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, fields in pools.items():
+        here = f"{variable}.{name}"
+        if known is None and not POOL_NAME.test(name):
+            findings.add(POOL_NAME.bad, here, name, f"is not {POOL_NAME.says}", "rename the pool")
+        elif known is not None and name not in known:
+            _unknown_pool(findings, here, name, known, host)
+        elif fields is None:
+            found[name] = {}
+        elif not isinstance(fields, dict):
+            findings.add(
+                "model/bad-value",
+                here,
+                fields,
+                "is not a mapping of fields",
+                "map fields to values",
+                where=host,
+            )
+        else:
+            found[name] = fields
+    return found
+
+
+def _unknown_pool(
+    findings: Findings, variable: str, name: str, known: Iterable[str], host: str | None = None
+) -> None:
+    layer = {"fleet_profiles": "profile", "fleet_host_pools": "host"}.get(
+        variable.split(".")[0], "environment"
+    )
+    findings.add(
+        f"{layer}/unknown-pool",
+        variable,
+        name,
+        f"there is no such pool{nearest(name, known)}",
+        "name one of: "
+        + (", ".join(known) or "(no pool is defined)")
+        + ("; one that also gives its queues is a new pool" if layer == "environment" else ""),
+        where=host,
+    )

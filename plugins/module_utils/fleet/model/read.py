@@ -1,0 +1,177 @@
+"""The fleet's model: read from plain data, with every fault found and none raised.
+
+What a site writes (pools, profiles, routing, broker, app) comes in as nested mappings of any origin. It
+leaves as frozen dataclasses, or as a list of findings that name variable, value, place and remedy. Units
+are seconds, MiB and cores unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..catalogue import CATALOGUE
+from ..findings import Findings, line, nearest
+from .fields import APP, BROKER, ENTRY_NAME, RESERVE, ROUTING, SCHEDULE, SOURCES
+from .layers import merge
+from .plain import Plain, exact, plain
+from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
+from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
+from .spec import Spec, clean, clean_fields, map_of, one_of, reporter, table_of
+from .types import Broker, Model, Reserve
+
+
+def read_model(raw: object) -> tuple[Model, Findings]:
+    """Read a whole fleet from plain data.
+
+    Args:
+        raw: The mapping ``fleet_model`` of the inventory, of any mapping and string types.
+
+    Returns:
+        The model, without what is at fault, and everything that was found.
+    """
+    findings = Findings()
+    data = plain(raw)
+    parts = (
+        "pool_defaults",
+        "pools",
+        "environment_pools",
+        "profiles",
+        "reserve",
+        "routing",
+        "broker",
+        "app",
+        "schedule",
+    )
+    mapping = Spec("a mapping", lambda v: isinstance(v, dict))
+    if not isinstance(data, dict):
+        findings.add("model/bad-value", "fleet_model", data, "is not a mapping", "give a mapping")
+        data = {}
+    for key in data.keys() - {*parts, "accepted"}:
+        reason = f"is no part of the model{nearest(key, parts)}"
+        findings.add("model/unknown-key", f"fleet_model.{key}", data[key], reason, "remove it")
+    part: dict[str, dict[str, Any]] = {}
+    findings.accept(_read_accepted(data.get("accepted"), findings))
+    for name in parts:
+        variable = f"fleet_{name}"
+        value = data.get(name, {} if name in ("environment_pools", "schedule") else None)
+        found = clean(value, mapping, (), reporter(findings, variable))
+        part[name] = found if isinstance(found, dict) else {}
+
+    layers = merged_fleet_pools(part["pools"], part["environment_pools"], findings)
+    layers["fleet_pool_defaults"] = part["pool_defaults"]
+    if not layers["fleet_pools"]:
+        findings.add(
+            "pool/none", "fleet_pools", part["pools"], "there is no pool", "define at least one pool"
+        )
+    pools = {name: read_pool(name, fleet_layers(layers, name), findings) for name in layers["fleet_pools"]}
+    claims = {name: merge(fleet_layers(layers, name)) for name in layers["fleet_pools"]}
+    check_claims(claims, findings)
+    check_one_concurrency(claims, findings)
+    check_calls(claims, findings)
+
+    profiles = _read_profiles(part["profiles"], layers["fleet_pools"], findings)
+    reserve = clean_fields(part["reserve"], RESERVE, (), reporter(findings, "fleet_reserve"))
+    routing = clean_fields(part["routing"], ROUTING, (), reporter(findings, "fleet_routing"))
+    check_routing(routing, claims, findings)
+    broker = clean_fields(part["broker"], BROKER, (), reporter(findings, "fleet_broker"))
+    app = _read_app(part["app"], findings)
+    schedule = _read_schedule(part["schedule"], claims_of(claims), findings)
+    model = Model(
+        layers=layers,
+        pools={name: pool for name, pool in pools.items() if pool},
+        profiles=profiles,
+        reserve=Reserve(exact(reserve.get("cores", 0)), exact(reserve.get("memory", 0))),
+        routing=routing,
+        broker=Broker(
+            broker.get("vhost", "/"),
+            broker.get("port", 5672),
+            broker.get("management_port", 15672),
+            broker.get("nodes", []),
+            broker.get("tls", False),
+        ),
+        app=app,
+        schedule=schedule,
+    )
+    for profile in profiles:
+        effective_pools(model, f"profile {profile}", [profile], {}, findings)
+    return model, findings
+
+
+def _read_accepted(raw: Plain, findings: Findings) -> dict[str, str]:
+    """Give the reasons of a site for what it accepts, without those that cannot be."""
+    variable = "fleet_accepted_findings"
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        findings.add("model/bad-value", variable, raw, "is not a mapping of findings to reasons")
+        return {}
+    accepted = {}
+    for key, reason in raw.items():
+        here, id = f"{variable}.{key}", key.partition("@")[0]
+        if id not in CATALOGUE:
+            findings.add("accept/unknown", here, key, f"there is no such finding{nearest(id, CATALOGUE)}")
+        elif CATALOGUE[id].structural:
+            findings.add("accept/impossible", here, key)
+        elif not isinstance(reason, str) or not reason.strip():
+            findings.add("accept/no-reason", here, reason)
+        else:
+            accepted[key] = line(reason.strip())
+    return accepted
+
+
+def _read_profiles(
+    raw: Mapping[str, Any], known: Mapping[str, Any], findings: Findings
+) -> dict[str, dict[str, dict[str, Any]]]:
+    profiles = {}
+    spec = table_of({"pools": map_of(Spec("fields", lambda v: True, nullable=True), "a mapping of pools")})
+    for name, profile in raw.items():
+        variable = f"fleet_profiles.{name}"
+        found = clean(profile, spec, (), reporter(findings, variable))
+        pools = found.get("pools", {}) if isinstance(found, dict) else {}
+        profiles[name] = named_pools(pools, f"{variable}.pools", findings, known)
+    return profiles
+
+
+def _read_app(raw: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
+    app = clean_fields(raw, APP, (), reporter(findings, "fleet_app"))
+    source = app.get("source", {"type": None})
+    kind = source.get("type")
+    if isinstance(kind, str) and kind in SOURCES:
+        spec = {"type": one_of(kind), **SOURCES[kind]}
+        app["source"] = clean_fields(source, spec, (), reporter(findings, "fleet_app.source"))
+    elif "source" in app:
+        known = ", ".join(SOURCES)
+        findings.add(
+            "model/bad-value", "fleet_app.source.type", kind, f"is not one of {known}", f"use one of {known}"
+        )
+    return app
+
+
+def _read_schedule(
+    raw: Mapping[str, Any], claims: Iterable[Claim], findings: Findings
+) -> dict[str, dict[str, Any]]:
+    """Give the entries of the schedule, and say which can't be sent."""
+    known = {claim.queue for claim in claims}
+    entry = Spec(
+        "a mapping of " + ", ".join(SCHEDULE), lambda v: isinstance(v, dict), fields=SCHEDULE, hidden=True
+    )
+    root = Spec("a mapping of entries", lambda v: isinstance(v, dict), each=entry, names=ENTRY_NAME)
+    found: dict[str, dict[str, Any]] = clean(raw, root, (), reporter(findings, "fleet_schedule"))
+    for name, fields in found.items():
+        here = f"fleet_schedule.{name}"
+        given = [key for key in ("every", "crontab") if raw[name].get(key) is not None]
+        if len(given) != 1:
+            findings.add(
+                "schedule/when", here, ", ".join(given) or None, f"it has {' and '.join(given) or 'neither'}"
+            )
+        queue = fields.get("queue")
+        if queue is not None and queue not in known:
+            findings.add(
+                "routing/unknown-queue",
+                f"{here}.queue",
+                queue,
+                f"no pool has this queue{nearest(queue, known)}",
+                "name one of: " + (", ".join(sorted(known)) or "(no queue is defined)") + "; or none",
+            )
+    return found

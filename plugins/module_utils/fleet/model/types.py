@@ -1,0 +1,108 @@
+"""The model that has passed: frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from .layers import Origins, variable_of
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one running task needs of its host, in cores and MiB."""
+
+    cores: Fraction
+    memory_mib: Fraction
+
+
+@dataclass(frozen=True)
+class Autoscale:
+    """The range of worker processes of a pool that grows and shrinks."""
+
+    enabled: bool
+    min: int | None
+    max: int | None
+
+
+@dataclass(frozen=True)
+class Queue:
+    """One queue of a pool; ``max_length`` counts tasks, none means no limit."""
+
+    name: str
+    routing_key: str
+    max_length: int | None
+    overflow: str
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool with all its effective fields, for the fleet or for one host.
+
+    Attributes are the fields of ``fleet_pools``; ``origins`` says which layer gave each of them.
+    """
+
+    name: str
+    kind: str
+    exchange: str
+    exchange_type: str
+    queue_type: str
+    queues: Mapping[str, Queue]
+    overflow: str
+    delivery_limit: int
+    execution: str
+    acknowledgement: str
+    rollover: str
+    weight: Fraction
+    concurrency: int | None
+    min_concurrency: int
+    max_concurrency: int | None
+    autoscale: Autoscale
+    environment: Mapping[str, str]
+    demand: Demand
+    prefetch_multiplier: int
+    max_tasks_per_child: int
+    time_limit: int
+    soft_time_limit: int
+    eta_horizon: int | None = None
+    calls: Sequence[str] | None = None
+    origins: Origins = field(default_factory=dict, compare=False, repr=False)
+
+    def variable(self, *path: str) -> str:
+        """Name the variable that gave a field, such as ``fleet_host_pools.io.concurrency``."""
+        return variable_of(self.origins, f"fleet_pools.{self.name}", path)
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """Shares of every host that no pool plans with, from 0 to below 1."""
+
+    cores: Fraction
+    memory: Fraction
+
+
+@dataclass(frozen=True)
+class Broker:
+    """The broker as its clients see it."""
+
+    vhost: str
+    port: int
+    management_port: int
+    nodes: Sequence[str]
+    tls: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """A whole fleet. Fields at fault are left out or at their defaults; see the findings beside it."""
+
+    layers: Mapping[str, Mapping[str, Any]]
+    pools: Mapping[str, Pool]
+    profiles: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    reserve: Reserve
+    routing: Mapping[str, Any]
+    broker: Broker
+    app: Mapping[str, Any]
+    schedule: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

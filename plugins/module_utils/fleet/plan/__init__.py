@@ -1,0 +1,1 @@
+"""The plan: what each host is to run, and why that many."""

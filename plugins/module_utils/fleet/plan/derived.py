@@ -1,0 +1,116 @@
+"""Figures that follow from a pool alone: timeouts, memory of a child process, processes and threads."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any, Final
+
+from ..model.types import Pool
+from .figures import plain_number
+
+# A unit may take its hard limit and a minute to stop.
+STOP_MARGIN_S: Final = 60
+# RabbitMQ looks at delivery times once a minute; five give a slow acknowledgement room.
+CONSUMER_MARGIN_S: Final = 300
+# Less than RabbitMQ's own default gains nothing.
+CONSUMER_LEAST_S: Final = 1800
+KIB_PER_MIB: Final = 1024
+# The main process with its own threads; each running task, with helpers such as an encoder.
+TASKS_MAIN: Final = 64
+TASKS_EACH: Final = 8
+
+
+def consumer_timeout_s(pool: Pool) -> int:
+    """Say how long the broker must wait for an acknowledgement.
+
+    The last task of a prefetch window waits for those before it, each up to the hard limit; with
+    autoscale the window is filled for the most processes while the fewest may drain it.
+
+    Args:
+        pool: A pool with its effective fields.
+
+    Returns:
+        Seconds.
+    """
+    rounds = pool.prefetch_multiplier
+    if pool.autoscale.enabled and pool.autoscale.max and pool.autoscale.min:
+        rounds = math.ceil(Fraction(pool.autoscale.max * pool.prefetch_multiplier, pool.autoscale.min))
+    return max(rounds * pool.time_limit + CONSUMER_MARGIN_S, CONSUMER_LEAST_S)
+
+
+def max_memory_per_child_kib(pool: Pool) -> int | None:
+    """Say at what size a process of a pool is replaced after its task.
+
+    A process that once took more than a task of its pool needs keeps much of it, and takes it from the
+    pool's other tasks.
+
+    Args:
+        pool: A pool with its effective fields.
+
+    Returns:
+        The demand of one task in KiB; none where tasks share one process or need no memory to speak of.
+    """
+    if pool.execution != "prefork" or not pool.demand.memory_mib:
+        return None
+    return math.ceil(pool.demand.memory_mib * KIB_PER_MIB)
+
+
+def tasks_max(concurrency: int, cores: int) -> int:
+    """Say how many processes and threads a pool's slice may hold.
+
+    Numeric libraries and encoders start up to two threads per core in each task, and two releases of a
+    pool may run side by side.
+
+    Args:
+        concurrency: Tasks that run at once.
+        cores: Cores of the host.
+
+    Returns:
+        Twice (64 for the main process, and 8 + 2 x cores for each task).
+    """
+    return 2 * (TASKS_MAIN + concurrency * (TASKS_EACH + 2 * cores))
+
+
+def pool_fields(pool: Pool) -> dict[str, Any]:
+    """Give the effective fields of a pool in plain types.
+
+    Args:
+        pool: A pool with its effective fields.
+
+    Returns:
+        The fields as the model writes them.
+    """
+    return {
+        "name": pool.name,
+        "kind": pool.kind,
+        "exchange": pool.exchange,
+        "exchange_type": pool.exchange_type,
+        "queue_type": pool.queue_type,
+        "queues": {
+            queue.name: {
+                "routing_key": queue.routing_key,
+                "max_length": queue.max_length,
+                "overflow": queue.overflow,
+            }
+            for queue in pool.queues.values()
+        },
+        "execution": pool.execution,
+        "acknowledgement": pool.acknowledgement,
+        "rollover": pool.rollover,
+        "environment": dict(pool.environment),
+        "prefetch_multiplier": pool.prefetch_multiplier,
+        "max_tasks_per_child": pool.max_tasks_per_child,
+        "time_limit": pool.time_limit,
+        "soft_time_limit": pool.soft_time_limit,
+        "autoscale": {
+            "enabled": pool.autoscale.enabled,
+            "min": pool.autoscale.min,
+            "max": pool.autoscale.max,
+        },
+        "weight": plain_number(pool.weight),
+        "demand": {
+            "cores": plain_number(pool.demand.cores),
+            "memory_mib": plain_number(pool.demand.memory_mib),
+        },
+    }

@@ -1,0 +1,75 @@
+"""The plan of the fleet as one document: what would run where, why, and what would change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from ..model.plain import plain
+from ..model.read import read_model
+from .derived import pool_fields
+from .host import plan_host
+from .installed import changes
+
+SCHEMA: Final = 1
+
+
+def fleet_plan(raw_model: object, hosts: object) -> dict[str, Any]:
+    """Plan a fleet, host by host.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        hosts: For each worker host its ``groups`` and ``host_pools``, its ``hardware`` as ``read_hardware``
+            takes it (none if it is not known), and, if known, its ``nodename`` and what is ``installed``
+            on it, as ``read_units`` gives it.
+
+    Returns:
+        In plain types the ``pools`` of the model, the ``hosts`` (each with its ``state``: ``planned``,
+        ``refused`` if its pools do not fit, ``unknown`` if nothing is known of its hardware; its plan, and
+        its ``changes``, none if nobody has looked) and the ``findings``. Environments are named, not shown.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    findings.refuse()
+    entries = []
+    for host, given in plain(hosts).items():
+        mine = findings.fresh()
+        plan = plan_host(
+            model,
+            host,
+            given.get("groups") or [],
+            given.get("host_pools"),
+            given.get("hardware"),
+            given.get("nodename") or host,
+            mine,
+        )
+        entries.append(_entry(host, plan, given.get("installed"), bool(mine.errors)))
+        findings.extend(mine)
+    return {
+        "schema": SCHEMA,
+        "pools": {name: _shown(pool_fields(pool)) for name, pool in model.pools.items()},
+        "hosts": entries,
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def _entry(
+    host: str, plan: Mapping[str, Any] | None, installed: Mapping[str, Any] | None, refused: bool
+) -> dict[str, Any]:
+    pools = plan["pools"] if plan else {}
+    state = "refused" if refused else "planned" if plan else "unknown"
+    return {
+        "host": host,
+        "state": state,
+        "profiles": plan["profiles"] if plan else [],
+        "hardware": plan["hardware"] if plan else None,
+        "pools": {name: _shown(pool) for name, pool in pools.items()},
+        "changes": changes(pools, installed) if installed is not None and state == "planned" else None,
+    }
+
+
+def _shown(pool: Mapping[str, Any]) -> dict[str, Any]:
+    return {**pool, "environment": sorted(pool["environment"])}

@@ -1,0 +1,170 @@
+"""The plan of one host: its pools with every figure that a unit, a slice or a broker needs."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any, Final
+
+from ..findings import Findings, show
+from ..model.plain import plain, texts
+from ..model.pools import effective_pools
+from ..model.read import read_model
+from ..model.types import Model, Pool
+from .derived import STOP_MARGIN_S, consumer_timeout_s, max_memory_per_child_kib, pool_fields, tasks_max
+from .figures import plain_number
+from .fits import size_host
+from .hardware import read_hardware
+from .overrides import overrides
+from .sizing import Size
+
+# Reclaim sets in before the limit that kills.
+MEMORY_HIGH: Final = Fraction(95, 100)
+
+
+def host_plan(
+    raw_model: object,
+    host: str,
+    groups: object,
+    host_pools: object,
+    hardware: object,
+    nodename: object,
+) -> dict[str, Any]:
+    """Give the plan of one host.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        host: The host's inventory name.
+        groups: The groups that it is in.
+        host_pools: What it changes or adds (``fleet_host_pools``).
+        hardware: A mapping of ``cores`` and ``memory_mib``.
+        nodename: The host's part of its node names.
+
+    Returns:
+        The plan in plain types; no pools for a host in no profile.
+
+    Raises:
+        ModelError: If the model is at fault or a pool does not fit; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    planned = plan_host(model, host, groups, host_pools, hardware or {}, nodename, findings)
+    findings.refuse()
+    if planned is None:
+        raise AssertionError("unknown hardware is a finding")
+    return planned
+
+
+def host_plans(raw_model: object, hosts: object) -> list[dict[str, Any]]:
+    """Give the plans of all hosts whose hardware is known.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        hosts: For each host its ``groups``, ``host_pools``, ``hardware`` and, if known, its ``nodename``.
+
+    Returns:
+        What ``host_plan`` gives for each.
+
+    Raises:
+        ModelError: If the model is at fault or a pool does not fit its host; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    plans = [
+        plan_host(
+            model,
+            host,
+            given["groups"],
+            given["host_pools"],
+            given["hardware"],
+            given.get("nodename") or host,
+            findings,
+        )
+        for host, given in plain(hosts).items()
+    ]
+    findings.refuse()
+    return [planned for planned in plans if planned]
+
+
+def plan_host(
+    model: Model,
+    host: str,
+    groups: object,
+    host_pools: object,
+    hardware: object,
+    nodename: object,
+    findings: Findings,
+) -> dict[str, Any] | None:
+    """Give the plan of one host of a model that has been read.
+
+    Args:
+        model: The fleet.
+        host: The host's inventory name.
+        groups: The groups that it is in.
+        host_pools: What it changes or adds (``fleet_host_pools``).
+        hardware: What is known of its hardware, as ``read_hardware`` takes it.
+        nodename: The host's part of its node names.
+        findings: Receives what is wrong; with an error in it the plan must not be built.
+
+    Returns:
+        The plan in plain types, or none if the hardware is not known.
+    """
+    member = set(texts(groups))
+    pools = effective_pools(model, host, member, host_pools, findings)
+    found = read_hardware(hardware, host, findings)
+    if found is None:
+        return None
+    sizes = size_host(model, host, pools, found, findings)
+    return {
+        "host": host,
+        "profiles": [name for name in model.profiles if name in member],
+        "hardware": {
+            "cores": plain_number(found.usable_cores),
+            "memory_mib": plain_number(found.usable_memory_mib),
+            "declared": found.declared,
+            "limited": [
+                resource
+                for resource, usable, shown in (
+                    ("cores", found.usable_cores, found.cores),
+                    ("memory", found.usable_memory_mib, found.memory_mib),
+                )
+                if usable < shown
+            ],
+        },
+        "pools": {
+            name: {
+                **_pool_plan(pools[name], sized, math.ceil(found.cores), show(nodename)),
+                "overrides": overrides(model, pools[name], sized),
+            }
+            for name, sized in sizes.items()
+        },
+    }
+
+
+def _pool_plan(pool: Pool, sized: Size, cores: int, nodename: str) -> dict[str, Any]:
+    memory_max = math.floor(sized.budget["memory"])
+    return {
+        **pool_fields(pool),
+        "share": plain_number(sized.share),
+        "budget": {
+            "cores": plain_number(sized.budget["cores"]),
+            "memory_mib": plain_number(sized.budget["memory"]),
+        },
+        "concurrency": sized.concurrency,
+        "derived": sized.derived,
+        "bound_by": sized.bound_by,
+        "fits": dict(sized.fits),
+        "left": {
+            "cores": plain_number(sized.left["cores"]),
+            "memory_mib": plain_number(sized.left["memory"]),
+        },
+        "node": f"{pool.name}_worker@{nodename}",
+        "slice": f"celery-fleet-{pool.name}.slice",
+        "unit": f"celery-fleet-{pool.name}@.service",
+        "prefetch_count": sized.concurrency * pool.prefetch_multiplier,
+        "stop_timeout": pool.time_limit + STOP_MARGIN_S,
+        "consumer_timeout_ms": consumer_timeout_s(pool) * 1000,
+        "max_memory_per_child_kib": max_memory_per_child_kib(pool),
+        "memory_max_mib": memory_max,
+        "memory_high_mib": math.floor(memory_max * MEMORY_HIGH),
+        "cpu_weight": min(10000, max(1, round(sized.share * 10000))),
+        "tasks_max": tasks_max(sized.concurrency, cores),
+    }

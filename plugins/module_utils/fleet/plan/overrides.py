@@ -1,0 +1,80 @@
+"""What a host has otherwise than the fleet, and what it replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from fractions import Fraction
+from typing import Any, Final
+
+from ..model.layers import merge
+from ..model.plain import Plain
+from ..model.types import Model, Pool
+from .figures import plain_number
+from .sizing import Size
+
+# The lowest layers of a pool; whatever lies above them overrides them.
+BASE: Final = ("fleet_pool_defaults", "fleet_pools")
+
+
+def overrides(model: Model, pool: Pool, sized: Size) -> list[dict[str, Any]]:
+    """Say what a pool has on a host instead of what the layers say in which it is defined.
+
+    Args:
+        model: The fleet.
+        pool: The pool with its effective fields.
+        sized: Its size on the host.
+
+    Returns:
+        For each field its ``value``, what that ``replaced`` (for a concurrency the derived figure) and
+        the variable ``by`` which it did. Values of an environment are left out: they may be secrets.
+    """
+    stated = ("autoscale", "max") if pool.autoscale.enabled else ("concurrency",)
+    found = []
+    if sized.bound_by == "override":
+        found.append(_override(pool, stated, sized.derived))
+    base_layers = BASE if model.layers["fleet_pools"][pool.name] else (*BASE, "fleet_environment_pools")
+    layered = [
+        path for path, by in pool.origins.items() if by.split(".")[0] not in base_layers and path != stated
+    ]
+    base = _base(model, pool.name, base_layers) if layered else {}
+    for path in layered:
+        replaced: Plain = base
+        for key in path:
+            replaced = replaced.get(key) if isinstance(replaced, dict) else None
+        if path[0] == "environment":
+            found.append({"field": ".".join(path), "value": None, "replaced": None, "by": _by(pool, path)})
+        elif _value(pool, path) != replaced:
+            found.append(_override(pool, path, replaced))
+    return found
+
+
+def _base(model: Model, name: str, layers: Iterable[str]) -> dict[str, Any]:
+    """Give what the layers that make up a pool say of it."""
+    found = [(variable, model.layers[variable]) for variable in layers]
+    return merge((v, f if v == "fleet_pool_defaults" else f[name]) for v, f in found)[0]
+
+
+def _override(pool: Pool, path: tuple[str, ...], replaced: object) -> dict[str, Any]:
+    return {
+        "field": ".".join(path),
+        "value": _value(pool, path),
+        "replaced": replaced,
+        "by": _by(pool, path),
+    }
+
+
+def _by(pool: Pool, path: tuple[str, ...]) -> str:
+    return pool.variable(*path).removesuffix("." + ".".join(path))
+
+
+def _value(pool: Pool, path: tuple[str, ...]) -> Plain:
+    """Give a field of a pool in plain types."""
+    held: Plain = pool
+    for key in path:
+        held = held[key] if isinstance(held, Mapping) else getattr(held, key)
+    if isinstance(held, Fraction):
+        return plain_number(held)
+    if is_dataclass(held) and not isinstance(held, type):
+        return {field.name: _value(pool, (*path, field.name)) for field in fields(held)}
+    return {key: _value(pool, (*path, key)) for key in held} if isinstance(held, Mapping) else held

@@ -1,0 +1,197 @@
+"""Plans as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from ..text import columns
+from .ranges import host_ranges
+
+SIGNS: Final = {"add": "+", "change": "~", "keep": "=", "remove": "-"}
+_HEAD: Final = (
+    "host",
+    "pool",
+    "tasks",
+    "bound by",
+    "fits",
+    "cores (left)",
+    "MiB (left)",
+    "prefetch",
+    "hard/soft",
+    "stop",
+    "now",
+)
+
+_KEY: Final = (
+    "tasks: at once, with autoscale the range · fits: that many by cores / by memory, - if it needs none",
+    "cores, MiB: what the pool may use on the host, and what is left of it · prefetch: tasks a worker holds",
+    "hard/soft, stop: seconds · now: + new, ~ changes, = stays, - goes, ? not looked at",
+)
+
+
+def fleet_text(document: Mapping[str, Any]) -> str:
+    """Write a fleet's plan for a person; hosts of which it says the same share their lines.
+
+    Args:
+        document: What ``fleet_plan`` gave.
+
+    Returns:
+        A table and, where there are any, the changes, the overrides and the hosts that are not known.
+    """
+    lines = [_summary(document["hosts"]), ""]
+    rows: dict[tuple[Any, ...], list[str]] = {}
+    for entry in document["hosts"]:
+        rows.setdefault(_rows(entry), []).append(entry["host"])
+    table: list[Sequence[str]] = [_HEAD]
+    for cells, hosts in rows.items():
+        names = host_ranges(hosts)
+        for at in range(max(len(cells), len(names))):
+            row = cells[at] if at < len(cells) else ("",) * (len(_HEAD) - 1)
+            table.append((names[at] if at < len(names) else "", *row))
+    lines += columns(table)
+    lines += ["", *_KEY]
+    for title, notes in (
+        ("What would change:", _change_notes(document["hosts"])),
+        ("What overrides the model, and what it replaced:", _override_notes(document["hosts"])),
+        ("What hosts have:", _hardware_notes(document["hosts"])),
+    ):
+        if notes:
+            lines += [
+                "",
+                title,
+                *(f"  {', '.join(host_ranges(hosts))}: {note}" for note, hosts in notes.items()),
+            ]
+    return "\n".join(lines)
+
+
+def _summary(entries: Sequence[Mapping[str, Any]]) -> str:
+    states = [entry["state"] for entry in entries]
+    declared = sum(bool(entry["hardware"] and entry["hardware"]["declared"]) for entry in entries)
+    parts = [f"{len(entries)} host(s)"]
+    parts += [
+        f"{states.count(state)} {state}" for state in ("planned", "refused", "unknown") if state in states
+    ]
+    return ", ".join(parts + ([f"{declared} of them by declaration"] if declared else []))
+
+
+def _rows(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    if entry["state"] == "unknown":
+        return (_row("-", "unknown"),)
+    found = entry["changes"]
+    rows: list[tuple[str, ...]] = [
+        (
+            name,
+            _tasks(pool),
+            _bound(pool),
+            "/".join("-" if n is None else str(n) for n in pool["fits"].values()),
+            f"{round(pool['budget']['cores'], 2):g} ({round(pool['left']['cores'], 2):g})",
+            f"{pool['memory_max_mib']} ({pool['left']['memory_mib']:.0f})",
+            str(pool["prefetch_count"]),
+            f"{pool['time_limit']}/{pool['soft_time_limit']}",
+            str(pool["stop_timeout"]),
+            SIGNS[found[name]["action"]] if found is not None else "?",
+        )
+        for name, pool in entry["pools"].items()
+    ]
+    if entry["state"] == "refused":
+        rows.append(_row("", "refused"))
+    gone = [name for name, change in (found or {}).items() if change["action"] == "remove"]
+    rows += [_row(name, now=SIGNS["remove"]) for name in gone]
+    return tuple(rows) or (_row("-"),)
+
+
+def _row(pool: str, tasks: str = "", now: str = "") -> tuple[str, ...]:
+    """Give a row of which most is empty."""
+    return (pool, tasks, *("" for _ in _HEAD[4:]), now)
+
+
+def _bound(pool: Mapping[str, Any]) -> str:
+    return f"override (not {pool['derived']})" if pool["bound_by"] == "override" else str(pool["bound_by"])
+
+
+def _tasks(pool: Mapping[str, Any]) -> str:
+    least = f"{pool['autoscale']['min']}-" if pool["autoscale"]["enabled"] else ""
+    return f"{least}{pool['concurrency']}"
+
+
+def _change_notes(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    notes: dict[str, list[str]] = {}
+    for entry in entries:
+        for name, change in (entry["changes"] or {}).items():
+            said = {"add": "new pool", "remove": "pool goes", "keep": ""}.get(change["action"]) or ", ".join(
+                f"{field} {_or_none(two['now'])} → {_or_none(two['then'])}"
+                for field, two in change["fields"].items()
+            )
+            if said:
+                notes.setdefault(f"{SIGNS[change['action']]} {name}: {said}", []).append(entry["host"])
+    return notes
+
+
+def _override_notes(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    notes: dict[str, list[str]] = {}
+    for entry in entries:
+        for name, pool in entry["pools"].items():
+            for override in pool["overrides"]:
+                said = f"{_or_none(override['value'])} instead of {_or_none(override['replaced'])}"
+                if override["field"].split(".")[0] == "environment":
+                    said = "(not shown)"
+                said = f"{name}: {override['field']} {said}, by {override['by']}"
+                notes.setdefault(said, []).append(entry["host"])
+    return notes
+
+
+def _hardware_notes(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    notes: dict[str, list[str]] = {}
+    for entry in entries:
+        hardware = entry["hardware"]
+        if hardware is None:
+            said = "unknown: not reached, and no fleet_hardware declares it"
+        else:
+            said = f"{hardware['cores']:g} cores, {hardware['memory_mib']:g} MiB"
+            said += " (declared)" if hardware["declared"] else ""
+            said += (
+                f" (limited by its container: {', '.join(hardware['limited'])})"
+                if hardware["limited"]
+                else ""
+            )
+        notes.setdefault(said, []).append(entry["host"])
+    return notes
+
+
+def _or_none(value: object) -> str:
+    return "nothing" if value is None else str(value)
+
+
+def plan_table(plans: Sequence[Mapping[str, Any]]) -> str:
+    """Write host plans as a table for a person.
+
+    Args:
+        plans: What ``host_plan`` gave for each host.
+
+    Returns:
+        Lines of aligned columns: what runs where, and why that many. ``fits`` and ``left`` are by cores
+        and by memory (cores, MiB), limits are in seconds, MiB is what the pool may use in all.
+    """
+    head = ("host", "pool", "tasks", "bound by", "fits", "left", "prefetch", "hard/soft", "MiB")
+    rows: list[Sequence[str]] = [head]
+    for plan in plans:
+        for name, pool in plan["pools"].items():
+            scales = f"{pool['autoscale']['min']}-" if pool["autoscale"]["enabled"] else ""
+            stated = f" (not {pool['derived']})" if pool["bound_by"] == "override" else ""
+            rows.append(
+                (
+                    plan["host"],
+                    name,
+                    f"{scales}{pool['concurrency']}",
+                    f"{pool['bound_by']}{stated}",
+                    "/".join("-" if n is None else str(n) for n in pool["fits"].values()),
+                    f"{pool['left']['cores']:g}/{pool['left']['memory_mib']:.0f}",
+                    str(pool["prefetch_count"]),
+                    f"{pool['time_limit']}/{pool['soft_time_limit']}",
+                    str(pool["memory_max_mib"]),
+                )
+            )
+        if not plan["pools"]:
+            rows.append((plan["host"], "-", *("" for _ in head[2:])))
+    return "\n".join(columns(rows))

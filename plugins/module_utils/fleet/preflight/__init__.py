@@ -1,0 +1,1 @@
+"""Preflight: what is refused before any host is touched."""

@@ -1,0 +1,311 @@
+"""Everything that must hold before a host is touched, found at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..broker.delays import has_delays
+from ..findings import Findings, nearest, show
+from ..model.plain import plain, texts
+from ..model.pools import effective_pools
+from ..model.read import read_model
+from ..model.types import Model, Pool
+from ..plan.derived import CONSUMER_MARGIN_S, consumer_timeout_s
+from ..plan.fits import size_host
+from ..plan.hardware import read_hardware
+from ..plan.sizing import Size
+from . import unread, versions
+
+BROKERS: Final = "brokers"
+WORKERS: Final = "workers"
+CLIENTS: Final = "clients"
+BEAT: Final = "beat"
+# Members of a quorum queue beyond which a write waits for too many.
+MOST_BROKERS: Final = 7
+DAY_S: Final = 24 * 3600
+# The default of worker_open_files.
+OPEN_FILES: Final = 65536
+# Files and sockets of a worker's main process; and what each task adds to it: to prefork's the pipes of a
+# child, to that of threads and gevent the connections of the task itself.
+FILES_MAIN: Final = 64
+FILES_CHILD: Final = 8
+FILES_TASK: Final = 16
+# Distributions by whether the kit's own tests run on them; a version stands for its point releases too.
+SYSTEMS: Final = {
+    ("Debian", "12"): True,
+    ("Debian", "13"): True,
+    ("Ubuntu", "22.04"): False,
+    ("Ubuntu", "24.04"): False,
+}
+
+
+def find(
+    raw_model: object,
+    hosts: object,
+    groups: object,
+    allow_untested_os: bool = False,
+    *,
+    contacted: bool = False,
+    application: object = None,
+    variables: object = None,
+) -> Findings:
+    """Look at a model and an inventory together.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        hosts: For each host its ``groups``, its ``host_pools``, its ``hardware`` (none if its facts are not
+            known, which skips sizing) and, if known, its ``nodename``, ``distribution``,
+            ``distribution_version``, ``broker_version``, ``open_files``, whether its facts were ``gathered``
+            and the variables of the model that it ``differs`` in.
+        groups: The inventory's groups with their hosts.
+        allow_untested_os: Whether to go on with a distribution that the kit does not know.
+        contacted: Whether every host of the inventory was asked for its facts.
+        application: The ``versions`` of its libraries and the ``lock`` in which they stand; none if
+            nobody has looked.
+        variables: What ``unread.unread`` gave; none if nobody has looked.
+
+    Returns:
+        Everything that was found.
+    """
+    model, findings = read_model(raw_model)
+    members = {name: texts(names) for name, names in _mapping(plain(groups)).items()}
+    every = {name: _mapping(host) for name, host in _mapping(plain(hosts)).items()}
+    facts = {name: host for name, host in every.items() if name in members.get(WORKERS, every)}
+    _check_groups(model, members, findings)
+    for host, given in every.items():
+        _check_system(host, given, allow_untested_os, findings)
+        _check_origin(host, given, findings)
+    if contacted:
+        _check_reached(members, every, findings)
+    _check_versions(model, application, members, every, findings)
+    unread.check(_mapping(plain(variables)), len(every), findings)
+    for pool in model.pools.values():
+        _check_waits(model, pool, None, findings)
+    running: set[str] = set()
+    for host, given in facts.items():
+        pools = effective_pools(model, host, texts(given.get("groups")), given.get("host_pools"), findings)
+        running |= pools.keys()
+        hardware = read_hardware(given.get("hardware"), host, findings)
+        sizes = size_host(model, host, pools, hardware, findings) if hardware else {}
+        for name, pool in pools.items():
+            _check_waits(model, pool, host, findings)
+            if name in sizes:
+                _check_files(pool, sizes[name], given.get("open_files"), host, findings)
+        if not pools:
+            findings.add("inventory/idle-worker", f"groups.{WORKERS}", host, where=host)
+    _check_nodes(facts, findings)
+    _check_broker_names(members, every, findings)
+    for name, pool in model.pools.items():
+        if facts and name not in running:
+            findings.add(
+                "queue/no-consumer",
+                pool.variable("queues"),
+                ", ".join(pool.queues),
+                f"no host runs pool {name}, so tasks wait in its queues until these refuse more",
+            )
+    if contacted:
+        for key in findings.unused:
+            findings.add("accept/unused", f"fleet_accepted_findings.{key}", key)
+    return findings
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findings) -> None:
+    needed = {BROKERS: "the brokers", WORKERS: "every host that runs a pool"}
+    for name, holds in needed.items():
+        if name not in groups:
+            findings.add(
+                "inventory/missing-group",
+                f"groups.{name}",
+                None,
+                f"the inventory has no such group{nearest(name, groups)}",
+                f"add the group {name}: {holds}",
+            )
+        elif not groups[name]:
+            findings.add(
+                "inventory/empty-group",
+                f"groups.{name}",
+                groups[name],
+                "it holds no host",
+                f"add to it {holds}",
+            )
+    if len(groups.get(BEAT, [])) > 1:
+        findings.add("inventory/two-beats", f"groups.{BEAT}", ", ".join(groups[BEAT]))
+    if len(groups.get(BROKERS, [])) % 2 == 0 and groups.get(BROKERS):
+        findings.add(
+            "inventory/even-brokers",
+            f"groups.{BROKERS}",
+            ", ".join(groups[BROKERS]),
+        )
+    if len(groups.get(BROKERS, [])) > MOST_BROKERS:
+        findings.add("inventory/many-brokers", f"groups.{BROKERS}", len(groups[BROKERS]))
+    for profile in model.profiles:
+        if profile not in groups:
+            findings.add(
+                "inventory/missing-group",
+                f"fleet_profiles.{profile}",
+                profile,
+                f"the inventory has no group of this name{nearest(profile, groups)}",
+                f"add the group {profile} (it may be empty), or remove the profile",
+            )
+        for host in groups.get(profile, []):
+            if WORKERS in groups and host not in groups[WORKERS]:
+                findings.add(
+                    "inventory/outside-workers",
+                    f"groups.{profile}",
+                    host,
+                    f"it has a profile but is not in the group {WORKERS}, so no play reaches it",
+                    f"make {profile} a child of the group {WORKERS}",
+                    where=host,
+                )
+
+
+def _check_nodes(hosts: Mapping[str, Mapping[str, Any]], findings: Findings) -> None:
+    owners: dict[str, str] = {}
+    for host, given in hosts.items():
+        name = given.get("nodename")
+        if not isinstance(name, str):
+            continue
+        first = owners.setdefault(name, host)
+        if first != host:
+            findings.add(
+                "inventory/duplicate-node",
+                "ansible_facts.nodename",
+                name,
+                f"host {first} has this name too, so their workers could not be told apart",
+                "give each host its own name (hostnamectl set-hostname)",
+                where=host,
+            )
+
+
+def _check_broker_names(
+    groups: Mapping[str, list[str]], hosts: Mapping[str, Mapping[str, Any]], findings: Findings
+) -> None:
+    """Find brokers of one name: a node is called after its host, without the domain."""
+    owners: dict[str, str] = {}
+    for host in groups.get(BROKERS, []):
+        name = hosts.get(host, {}).get("nodename")
+        if not isinstance(name, str):
+            continue
+        short = name.partition(".")[0]
+        first = owners.setdefault(short, host)
+        if first != host:
+            text = f"its node would be rabbit@{short}, as that of host {first} is"
+            findings.add("inventory/duplicate-broker", "ansible_facts.nodename", name, text, where=host)
+
+
+def _check_system(host: str, given: Mapping[str, Any], allowed: bool, findings: Findings) -> None:
+    name, version = given.get("distribution"), given.get("distribution_version")
+    if not isinstance(name, str) or not isinstance(version, str):
+        return
+    tested = [
+        state
+        for (system, number), state in SYSTEMS.items()
+        if name == system and f"{version}.".startswith(f"{number}.")
+    ]
+    known = ", ".join(" ".join(system) for system in SYSTEMS)
+    if tested and not tested[0]:
+        findings.add(
+            "os/untested",
+            "ansible_facts.distribution",
+            f"{name} {version}",
+            where=host,
+        )
+    elif not tested:
+        findings.add(
+            "os/unsupported",
+            "ansible_facts.distribution",
+            f"{name} {version}",
+            f"the kit knows only {known}",
+            "use one of these, or set preflight_allow_untested_os: true to go on at your own risk",
+            where=host,
+            severity="warning" if allowed else "error",
+        )
+
+
+def _check_origin(host: str, given: Mapping[str, Any], findings: Findings) -> None:
+    for name in texts(given.get("differs")):
+        findings.add(
+            "inventory/another-model",
+            name,
+            "(of this host)",
+            f"it is not the {name} of the fleet",
+            where=host,
+        )
+
+
+def _check_reached(
+    groups: Mapping[str, list[str]], hosts: Mapping[str, Mapping[str, Any]], findings: Findings
+) -> None:
+    for name in (BROKERS, WORKERS, CLIENTS):
+        for host in groups.get(name, []):
+            given = hosts.get(host, {})
+            declared = _mapping(given.get("hardware")).get("declared") is not None
+            if not given.get("gathered") and not declared:
+                findings.add("inventory/unreachable", f"groups.{name}", host, where=host)
+
+
+def _check_versions(
+    model: Model,
+    application: object,
+    groups: Mapping[str, list[str]],
+    hosts: Mapping[str, Mapping[str, Any]],
+    findings: Findings,
+) -> None:
+    brokers: dict[str, str | None] = {}
+    for host in groups.get(BROKERS, []):
+        given = hosts.get(host, {})
+        stated, system = given.get("broker_version"), given.get("distribution")
+        if stated is not None:
+            brokers[host] = show(stated)
+        elif system is not None:
+            brokers[host] = versions.packaged(system, given.get("distribution_version"))
+    about = _mapping(plain(application))
+    libraries = {name: show(version) for name, version in _mapping(about.get("versions")).items()}
+    versions.check(model, libraries if about else None, show(about.get("lock")), brokers, findings)
+
+
+def _check_waits(model: Model, pool: Pool, host: str | None, findings: Findings) -> None:
+    """Find tasks that wait longer in a worker than the broker, or anyone, should wait for them."""
+
+    def add(id: str, field: str, value: object, reason: str) -> None:
+        variable = pool.variable(field)
+        where = host if variable.startswith("fleet_host_pools") else None
+        findings.add(id, variable, value, reason, where=where)
+
+    timeout = consumer_timeout_s(pool)
+    window = timeout - CONSUMER_MARGIN_S
+    if window > max(DAY_S, pool.time_limit):
+        text = f"the last task of a full prefetch window of pool {pool.name} may wait {window} seconds"
+        add("limits/long-window", "prefetch_multiplier", pool.prefetch_multiplier, text)
+    direct = pool.exchange_type != "topic"
+    if not direct and has_delays(model.pools.values()):
+        return
+    if pool.eta_horizon is None:
+        field, value = ("exchange_type", pool.exchange_type) if direct else ("queue_type", pool.queue_type)
+        text = (
+            f"delayed tasks of pool {pool.name} wait in its workers, which a delay of {timeout} seconds ends"
+        )
+        add("delays/held-by-worker", field, value, text)
+    elif pool.eta_horizon > window:
+        text = f"the broker waits {timeout} seconds for a task of pool {pool.name}, its delays may be longer"
+        add("delays/beyond-timeout", "eta_horizon", pool.eta_horizon, text)
+
+
+def _check_files(pool: Pool, sized: Size, limit: object, host: str, findings: Findings) -> None:
+    each = FILES_CHILD if pool.execution == "prefork" else FILES_TASK
+    needed = FILES_MAIN + sized.concurrency * each
+    known = limit if isinstance(limit, int) and not isinstance(limit, bool) else OPEN_FILES
+    if needed > known:
+        findings.add(
+            "sizing/open-files",
+            "worker_open_files",
+            known,
+            f"the worker of pool {pool.name} needs {needed} open files for {sized.concurrency} tasks at once "
+            f"({FILES_MAIN}, and {each} for each task)",
+            where=host,
+        )

@@ -1,0 +1,103 @@
+"""Variables of an inventory that the kit does not read: misspelt, renamed, or of nobody."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from ..findings import LONGEST, PLACES, Findings, show
+from ..model.plain import texts
+from ..model.spec import RENAMED
+
+# Where the kit says which variables it reads.
+READERS: Final = (
+    "group_vars/all/*.yml",
+    "playbooks/*.yml",
+    "roles/*/*/*.yml",
+    "roles/*/*/*.j2",
+    "plugins/filter/*.py",
+)
+
+COMMENT: Final = re.compile(r"(?:^|\s)#.*")
+# As alike as two names with one letter more, less or swapped.
+ALIKE: Final = 0.85
+
+
+def prefixes(kit: Path) -> list[str]:
+    """Give what the kit's variables begin with: ``fleet_``, and the names of its roles.
+
+    Args:
+        kit: The kit's directory.
+
+    Returns:
+        Prefixes with their underscore.
+    """
+    return ["fleet_", *sorted(f"{role.name}_" for role in (kit / "roles").iterdir() if role.is_dir())]
+
+
+def read_by(kit: Path) -> set[str]:
+    """Give every variable of those prefixes that a file of the kit mentions outside of comments.
+
+    Args:
+        kit: The kit's directory.
+
+    Returns:
+        Names of variables.
+    """
+    pattern = re.compile(rf"\b(?:{'|'.join(prefixes(kit))})\w+")
+    paths = {path for reader in READERS for path in kit.glob(reader)}
+    found = (COMMENT.sub("", path.read_text(encoding="utf-8")) for path in paths)
+    return {name for text in found for name in pattern.findall(text)}
+
+
+def unread(given: Mapping[str, Iterable[str]], kit: Path) -> dict[str, dict[str, list[str]]]:
+    """Find variables that look like the kit's own and that no file of it mentions.
+
+    Args:
+        given: For each host the names of its variables.
+        kit: The kit's directory.
+
+    Returns:
+        For each such variable its ``hosts`` and the names that are ``near``.
+    """
+    begins, known = tuple(prefixes(kit)), read_by(kit)
+    hosts: dict[str, list[str]] = {}
+    for host, names in given.items():
+        for name in names:
+            if name.startswith(begins) and (name not in known or name in RENAMED):
+                hosts.setdefault(name, []).append(host)
+    return {
+        name: {
+            "hosts": found,
+            "near": difflib.get_close_matches(name[:LONGEST], sorted(known), n=1, cutoff=ALIKE),
+        }
+        for name, found in sorted(hosts.items())
+    }
+
+
+def check(found: Mapping[str, object], hosts: int, findings: Findings) -> None:
+    """Report variables that nobody reads. Their values may be secrets, and are not shown.
+
+    Args:
+        found: What ``unread`` gave, each with the ``file`` in which it stands if that is known.
+        hosts: How many hosts there are.
+        findings: Receives one finding for each variable.
+    """
+    for name, about in found.items():
+        given = about if isinstance(about, Mapping) else {}
+        names, near, file = texts(given.get("hosts")), texts(given.get("near")), given.get("file")
+        where = show(file) if file else "every host" if len(names) >= hosts else ", ".join(names[:PLACES])
+        if name in RENAMED:
+            id, reason, remedy = (
+                "renamed-variable",
+                f"it is now called {RENAMED[name]}",
+                f"write {RENAMED[name]}",
+            )
+        elif near:
+            id, reason, remedy = "misspelt-variable", f"nothing reads it; did you mean '{near[0]}'?", None
+        else:
+            id, reason, remedy = "unknown-variable", None, None
+        findings.add(f"inventory/{id}", name, "(not shown)", reason, remedy, where=where or None)

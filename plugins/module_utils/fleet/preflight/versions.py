@@ -1,0 +1,159 @@
+"""Whether the versions of Celery, kombu and RabbitMQ fit each other and the queues of the model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from ..findings import Findings
+from ..model.types import Model
+
+Version = tuple[int, int]
+# What a distribution's package rabbitmq-server is.
+PACKAGED: Final = {
+    ("Debian", "12"): "3.10",
+    ("Debian", "13"): "4.0",
+    ("Ubuntu", "22.04"): "3.9",
+    ("Ubuntu", "24.04"): "3.12",
+}
+
+LIBRARIES: Final = ("celery", "kombu")
+TESTED: Final[Mapping[str, tuple[Version, ...]]] = {
+    "celery": ((5, 7),),
+    "kombu": ((5, 7),),
+    "rabbitmq": ((3, 10), (4, 0)),
+}
+
+QUORUM_LIBRARIES: Final = (5, 5)
+QUORUM_BROKER: Final = (3, 10)
+EXCLUSIVE_LIBRARIES: Final = (5, 7)
+# From here on the broker refuses transient queues, and classic ones have no consumer timeout.
+STRICT_BROKER: Final = (4, 3)
+
+
+def read_lock(text: str) -> dict[str, str]:
+    """Read from a lock file which Celery and kombu it pins.
+
+    Args:
+        text: Lines such as ``celery[redis]==5.7.0``, with or without hashes and markers.
+
+    Returns:
+        Versions by library; those that are not pinned are missing.
+    """
+    pins = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]\n]*\])?\s*==\s*([0-9][^\s;\\#]*)", text, re.MULTILINE)
+    found = {name.lower(): version for name, version in pins}
+    return {name: found[name] for name in LIBRARIES if name in found}
+
+
+def packaged(distribution: object, version: object) -> str | None:
+    """Say which RabbitMQ a distribution has.
+
+    Args:
+        distribution: Its name, such as ``Debian``.
+        version: Its version; a point release counts as its release.
+
+    Returns:
+        The version of RabbitMQ, or none if it is not known.
+    """
+    for (name, number), broker in PACKAGED.items():
+        if name == distribution and isinstance(version, str) and f"{version}.".startswith(f"{number}."):
+            return broker
+    return None
+
+
+def check(
+    model: Model,
+    libraries: Mapping[str, str] | None,
+    lock: str,
+    brokers: Mapping[str, str | None],
+    findings: Findings,
+) -> None:
+    """Find versions that do not fit.
+
+    Args:
+        model: The fleet.
+        libraries: Versions of Celery and kombu as the application pins them; none if nobody has looked.
+        lock: Where they were read, or why they could not be.
+        brokers: For each broker host the version of RabbitMQ, none if it is not known.
+        findings: Receives what does not fit.
+    """
+    known = {host: _release(version) for host, version in brokers.items()}
+    for host, release in known.items():
+        if release is None:
+            text = "no RabbitMQ of this host's distribution is known"
+            findings.add("versions/unknown", "broker_version", brokers[host], text, where=host)
+    releases = {host: release for host, release in known.items() if release}
+    if len(set(releases.values())) > 1:
+        told = ", ".join(f"{host}: {_text(release)}" for host, release in releases.items())
+        findings.add("versions/mixed-brokers", "broker_version", told)
+    for host, release in releases.items():
+        _check_broker(model, host, release, findings)
+    if libraries is not None:
+        _check_libraries(model, libraries, lock, releases, findings)
+
+
+def _check_broker(model: Model, host: str, release: Version, findings: Findings) -> None:
+    if release not in TESTED["rabbitmq"]:
+        text = f"the kit's tests run on RabbitMQ {_texts('rabbitmq')}"
+        findings.add("versions/untested", "broker_version", _text(release), text, where=host)
+    kinds = {pool.queue_type for pool in model.pools.values()}
+    if release < QUORUM_BROKER and "quorum" in kinds:
+        text = f"RabbitMQ {_text(release)} has quorum queues without message TTL and safe dead-lettering"
+        findings.add("versions/rabbitmq-too-old", "broker_version", _text(release), text, where=host)
+    if release >= STRICT_BROKER:
+        for pool in model.pools.values():
+            if pool.queue_type == "classic":
+                findings.add(
+                    "versions/no-consumer-timeout",
+                    pool.variable("queue_type"),
+                    pool.queue_type,
+                    f"RabbitMQ {_text(release)} has a consumer timeout for quorum queues only",
+                )
+
+
+def _check_libraries(
+    model: Model,
+    libraries: Mapping[str, str],
+    lock: str,
+    brokers: Mapping[str, Version],
+    findings: Findings,
+) -> None:
+    variable = "fleet_app.requirements"
+    quorum = any(pool.queue_type == "quorum" for pool in model.pools.values())
+    strict = {host: release for host, release in brokers.items() if release >= STRICT_BROKER}
+    for name in LIBRARIES:
+        version = libraries.get(name)
+        release = _release(version)
+        if release is None:
+            findings.add(
+                "versions/unknown",
+                variable,
+                version,
+                f"which {name} the application has is not known: {lock}",
+            )
+            continue
+        value = f"{name} {version}"
+        if quorum and release < QUORUM_LIBRARIES:
+            text = f"{value} does not know quorum queues, which pools of the model have"
+            findings.add("versions/celery-too-old", variable, value, text, where=lock)
+        elif release not in TESTED[name]:
+            text = f"the kit's tests run with {name} {_texts(name)}"
+            findings.add("versions/untested", variable, value, text, where=lock)
+        for host, broker in strict.items():
+            if release < EXCLUSIVE_LIBRARIES:
+                text = f"{value} declares queues that RabbitMQ {_text(broker)} on {host} refuses"
+                findings.add("versions/transient-queues", variable, value, text, where=lock)
+
+
+def _release(version: str | None) -> Version | None:
+    numbers = re.match(r"(\d{1,4})\.(\d{1,4})", version or "")
+    return (int(numbers[1]), int(numbers[2])) if numbers else None
+
+
+def _text(release: Version) -> str:
+    return f"{release[0]}.{release[1]}"
+
+
+def _texts(name: str) -> str:
+    return " and ".join(map(_text, TESTED[name]))

@@ -1,0 +1,1 @@
+"""Status: how a fleet is, as a document and on one screen."""

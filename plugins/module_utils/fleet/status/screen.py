@@ -1,0 +1,104 @@
+"""How a fleet is, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..text import columns, span
+from .document import count_of, crashes
+
+
+def text(status: Mapping[str, Any]) -> str:
+    """Write a status for people: what is wrong, then hosts and pools, then queues, then the scheduler.
+
+    Args:
+        status: What ``document`` gave.
+
+    Returns:
+        Lines of text.
+    """
+    head = [f"! {warning}" for warning in status["warnings"]] or ["All is well."]
+    parts = [head, columns(list(_host_rows(status["hosts"])))]
+    if status["queues"]:
+        parts.append(columns(list(_queue_rows(status))))
+    elif not status["broker"]["asked"]:
+        parts.append(["The brokers are outside of --limit, so nothing is said of the queues."])
+    if status["beat"]:
+        parts.append(columns(list(_beat_rows(status["beat"]))))
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _host_rows(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    yield (
+        "host",
+        "pool",
+        "release",
+        "state",
+        "active/reserved/slots",
+        "memory",
+        "restarts",
+        "last task",
+        "note",
+    )
+    for host, row in hosts.items():
+        if not row["reachable"]:
+            yield (host, "-", "-", "UNREACHABLE", "-", "-", "-", "-", "")
+            continue
+        for each in row["instances"]:
+            memory = "-" if each["memory_mib"] is None else f"{each['memory_mib']} MiB"
+            yield (
+                host,
+                each["pool"],
+                each["release"],
+                "crash loop" if crashes(each) else each["state"],
+                "/".join(map(_shown, (count_of(each["active"]), each["reserved"], each["slots"]))),
+                memory,
+                str(each["restarts"]),
+                span(each["last_task_s"]),
+                _note(each, row["drained"]),
+            )
+        for pool in row["missing"]:
+            note = f"drained: {row['drained'][pool]}" if pool in row["drained"] else ""
+            yield (host, pool, "-", "drained" if note else "MISSING", "-", "-", "-", "-", note)
+
+
+def _note(each: Mapping[str, Any], drained: Mapping[str, str]) -> str:
+    notes = [f"drained: {drained[each['pool']]}"] if each["pool"] in drained else []
+    if each["state"] in ("stopping", "paused") and each["active"]:
+        oldest = max(each["active"], key=lambda task: task["age_s"] or 0)
+        notes.append(f"still runs {oldest['name']} since {span(oldest['age_s'])}")
+    if each["obstacle"]:
+        notes.append(str(each["obstacle"]))
+    return "; ".join(notes)
+
+
+def _queue_rows(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    yield ("queue", "pool", "ready", "unacked", "consumers", "in/s", "out/s", "oldest")
+    for each in status["queues"]:
+        figures = (each[name] for name in ("ready", "unacked", "consumers", "in_per_s", "out_per_s"))
+        yield (each["name"], each["pool"], *map(_shown, figures), span(each["oldest_s"]))
+    for each in status["dead_letters"]:
+        if each["messages"]:
+            yield (each["name"], "(dead)", str(each["messages"]), *["-"] * 5)
+
+
+def _beat_rows(beats: Mapping[str, Mapping[str, Any] | None]) -> Iterator[tuple[str, ...]]:
+    yield ("scheduler", "role", "release", "entries", "last tick", "restarts")
+    for host, each in beats.items():
+        if each is None:
+            yield (host, "-", "-", "-", "-", "-")
+            continue
+        tick = f"{each['last_tick']}, {span(each['last_tick_s'])} ago" if each["last_tick"] else "-"
+        yield (
+            host,
+            each["role"],
+            _shown(each["release"]),
+            _shown(each["entries"]),
+            tick,
+            str(each["restarts"]),
+        )
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else str(value)

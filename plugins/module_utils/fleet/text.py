@@ -1,0 +1,37 @@
+"""Words and tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def span(seconds: float | None) -> str:
+    """Write a span of time in its largest unit.
+
+    Args:
+        seconds: Its length; none if it is not known.
+
+    Returns:
+        For example ``7 s`` or ``3 h``.
+    """
+    if seconds is None:
+        return "-"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align cells in columns.
+
+    Args:
+        rows: The cells of each row, the head first; all rows have as many.
+
+    Returns:
+        A line for each row.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]

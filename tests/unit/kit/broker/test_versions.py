@@ -1,0 +1,59 @@
+"""Steps between versions of RabbitMQ: which are taken, and what is said of the others."""
+
+from __future__ import annotations
+
+import pytest
+from fleet.broker.versions import STEPS, refusal, upstream
+
+
+@pytest.mark.parametrize(
+    ("package", "version"),
+    [("3.10.8-1.1+deb12u1", "3.10.8"), ("1:4.0.5-8", "4.0.5"), ("4.1.0~rc1-1", "4.1.0"), ("4.0.5", "4.0.5")],
+)
+def test_package_s_version_is_taken_for_rabbitmq_s(package, version):
+    assert upstream(package) == version
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ("3.10.8", "3.10.25"),
+        ("3.10.8", "3.11.28"),
+        ("3.12.1", "3.13.7"),
+        ("3.13.7", "4.0.5"),
+        ("3.13.7", "4.2.0"),
+        ("4.0.5-8", "4.0.5-9"),
+        ("4.0.5", "4.2.1"),
+        ("4.3.0", "4.3.1"),
+    ],
+)
+def test_supported_step_is_taken(now, then):
+    assert refusal(now, then) == ""
+
+
+def test_skipped_versions_are_named():
+    said = refusal("3.10.8-1.1", "4.0.5-8")
+    assert said.startswith("From RabbitMQ 3.10.8 to 4.0.5: not supported in one step.")
+    assert "3.10 → 3.11 → 3.12 → 3.13 → 4.0," in said
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "why"),
+    [
+        ("4.0.5", "3.13.7", "later version"),
+        ("4.0.5", "4.0.4", "later version"),
+        ("4.2.0", "5.0.0", "no way"),
+        ("3.7.28", "4.0.5", "no way"),
+        ("4", "5", "no versions"),
+        ("unknown", "4.0.5", "no versions"),
+    ],
+)
+def test_other_steps_are_refused_with_a_reason(now, then, why):
+    said = refusal(now, then)
+    assert said.startswith(f"From RabbitMQ {now} to {then}: ")
+    assert why in said
+
+
+def test_every_step_goes_forward_to_a_known_series():
+    for old, steps in STEPS.items():
+        assert all(old < new and new in STEPS for new in steps)

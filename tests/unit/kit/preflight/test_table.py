@@ -1,0 +1,629 @@
+"""Preflight on broken models and inventories: each is named by its identifier, its variable and its value."""
+
+import copy
+import re
+from pathlib import Path
+
+import fleet
+import pytest
+import yaml
+from fleet.catalogue import CATALOGUE
+from fleet.findings import report
+from fleet.model.spec import RENAMED
+from fleet.preflight.checks import OPEN_FILES, SYSTEMS, find
+from fleet.preflight.versions import PACKAGED, read_lock
+from support.broken_models import BROKEN, DELETE, put
+from support.fleet_model import LOADED, ROOT
+
+SCALED = {"enabled": True, "min": 1, "max": 2}
+LOCKED = {"versions": {"celery": "5.7.0", "kombu": "5.7.0"}, "lock": "requirements.lock"}
+
+
+class Fleet:
+    """A sound fleet that a case breaks: its model, hosts and groups, and what else preflight looks at."""
+
+    def __init__(self, model, hosts, groups):
+        self.model, self.hosts, self.groups = model, hosts, groups
+        system = {"distribution": "Debian", "distribution_version": "13.1", "gathered": True}
+        for name, host in hosts.items():
+            hosts[name] = host | system
+        hosts |= {"broker1": dict(system), "client1": dict(system)}
+        self.more = {"contacted": True, "application": copy.deepcopy(LOCKED), "variables": {}}
+
+    def look(self):
+        return list(find(self.model, self.hosts, self.groups, **self.more))
+
+    def model_at(self, path, value):
+        put(self.model, path, value)
+
+    def host_at(self, path, value):
+        put(self.hosts, path, value)
+
+    def group_at(self, path, value):
+        put(self.groups, path, value)
+
+    def more_at(self, path, value):
+        put(self.more, path, value)
+
+
+@pytest.fixture
+def sound(model, hosts, groups):
+    return Fleet(model, hosts, groups)
+
+
+# Each: identifier, variable, value as it is shown, place (or none), and what breaks the fleet.
+MODEL, HOST, GROUP, MORE = "model", "host", "group", "more"
+CPU = "fleet_pools.cpu"
+CASES = [
+    # The four mistakes of the guide
+    (
+        "schedule/when",
+        "fleet_schedule.tidy",
+        "every, crontab",
+        None,
+        [(MODEL, "schedule", {"tidy": {"task": "a.b", "every": 5, "crontab": "* * * * *"}})],
+    ),
+    (
+        "mistake/one-concurrency",
+        "fleet_pool_defaults.concurrency",
+        "4",
+        None,
+        [(MODEL, "pool_defaults.concurrency", 4)],
+    ),
+    (
+        "mistake/one-concurrency",
+        f"{CPU}.concurrency",
+        "4",
+        None,
+        [(MODEL, f"pools.{name}.concurrency", 4) for name in LOADED["pools"]],
+    ),
+    (
+        "mistake/more-tasks-than-cores",
+        f"{CPU}.concurrency",
+        "50",
+        "cpu1",
+        [(MODEL, "pools.cpu.concurrency", 50)],
+    ),
+    (
+        "mistake/more-tasks-than-cores",
+        "fleet_host_pools.cpu.concurrency",
+        "17",
+        "cpu1",
+        [(HOST, "cpu1.host_pools", {"cpu": {"concurrency": 17}})],
+    ),
+    (
+        "mistake/more-tasks-than-cores",
+        f"{CPU}.autoscale.max",
+        "40",
+        "cpu1",
+        [(MODEL, "pools.cpu.autoscale", {"enabled": True, "min": 2, "max": 40})],
+    ),
+    (
+        "mistake/high-prefetch",
+        "fleet_host_pools.memory.prefetch_multiplier",
+        "10",
+        "memory1",
+        [(HOST, "memory1.host_pools", {"memory": {"prefetch_multiplier": 10}})],
+    ),
+    (
+        "limits/missing",
+        "fleet_host_pools.cpu.time_limit",
+        "None",
+        "cpu1",
+        [(HOST, "cpu1.host_pools", {"cpu": {"time_limit": None}})],
+    ),
+    # Limits and delays
+    (
+        "limits/not-enforced",
+        "fleet_pools.io.execution",
+        "gevent",
+        None,
+        [(MODEL, "pools.io.execution", "gevent")],
+    ),
+    (
+        "limits/not-enforced",
+        "fleet_pools.io.execution",
+        "threads",
+        None,
+        [(MODEL, "pools.io.execution", "threads")],
+    ),
+    (
+        "limits/as-good-as-none",
+        f"{CPU}.time_limit",
+        "604801",
+        None,
+        [(MODEL, "pools.cpu.time_limit", 604801)],
+    ),
+    (
+        "limits/long-window",
+        "fleet_pools.io.prefetch_multiplier",
+        "500",
+        None,
+        [(MODEL, "pools.io.prefetch_multiplier", 500)],
+    ),
+    (
+        "delays/held-by-worker",
+        "fleet_pools.io.exchange_type",
+        "direct",
+        None,
+        [(MODEL, "pools.io.exchange_type", "direct")],
+    ),
+    (
+        "delays/held-by-worker",
+        "fleet_pool_defaults.queue_type",
+        "classic",
+        None,
+        [(MODEL, "pool_defaults.queue_type", "classic")],
+    ),
+    (
+        "delays/beyond-timeout",
+        "fleet_pools.io.eta_horizon",
+        "86400",
+        None,
+        [(MODEL, "pools.io.exchange_type", "direct"), (MODEL, "pools.io.eta_horizon", 86400)],
+    ),
+    (
+        "queue/drops-oldest",
+        "fleet_pools.io.overflow",
+        "drop-head",
+        None,
+        [(MODEL, "pools.io.overflow", "drop-head")],
+    ),
+    # Sums over a host
+    (
+        "sizing/over-budget",
+        "fleet_host_pools.io.concurrency",
+        "51",
+        "balanced1",
+        [(HOST, "balanced1.host_pools", {"io": {"concurrency": 51}})],
+    ),
+    (
+        "sizing/over-budget",
+        "fleet_pools.memory.autoscale.max",
+        "6",
+        "memory1",
+        [(MODEL, "pools.memory.autoscale", {"enabled": True, "min": 1, "max": 6})],
+    ),
+    (
+        "sizing/over-host",
+        "fleet_host_pools.memory.concurrency",
+        "6",
+        "memory1",
+        [(HOST, "memory1.host_pools", {"memory": {"concurrency": 6}})],
+    ),
+    (
+        "sizing/open-files",
+        "worker_open_files",
+        "256",
+        "balanced1",
+        [(HOST, "balanced1.open_files", 256)],
+    ),
+    (
+        "sizing/open-files",
+        "worker_open_files",
+        "65536",
+        "balanced1",
+        [
+            (MODEL, "pools.io.execution", "gevent"),
+            (MODEL, "pools.io.demand", {"cores": 0.0001, "memory_mib": 1}),
+        ],
+    ),
+    (
+        "sizing/too-little-memory",
+        "fleet_pools.memory.demand.memory_mib",
+        "24576",
+        "memory1",
+        [(HOST, "memory1.hardware.memory_mib", 16000)],
+    ),
+    ("sizing/too-few-cores", f"{CPU}.demand.cores", "1", "cpu1", [(HOST, "cpu1.hardware.cores", 1)]),
+    (
+        "sizing/too-few-cores",
+        "fleet_host_pools.io.demand.cores",
+        "7",
+        "balanced1",
+        [(HOST, "balanced1.host_pools", {"io": {"demand": {"cores": 7}}})],
+    ),
+    (
+        "hardware/unreadable",
+        "ansible_facts",
+        "{'cores': 'many', 'memory_mib': 32102}",
+        "cpu1",
+        [(HOST, "cpu1.hardware.cores", "many")],
+    ),
+    (
+        "hardware/bad-declaration",
+        "fleet_hardware",
+        "{'cores': 16}",
+        "cpu1",
+        [(HOST, "cpu1.hardware", {"declared": {"cores": 16}})],
+    ),
+    (
+        "hardware/differs-from-declaration",
+        "fleet_hardware",
+        "8 cores, 32 GiB",
+        "cpu1",
+        [(HOST, "cpu1.hardware.declared", {"cores": 8, "memory_gib": 32})],
+    ),
+    # Hosts in the model
+    (
+        "host/unknown-pool",
+        "fleet_host_pools.cpus",
+        "cpus",
+        "cpu1",
+        [(HOST, "cpu1.host_pools", {"cpus": {"time_limit": 1}})],
+    ),
+    ("model/bad-value", "fleet_host_pools", "everything", "cpu1", [(HOST, "cpu1.host_pools", "everything")]),
+    (
+        "model/bad-value",
+        "fleet_host_pools.cpu.time_limit",
+        "-5",
+        "cpu1",
+        [(HOST, "cpu1.host_pools", {"cpu": {"time_limit": -5}})],
+    ),
+    (
+        "model/unknown-key",
+        "fleet_host_pools.cpu.concurency",
+        "8",
+        "cpu1",
+        [(HOST, "cpu1.host_pools", {"cpu": {"concurency": 8}})],
+    ),
+    (
+        "model/fleet-wide-field",
+        "fleet_host_pools.cpu.queue_type",
+        "classic",
+        "cpu1",
+        [(HOST, "cpu1.host_pools", {"cpu": {"queue_type": "classic"}})],
+    ),
+    # The inventory
+    (
+        "queue/no-consumer",
+        "fleet_pools.memory.queues",
+        "memory_aggregations, memory_large_imports",
+        None,
+        [(HOST, "memory1.groups", ["cpu_servers", "workers"])],
+    ),
+    ("inventory/missing-group", "groups.workers", "None", None, [(GROUP, "workers", DELETE)]),
+    (
+        "inventory/missing-group",
+        "fleet_profiles.cpu_servers",
+        "cpu_servers",
+        None,
+        [(GROUP, "cpu_servers", DELETE)],
+    ),
+    ("inventory/empty-group", "groups.brokers", "[]", None, [(GROUP, "brokers", [])]),
+    ("inventory/empty-group", "groups.workers", "[]", None, [(GROUP, "workers", [])]),
+    (
+        "inventory/even-brokers",
+        "groups.brokers",
+        "broker1, client1",
+        None,
+        [(GROUP, "brokers", ["broker1", "client1"])],
+    ),
+    ("inventory/many-brokers", "groups.brokers", "9", None, [(GROUP, "brokers", ["broker1"] * 9)]),
+    (
+        "inventory/duplicate-broker",
+        "ansible_facts.nodename",
+        "mq.example.org",
+        "client1",
+        [
+            (GROUP, "brokers", ["broker1", "client1", "cpu1"]),
+            (HOST, "broker1.nodename", "mq.example.com"),
+            (HOST, "client1.nodename", "mq.example.org"),
+        ],
+    ),
+    ("inventory/two-beats", "groups.beat", "cpu1, memory1", None, [(GROUP, "beat", ["cpu1", "memory1"])]),
+    ("inventory/idle-worker", "groups.workers", "cpu1", "cpu1", [(HOST, "cpu1.groups", ["workers"])]),
+    (
+        "inventory/outside-workers",
+        "groups.cpu_servers",
+        "client1",
+        "client1",
+        [(GROUP, "cpu_servers", ["cpu1", "client1"])],
+    ),
+    (
+        "inventory/duplicate-node",
+        "ansible_facts.nodename",
+        "cpu1",
+        "memory1",
+        [(HOST, "memory1.nodename", "cpu1")],
+    ),
+    ("inventory/unreachable", "groups.workers", "cpu1", "cpu1", [(HOST, "cpu1.gathered", False)]),
+    ("inventory/unreachable", "groups.brokers", "broker1", "broker1", [(HOST, "broker1", {})]),
+    ("inventory/unreachable", "groups.clients", "client1", "client1", [(HOST, "client1", DELETE)]),
+    (
+        "inventory/misspelt-variable",
+        "worker_open_file",
+        "(not shown)",
+        "cpu1",
+        [(MORE, "variables.worker_open_file", {"hosts": ["cpu1"], "near": ["worker_open_files"]})],
+    ),
+    (
+        "inventory/misspelt-variable",
+        "fleet_pool",
+        "(not shown)",
+        "prod/group_vars/all.yml:3",
+        [
+            (
+                MORE,
+                "variables.fleet_pool",
+                {"hosts": ["cpu1"], "near": ["fleet_pools"], "file": "prod/group_vars/all.yml:3"},
+            )
+        ],
+    ),
+    (
+        "inventory/unknown-variable",
+        "app_colour",
+        "(not shown)",
+        "every host",
+        [
+            (
+                MORE,
+                "variables.app_colour",
+                {"hosts": ["cpu1", "memory1", "balanced1", "broker1", "client1"], "near": []},
+            )
+        ],
+    ),
+    (
+        "inventory/renamed-variable",
+        "fleet_formerly",
+        "(not shown)",
+        "cpu1",
+        [(MORE, "variables.fleet_formerly", {"hosts": ["cpu1"], "near": []})],
+    ),
+    ("model/renamed-key", f"{CPU}.fleet_formerly", "3", None, [(MODEL, "pools.cpu.fleet_formerly", 3)]),
+    (
+        "inventory/another-model",
+        "fleet_pools",
+        "(of this host)",
+        "cpu1",
+        [(HOST, "cpu1.differs", ["fleet_pools"])],
+    ),
+    (
+        "os/unsupported",
+        "ansible_facts.distribution",
+        "Rocky 9.4",
+        "cpu1",
+        [(HOST, "cpu1.distribution", "Rocky"), (HOST, "cpu1.distribution_version", "9.4")],
+    ),
+    (
+        "os/untested",
+        "ansible_facts.distribution",
+        "Ubuntu 24.04",
+        "cpu1",
+        [(HOST, "cpu1.distribution", "Ubuntu"), (HOST, "cpu1.distribution_version", "24.04")],
+    ),
+    # Versions
+    (
+        "versions/rabbitmq-too-old",
+        "broker_version",
+        "3.9",
+        "broker1",
+        [(HOST, "broker1.distribution", "Ubuntu"), (HOST, "broker1.distribution_version", "22.04")],
+    ),
+    ("versions/untested", "broker_version", "4.1", "broker1", [(HOST, "broker1.broker_version", "4.1.3")]),
+    ("versions/unknown", "broker_version", "newest", "broker1", [(HOST, "broker1.broker_version", "newest")]),
+    ("versions/unknown", "broker_version", "None", "broker1", [(HOST, "broker1.distribution", "Rocky")]),
+    (
+        "versions/unknown",
+        "fleet_app.requirements",
+        "None",
+        None,
+        [(MORE, "application.versions.kombu", DELETE)],
+    ),
+    (
+        "versions/untested",
+        "fleet_app.requirements",
+        "celery 5.6.2",
+        "requirements.lock",
+        [(MORE, "application.versions.celery", "5.6.2")],
+    ),
+    (
+        "versions/celery-too-old",
+        "fleet_app.requirements",
+        "celery 5.4.0",
+        "requirements.lock",
+        [(MORE, "application.versions.celery", "5.4.0")],
+    ),
+    (
+        "versions/celery-too-old",
+        "fleet_app.requirements",
+        "kombu 5.3.7",
+        "requirements.lock",
+        [(MORE, "application.versions.kombu", "5.3.7")],
+    ),
+    (
+        "versions/transient-queues",
+        "fleet_app.requirements",
+        "celery 5.6.2",
+        "requirements.lock",
+        [(MORE, "application.versions.celery", "5.6.2"), (HOST, "broker1.broker_version", "4.3.0")],
+    ),
+    (
+        "versions/no-consumer-timeout",
+        "fleet_pools.io.queue_type",
+        "classic",
+        None,
+        [(MODEL, "pools.io.queue_type", "classic"), (HOST, "broker1.broker_version", "4.3.0")],
+    ),
+    (
+        "versions/mixed-brokers",
+        "broker_version",
+        "broker1: 4.0, client1: 3.10",
+        None,
+        [
+            (GROUP, "brokers", ["broker1", "client1"]),
+            (HOST, "client1.distribution_version", "12"),
+        ],
+    ),
+    # Acceptance
+    (
+        "accept/no-reason",
+        "fleet_accepted_findings.limits/not-enforced",
+        "''",
+        None,
+        [(MODEL, "accepted", {"limits/not-enforced": ""})],
+    ),
+    (
+        "accept/no-reason",
+        "fleet_accepted_findings.limits/not-enforced",
+        "True",
+        None,
+        [(MODEL, "accepted", {"limits/not-enforced": True})],
+    ),
+    (
+        "accept/unknown",
+        "fleet_accepted_findings.limits/not-enforcd",
+        "limits/not-enforcd",
+        None,
+        [(MODEL, "accepted", {"limits/not-enforcd": "calls have timeouts"})],
+    ),
+    (
+        "accept/impossible",
+        "fleet_accepted_findings.limits/missing@cpu1",
+        "limits/missing@cpu1",
+        None,
+        [(MODEL, "accepted", {"limits/missing@cpu1": "never hangs"})],
+    ),
+    (
+        "accept/unused",
+        "fleet_accepted_findings.queue/drops-oldest",
+        "queue/drops-oldest",
+        None,
+        [(MODEL, "accepted", {"queue/drops-oldest": "samples may be lost"})],
+    ),
+    ("model/bad-value", "fleet_accepted_findings", "all", None, [(MODEL, "accepted", "all")]),
+]
+
+
+@pytest.fixture(autouse=True)
+def _former_name(monkeypatch):
+    monkeypatch.setitem(RENAMED, "fleet_formerly", "fleet_now")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}-{case[2]}")
+def test_a_broken_fleet_is_told_by_name(sound, case):
+    id, variable, value, where, changes = case
+    for part, path, new in changes:
+        getattr(sound, f"{part}_at")(path, new)
+    found = sound.look()
+    matching = [f for f in found if (f.id, f.variable, f.value) == (id, variable, value)]
+    assert matching, report(found)
+    if where:
+        assert where in {finding.where for finding in matching}
+    assert {finding.severity for finding in matching} == {CATALOGUE[id].severity}
+    text = report(found)
+    assert f"[{CATALOGUE[id].severity}] {id}: {CATALOGUE[id].title}" in text
+    assert f"{variable} = {value}" in text
+    refused = any(finding.severity == "error" for finding in found)
+    assert text.endswith(": refused." if refused else ".")
+
+
+def test_a_sound_fleet_is_told_in_one_line(sound):
+    assert report(sound.look()) == "No finding."
+
+
+def test_at_least_eighty_different_faults_are_tried():
+    tried = {(case[0], case[1], case[2]) for case in CASES} | {
+        (case[0], case[1], str(case[2])) for case in BROKEN
+    }
+    assert len(tried) >= 80
+
+
+def test_every_finding_is_explained_and_tried():
+    """What the code can report, what the catalogue explains and what these tests break are the same."""
+    code = "".join(
+        path.read_text() for path in Path(fleet.__file__).parent.rglob("*.py") if path.stem != "catalogue"
+    )
+    areas = "|".join({id.partition("/")[0] for id in CATALOGUE})
+    named = set(re.findall(rf'"((?:{areas})/[a-z-]+)"', code))
+    for pattern, names in {
+        'f"sizing/{kind}"': ("too-little-memory", "too-few-cores"),
+        'f"{layer}/unknown-pool"': (),
+        'f"inventory/{id}"': ("renamed-variable", "misspelt-variable", "unknown-variable"),
+    }.items():
+        assert pattern in code
+        named |= {f"{pattern[2:].partition('/')[0]}/{name}" for name in names}
+    named |= {f"{layer}/unknown-pool" for layer in ("profile", "host", "environment")}
+    assert named == CATALOGUE.keys()
+    assert {case[0] for case in CASES} | {case[0] for case in BROKEN} == CATALOGUE.keys()
+    for kind in CATALOGUE.values():
+        assert all([kind.title, kind.why, kind.remedy, kind.source])
+
+
+# Acceptance --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["", "@balanced1", "@fleet_host_pools.io.concurrency"])
+def test_an_accepted_finding_is_told_with_its_reason_and_does_not_refuse(sound, scope):
+    sound.hosts["balanced1"]["host_pools"] = {"io": {"concurrency": 60}}
+    sound.model["accepted"] = {f"sizing/over-budget{scope}": "they sleep\nmostly"}
+    (found,) = sound.look()
+    assert (found.id, found.severity) == ("sizing/over-budget", "accepted")
+    text = report([found])
+    assert "they sleep" in text
+    assert text.endswith("1 accepted.")
+
+
+@pytest.mark.parametrize("scope", ["@cpu1", "@fleet_pools.io.concurrency"])
+def test_an_acceptance_for_another_place_does_not_count(sound, scope):
+    sound.hosts["balanced1"]["host_pools"] = {"io": {"concurrency": 60}}
+    sound.model["accepted"] = {f"sizing/over-budget{scope}": "they sleep mostly"}
+    assert {(f.id, f.severity) for f in sound.look()} == {
+        ("sizing/over-budget", "error"),
+        ("accept/unused", "warning"),
+    }
+
+
+def test_an_acceptance_is_not_missed_before_the_hosts_were_asked(sound):
+    sound.model["accepted"] = {"sizing/over-budget": "they sleep mostly"}
+    sound.more["contacted"] = False
+    assert sound.look() == []
+
+
+def test_what_was_accepted_is_planned(model):
+    from fleet.broker.topology import topology
+    from fleet.files.fleet_file import fleet_file
+    from fleet.findings import ModelError
+    from fleet.plan.host import host_plan
+
+    own = {"cpu": {"concurrency": 20, "prefetch_multiplier": 2, "demand": {"memory_mib": 1024}}}
+    hardware = {"cores": 16, "memory_mib": 32102}
+    ask = ("cpu1", ["cpu_servers"], own, hardware, "cpu1")
+    with pytest.raises(ModelError, match="2 errors: refused"):
+        host_plan(model, *ask)
+    model["accepted"] = {
+        "mistake/high-prefetch": "tasks of a second",
+        "mistake/more-tasks-than-cores@cpu1": "half of them wait for a licence",
+    }
+    assert host_plan(model, *ask)["pools"]["cpu"]["concurrency"] == 20
+    assert topology(model, {"cpu1": {"groups": ["cpu_servers"], "host_pools": own}})
+    assert fleet_file(model)
+
+
+# What is known twice -----------------------------------------------------------------------------
+
+
+def test_the_limit_of_open_files_is_the_worker_s():
+    defaults = yaml.safe_load((ROOT / "roles/worker/defaults/main.yml").read_text())
+    assert defaults["worker_open_files"] == OPEN_FILES
+
+
+def test_every_known_distribution_has_a_known_broker():
+    assert PACKAGED.keys() == SYSTEMS.keys()
+
+
+def test_a_lock_file_is_read():
+    assert read_lock((ROOT / "examples/requirements.lock").read_text()) == LOCKED["versions"]
+    text = "Celery[redis]==5.6.2 ; python_version > '3'\nkombu == 5.6.0\\\n    --hash=x\ncelery-types==1.0\n"
+    assert read_lock(text) == {"celery": "5.6.2", "kombu": "5.6.0"}
+    assert read_lock("celery>=5\n# kombu==1\n") == {}
+
+
+def test_findings_of_many_hosts_are_one_paragraph(sound):
+    for number in range(1000):
+        sound.hosts[f"w{number}"] = sound.hosts["cpu1"] | {"nodename": f"w{number}"}
+        sound.groups["workers"].append(f"w{number}")
+    sound.model["pools"]["cpu"]["concurrency"] = 15
+    text = report(sound.look())
+    assert "cpu1, w0, w1, w2, w3 and 996 more" in text
+    assert len(text.splitlines()) < 12

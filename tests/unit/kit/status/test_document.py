@@ -1,0 +1,181 @@
+"""How a fleet is: from what hosts and the broker told to warnings and one screen."""
+
+import copy
+
+import pytest
+from fleet.broker import queues
+from fleet.host import status as host_status
+from fleet.host.status import PROPERTIES
+from fleet.status import document as status_document
+from fleet.status.document import STALE_S
+from fleet.status.screen import text
+
+NOW, UP = 1_000_000.0, 5_000.0
+UNIT = {
+    "Id": "celery-fleet-io@r2_0a1b2c3d_1.service",
+    "ActiveState": "active",
+    "SubState": "running",
+    "NRestarts": "0",
+    "MainPID": "42",
+    "MemoryCurrent": "[not set]",
+    "ActiveEnterTimestampMonotonic": "1000000000",
+    "StatusText": "",
+    "ControlGroup": "",
+}
+STATE = {
+    "pool": "io",
+    "release": "r2",
+    "pid": 42,
+    "state": "consuming",
+    "obstacle": "",
+    "slots": 50,
+    "active": [{"id": "1", "name": "shop.fetch", "queue": "io_q", "started": NOW - 200, "time_limit": 300}],
+    "reserved": 3,
+    "executed": 7,
+    "failed": 0,
+    "last_task": NOW - 4,
+    "restarts_lost_consumer": 0,
+    "updated": NOW - 2,
+}
+QUEUE = {
+    "name": "io_q",
+    "messages_ready": 5,
+    "messages_unacknowledged": 1,
+    "consumers": 1,
+    "message_stats": {"publish_details": {"rate": 2.04}, "ack_details": {"rate": 1.5}},
+}
+TICK = {
+    "pid": 9,
+    "role": "active",
+    "entries": 2,
+    "last_tick": {"name": "tidy", "at": NOW - 30},
+    "updated": NOW,
+}
+
+
+def _instance(unit=None, state=STATE):
+    return host_status.instance(
+        {**UNIT, **(unit or {})}, state and {**STATE, **state}, 300 * host_status.MIB, NOW, UP
+    )
+
+
+def _beat(**state):
+    unit = {**UNIT, "Id": host_status.BEAT, "MainPID": "9"}
+    return host_status.beat(unit, {**TICK, **state}, NOW, UP)
+
+
+def _told():
+    return {
+        "hosts": {"h1": {"instances": [_instance()], "drained": {}, "beat": _beat()}},
+        "expected": {"h1": ["io"]},
+        "broker": {"queues": [queues.queue(QUEUE, NOW)], "obstacles": [], "errors": []},
+        "pools": {"io": ["io_q"]},
+        "dead": ["io_dead"],
+        "schedulers": ["h1"],
+    }
+
+
+def test_a_fleet_that_is_well_says_so_and_shows_all_figures():
+    document = status_document.document(**_told())
+    assert document["fine"] and document["warnings"] == []
+    shown = [line.split() for line in text(document).splitlines()]
+    assert shown[0] == ["All", "is", "well."]
+    assert ["h1", "io", "r2", "consuming", "1/3/50", "300", "MiB", "0", "4", "s"] in shown
+    assert ["io_q", "io", "5", "1", "1", "2.0", "1.5", "-"] in shown
+    assert ["h1", "active", "-", "2", "tidy,", "30", "s", "ago", "0"] in shown
+
+
+def _put(path, value):
+    def change(told):
+        *above, last = path
+        for key in above:
+            told = told[key]
+        told[last] = value
+
+    return change
+
+
+ROW = ("hosts", "h1", "instances")
+CASES = {
+    "a dead host": (
+        _put(("hosts", "h1"), {"unreachable": True, "msg": "no\nroute"}),
+        "h1: cannot be reached: no route",
+    ),
+    "a pool that does not run": (_put(ROW, []), "h1: pool io does not run"),
+    "a pool of nobody's": (_put(("expected", "h1"), []), "h1: pool io runs, but the model"),
+    "a failed unit": (
+        _put(ROW, [_instance({"ActiveState": "failed", "SubState": "failed"})]),
+        "is failed (failed); see journalctl",
+    ),
+    "a crash loop": (
+        _put(ROW, [_instance({"ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "4"})]),
+        "crashes in a loop, 4 times",
+    ),
+    "a worker without a broker": (
+        _put(ROW, [_instance(state={"state": "waiting", "obstacle": "refused"})]),
+        "does not consume: refused",
+    ),
+    "a worker that is silent": (
+        _put(ROW, [_instance(state={"updated": NOW - STALE_S - 1})]),
+        "nothing for 31 s",
+    ),
+    "a pause that nobody noted": (_put(ROW, [_instance(state={"state": "paused"})]), "is paused"),
+    "two that consume": (_put(ROW, [_instance(), _instance()]), "runs 2 times"),
+    "a queue without consumers": (
+        _put(("broker", "queues"), [queues.queue({**QUEUE, "consumers": 0}, NOW)]),
+        "io_q: nobody of pool io consumes, 5 tasks wait",
+    ),
+    "a queue that is gone": (_put(("broker", "queues"), []), "io_q: the broker has no such queue"),
+    "no broker": (_put(("broker",), {"queues": None, "errors": ["b1: down"]}), "No broker node answered"),
+    "an alarm": (_put(("broker", "obstacles"), ["Node a is down."]), "Node a is down."),
+    "dead letters": (
+        _put(
+            ("broker", "queues"),
+            [queues.queue(QUEUE, NOW), queues.queue({"name": "io_dead", "messages_ready": 2}, NOW)],
+        ),
+        "io_dead: 2 dead letters",
+    ),
+    "no scheduler": (_put(("hosts", "h1", "beat"), None), "h1: no scheduler runs here"),
+    "only a standby": (_put(("hosts", "h1", "beat"), _beat(role="standby")), "No scheduler is active"),
+    "a scheduler that waits": (
+        _put(("hosts", "h1", "beat"), _beat(role="waiting", obstacle="refused")),
+        "the scheduler is waiting: refused",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_wrong_is_said_first(case):
+    change, expected = CASES[case]
+    told = copy.deepcopy(_told())
+    change(told)
+    document = status_document.document(**told)
+    assert not document["fine"]
+    assert any(expected in warning for warning in document["warnings"]), document["warnings"]
+    assert text(document).startswith("! ")
+
+
+def test_a_drained_pool_is_shown_with_its_reason_and_is_no_fault():
+    told = _told()
+    told["hosts"]["h1"] |= {"drained": {"io": "disk change"}}
+    for instances in ([], [_instance(state={"state": "paused"})]):
+        told["hosts"]["h1"]["instances"] = instances
+        document = status_document.document(**told)
+        assert document["fine"], document["warnings"]
+        assert "drained: disk change" in text(document)
+    assert "still runs shop.fetch since 3 min" in text(document)
+
+
+def test_of_a_process_that_is_gone_only_systemd_tells():
+    found = _instance({"MainPID": "43"})
+    assert (found["state"], found["slots"], found["release"]) == ("running", None, "r2_0a1b2c3d_1")
+
+
+def test_units_are_read_from_what_systemctl_shows():
+    shown = "\n\n".join(
+        "\n".join(f"{name}={value}" for name, value in each.items())
+        for each in (UNIT, {**UNIT, "Id": host_status.BEAT, "StatusText": "a=b"})
+    )
+    assert set(UNIT) == set(PROPERTIES)
+    assert host_status.read_units(shown) == [UNIT, {**UNIT, "Id": host_status.BEAT, "StatusText": "a=b"}]
+    assert host_status.read_units("") == []
