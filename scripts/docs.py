@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import overrides
 import reference
+import rights
 import verbs
 import yaml
-from fleet.broker.topology import topology
 from fleet.catalogue import CATALOGUE, Kind
 from fleet.model.meanings import MEANINGS
 from fleet.plan.fleet import fleet_plan
@@ -107,29 +107,6 @@ def queues(raw: dict[str, Any]) -> str:
             for name, queue in pool["queues"].items()
         ),
     )
-
-
-def users(raw: dict[str, Any]) -> str:
-    """Say for each user of the broker what it may read and where it may publish."""
-    pools = raw["pools"]
-    task_queues = {name: ", ".join(f"`{queue}`" for queue in pool["queues"]) for name, pool in pools.items()}
-    every = "every pool's exchange"
-    rows = [("`kit`", "everything", "everything", "the kit, on the broker's own host")]
-    for user in (each["name"] for each in topology(raw, {})["users"]):
-        if user.startswith("worker_"):
-            name = user.removeprefix("worker_")
-            calls = pools[name].get("calls", raw["pool_defaults"].get("calls"))
-            reached = every if calls is None else ", ".join(f"`{pools[each]['exchange']}`" for each in calls)
-            rows.append(
-                (f"`{user}`", task_queues[name], f"{reached}; answers of canaries", f"workers of `{name}`")
-            )
-    rows += [
-        ("`client`", "nothing", every, "whoever publishes tasks"),
-        ("`monitor`", "nothing; sees the management API", "nothing", "the site's monitoring"),
-        ("`verify`", "answers of canaries", every, "`verify`"),
-        ("`dead_letters`", "the dead-letter queues", "nothing", "`dead_letters`"),
-    ]
-    return table(("user", "reads", "publishes to", "who it is"), rows)
 
 
 def lab(raw: dict[str, Any]) -> dict[str, Any]:
@@ -227,7 +204,8 @@ def findings(_: dict[str, Any]) -> str:
 BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "pools": pools,
     "queues": queues,
-    "users": users,
+    "users": rights.users,
+    "passwords": rights.passwords,
     "plan": example,
     "single": single,
     "findings": findings,
