@@ -9,14 +9,12 @@ import yaml
 
 ROOT: Final = Path(__file__).parents[1]
 PLAYBOOKS: Final = ROOT / "playbooks"
-# Plays that verbs import, and no verbs themselves.
-PARTS: Final = {"choose_pools", "find_broker"}
 KEYS: Final = {"description", "default", "required", "choices"}
 
 
 def verbs() -> list[str]:
     """Give the names of the verbs, which are those of their playbooks."""
-    return sorted(path.stem for path in PLAYBOOKS.glob("*.yml") if path.stem not in PARTS)
+    return sorted(path.stem for path in PLAYBOOKS.glob("*.yml"))
 
 
 def plays(path: Path) -> list[dict[str, Any]]:

@@ -115,10 +115,7 @@ def text(role):
     found = []
     for part in ("tasks", "handlers", "templates", "vars"):
         for path in sorted((ROOT / "roles" / role / part).glob("*")):
-            lines = re.sub(
-                r"(?m)^\s*#.*$|\{#.*?#\}", "", path.read_text(), flags=re.DOTALL if part == "templates" else 0
-            )
-            found.append(lines)
+            found.append(re.sub(r"(?ms)^\s*#[^\n]*$|\{#.*?#\}", "", path.read_text()))
     return "\n".join(found)
 
 
@@ -134,6 +131,13 @@ def test_every_variable_that_a_role_uses_is_declared(role):
 def test_every_declared_variable_is_used(role):
     words = set(re.findall(r"\w+", text(role) + str(read(role, "defaults/main.yml"))))
     assert options(role).keys() <= words
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_said_not_to_be_read_is_not(role):
+    evaluated = text(role)
+    unread = {path for path, option in nested(options(role)) if option["description"] == "Not read here."}
+    assert {path for path in unread if path in evaluated} == set()
 
 
 HOST = {"groups": ["balanced_servers"], "host_pools": {}}
