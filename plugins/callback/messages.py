@@ -9,7 +9,7 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
-name: screen
+name: messages
 type: stdout
 short_description: Standard output that holds what a playbook shows, and nothing else
 description:
@@ -26,7 +26,7 @@ class CallbackModule(CallbackBase):
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
-    CALLBACK_NAME = "celery_fleet.kit.screen"
+    CALLBACK_NAME = "celery_fleet.kit.messages"
 
     def v2_runner_on_ok(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
         """Print the message of a task that shows something."""

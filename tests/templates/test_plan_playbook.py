@@ -1,7 +1,6 @@
 """The verb plan as a site runs it: on inventories whose servers do not exist."""
 
 import json
-import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.ansible_site import environment
 
 ROOT = Path(__file__).parents[2]
 SINGLE = {
@@ -33,8 +33,7 @@ def plan(path, *inventories, **variables):
             str(ROOT / "playbooks/plan.yml"),
         ],
         cwd=path,
-        env=os.environ
-        | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "PWD": str(path)},
+        env=environment() | {"PWD": str(path)},
         capture_output=True,
         text=True,
         check=False,

@@ -80,7 +80,7 @@ def _status(*options: str) -> tuple[int, str]:
             *("-i", "molecule/inventory/single", "-e", "status_output=json", *options),
         ],
         cwd=MOLECULE.parent,
-        env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "celery_fleet.kit.screen"},
+        env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "celery_fleet.kit.messages"},
         capture_output=True,
         text=True,
         timeout=60,
