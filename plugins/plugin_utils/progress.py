@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.fleet_plan import host_ranges
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.ranges import host_ranges
 
 from .terminal import harmless, one_line
 
