@@ -3,48 +3,18 @@
 
 from __future__ import annotations
 
-import json
-import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import BrokerError, Management
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.arguments import LOGIN
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.client import AMQP_ERROR
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.migration import (
-    MIGRATION,
-    Binding,
+    AmqpLogin,
     MigrationError,
-    bindings,
-    check_diversion,
-    chosen,
-    interrupted,
-    rebinding,
-    record_name,
-    with_alternate,
-    without_limits,
+    Migrator,
 )
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.objects import POLICY_PREFIX
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.ownership import FIXED_KINDS
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.reconcile import (
-    Attributes,
-    State,
-    before_and_after,
-    plan,
-)
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.state import (
-    current_state,
-    desired_state,
-)
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.versions import for_broker_version
-
-try:
-    import amqp
-except ImportError:
-    AMQP_ERROR: str | None = traceback.format_exc()
-else:
-    AMQP_ERROR = None
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.reconcile import before_and_after
 
 DOCUMENTATION = r"""
 module: rabbitmq_migrate
@@ -70,22 +40,6 @@ options:
     description: Seconds to wait for the tasks of the queue that run.
     type: int
     default: 7200
-  login_user:
-    description: A user with the tag C(administrator) and all rights in the vhost.
-    type: str
-    required: true
-  login_password:
-    description: Its password.
-    type: str
-    required: true
-  url:
-    description: Address of the management API.
-    type: str
-    default: http://127.0.0.1:15672
-  timeout:
-    description: Seconds that one request may take.
-    type: int
-    default: 30
   host:
     description: Where the broker takes AMQP.
     type: str
@@ -97,7 +51,8 @@ options:
   ca_file:
     description: Certificates of the authority that signed the broker's; AMQP then goes over TLS.
     type: path
-author: celery-fleet
+extends_documentation_fragment: [celery_fleet.kit.broker_login]
+author: celery-fleet (@celery-fleet)
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -134,410 +89,14 @@ exchanges:
   returned: success
 """
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "topology": {"type": "dict", "required": True},
     "only": {"type": "str"},
     "patience": {"type": "int", "default": 7200},
-    "login_user": {"type": "str", "required": True},
-    "login_password": {"type": "str", "required": True, "no_log": True},
-    "url": {"type": "str", "default": "http://127.0.0.1:15672"},
-    "timeout": {"type": "int", "default": 30},
     "host": {"type": "str", "default": "127.0.0.1"},
     "port": {"type": "int", "default": 5672},
     "ca_file": {"type": "path"},
 }
-
-# Where a message was first published to, while it waits in the queue beside.
-ORIGIN = "x-celery-fleet-origin"
-# The broker counts the deliveries of each queue itself.
-DELIVERIES = "x-delivery-count"
-CONTROL = "celery.pidbox"
-REPLIES = "reply.celery.pidbox"
-ANSWER_S = 2
-# The broker's figures of a queue are at most five seconds old.
-FIGURES_AGE_S = 6
-ARRIVAL_S = 1
-ROOM_S = 0.2
-
-
-class Workers:
-    """The workers of the vhost, reached as `celery control` reaches them."""
-
-    def __init__(self, channel: Any) -> None:  # noqa: ANN401 - the library has no types
-        self._channel = channel
-        self._answers: dict[str, Any] = {}
-        channel.exchange_declare(CONTROL, "fanout", durable=False, auto_delete=False)
-        channel.exchange_declare(REPLIES, "direct", durable=False, auto_delete=False)
-        self._mailbox = channel.queue_declare(exclusive=True).queue
-        channel.queue_bind(self._mailbox, REPLIES, self._mailbox)
-        channel.basic_consume(self._mailbox, no_ack=True, callback=self._note)
-
-    def consuming(self, queue: str) -> list[str]:
-        """Give the nodes that consume a queue now."""
-        self._answers.clear()
-        self._send("active_queues", {})
-        end = time.monotonic() + ANSWER_S
-        while (left := end - time.monotonic()) > 0:
-            try:
-                self._channel.connection.drain_events(timeout=left)
-            except TimeoutError:
-                break
-        return sorted(
-            node
-            for node, queues in self._answers.items()
-            if isinstance(queues, list) and any(each.get("name") == queue for each in queues)
-        )
-
-    def tell(self, command: str, queue: str | None, nodes: list[str]) -> None:
-        """Tell nodes to consume a queue, to do so no more, or (without a queue) something else."""
-        if nodes:
-            self._send(command, {"queue": queue} if queue else {}, nodes)
-
-    def _send(self, method: str, arguments: Attributes, nodes: list[str] | None = None) -> None:
-        command = {
-            "method": method,
-            "arguments": arguments,
-            "destination": nodes,
-            "ticket": self._mailbox,
-            "reply_to": {"exchange": REPLIES, "routing_key": self._mailbox},
-        }
-        message = amqp.Message(json.dumps(command), content_type="application/json", content_encoding="utf-8")
-        self._channel.basic_publish_confirm(message, exchange=CONTROL)
-
-    def _note(self, message: Any) -> None:  # noqa: ANN401
-        self._answers.update(json.loads(message.body))
-
-
-class Migration:
-    """What the broker has, what is wanted, and the steps between the two."""
-
-    def __init__(self, params: dict[str, Any], broker: Management) -> None:
-        self._params = params
-        self._broker = broker
-        self._vhost: str = params["topology"]["vhost"]
-        definitions = self._read()
-        self._begun = interrupted(definitions, self._vhost)
-        self._todo = plan(self._current, self._wanted, fixed=FIXED_KINDS)
-        self.exchanges, self.queues = chosen(self._todo, self._begun, params["only"])
-        kept = {"exchange": self.exchanges, "queue": self.queues}
-        self.differences = [each for each in self._todo.blocked if each.key[1] in kept[each.key[0]]]
-        self.left = [each.label for each in self._todo.blocked if each.key[1] not in kept[each.key[0]]]
-        ours = [key for key in self._wanted if key[0] == "exchange"]
-        for queue in self.queues:
-            if ("queue", queue) not in self._wanted:
-                raise MigrationError(
-                    f"The migration of queue {queue} was interrupted, and the model has it no more. Give it "
-                    "back to the model until the migration is finished."
-                )
-            check_diversion(queue, self._current, ours)
-
-    def _read(self) -> Attributes:
-        """Read what the broker has now."""
-        definitions = self._broker.definitions()
-        topology = for_broker_version(self._params["topology"], definitions["rabbitmq_version"])
-        self._current: State = current_state(definitions, topology, {})
-        self._wanted: State = desired_state(topology, self._current)
-        return definitions
-
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """Connect to the broker for what follows."""
-        ca_file = self._params["ca_file"]
-        try:
-            with amqp.Connection(
-                host=f"{self._params['host']}:{self._params['port']}",
-                userid=self._params["login_user"],
-                password=self._params["login_password"],
-                virtual_host=self._vhost,
-                login_method="PLAIN",
-                confirm_publish=True,
-                connect_timeout=self._params["timeout"],
-                ssl={"ca_certs": ca_file, "server_hostname": self._params["host"]} if ca_file else False,
-            ) as connection:
-                self._connection = connection
-                self._open_channel()
-                yield
-        except amqp.exceptions.AccessRefused as error:
-            raise BrokerError(
-                f"RabbitMQ refused user {self._params['login_user']} over AMQP: {error}"
-            ) from error
-        except (amqp.exceptions.AMQPError, OSError) as error:
-            raise BrokerError(f"The connection over AMQP ended: {error or type(error).__name__}") from error
-
-    def _open_channel(self) -> None:
-        self._channel = self._connection.channel()
-        # Bodies are moved as they are.
-        self._channel.auto_decode = False
-        self._returned: list[str] = []
-        self._channel.events["basic_return"].add(lambda error, *_: self._returned.append(str(error)))
-
-    # An exchange can't be replaced in one step. Sent without waiting, the commands leave it absent for
-    # milliseconds; a publisher that meets this gets an error, never silence.
-    def replace_exchange(self, name: str) -> Attributes:
-        """Delete an exchange and create it as wanted, with the bindings that it had and those it needs."""
-        exchange = self._wanted["exchange", name]
-        lines, around = rebinding(name, self._current, self._wanted)
-        for each in around:
-            self._bind(each)
-        begin = time.monotonic()
-        self._channel.exchange_delete(name, nowait=True)
-        self._channel.exchange_declare(
-            name,
-            exchange["type"],
-            durable=exchange["durable"],
-            auto_delete=exchange["auto_delete"],
-            arguments=exchange["arguments"],
-            nowait=True,
-        )
-        for each in lines:
-            self._bind(each, nowait=True)
-        self._channel.exchange_declare(name, exchange["type"], passive=True)
-        seconds = round(time.monotonic() - begin, 4)
-        self._read()
-        return {"name": name, "seconds": seconds}
-
-    def replace_queue(self, name: str) -> Attributes:
-        """Replace a queue and bring its messages back, from wherever an earlier run stopped."""
-        beside = f"{MIGRATION}{name}"
-        remembered: Attributes = {
-            "nodes": [],
-            "before": self._count(name) if ("queue", name) in self._current else 0,
-            "moved": 0,
-        } | self._begun.get(name, {})
-        wanted = self._wanted["queue", name]
-        workers = Workers(self._channel)
-        old = self._current.get(("queue", name))
-        if old not in (None, wanted):
-            self._pause(name, workers, remembered)
-            self._divert(name, beside)
-            remembered["moved"] += self._move(name, lambda message: ("", beside, self._origin(message)))
-            self._remember(name, remembered)
-            # What was on its way to the queue when its bindings went has arrived by now.
-            time.sleep(ARRIVAL_S)
-            remembered["moved"] += self._move(name, lambda message: ("", beside, self._origin(message)))
-            self._remember(name, remembered)
-            self._delete(name)
-            # A channel that used the queue, a publisher's too, must hear that it is gone: one that takes the
-            # new queue for the old one, of another type, is broken off by the broker (541).
-            time.sleep(ARRIVAL_S)
-            self._channel.close()
-            self._open_channel()
-            workers = Workers(self._channel)
-        self._limit(name, self._wanted)
-        self._declare(name)
-        # Not add_consumer: on the channel that knew the old queue the broker would break the connection off,
-        # and deliver all that these workers run once more. They finish, stop, and are started by systemd.
-        workers.tell("shutdown", None, remembered["nodes"])
-        # Before the messages come back: what the new type routes nowhere, such as the key of a delayed task
-        # at a direct exchange, would be diverted beside again and again.
-        self._end_diversion(name)
-        back = self._move(beside, lambda message: self._home(message, name)) if self._exists(beside) else 0
-        if self._exists(beside):
-            self._delete(beside)
-        self._forget(name)
-        return {
-            "name": name,
-            "before": remembered["before"],
-            "moved": remembered["moved"],
-            "arrived_meanwhile": max(0, back - remembered["moved"]),
-            "brought_back": back,
-            "workers": remembered["nodes"],
-        }
-
-    def _pause(self, name: str, workers: Workers, remembered: Attributes) -> None:
-        """Let no worker consume the queue, and wait until none has a message of it.
-
-        The limit of the queue is lifted first: nobody takes from it for as long as its running tasks need.
-        """
-        self._limit(name, self._current)
-        end = time.monotonic() + self._params["patience"]
-        quiet_since = None
-        while True:
-            nodes = workers.consuming(name)
-            remembered["nodes"] = sorted({*remembered["nodes"], *nodes})
-            self._remember(name, remembered)
-            workers.tell("cancel_consumer", name, nodes)
-            left = self._held(name)
-            now = time.monotonic()
-            quiet_since = None if left else quiet_since or now
-            if quiet_since and now - quiet_since > FIGURES_AGE_S:
-                return
-            if now > end:
-                workers.tell("add_consumer", name, remembered["nodes"])
-                if ("queue", f"{MIGRATION}{name}") not in self._current:
-                    self._forget(name)
-                raise MigrationError(
-                    f"Queue {name} still has {left} after {self._params['patience']} s, and was "
-                    "left as it is. "
-                    "Its workers consume it again. Try when no long task runs, or give more time "
-                    "(migrate_patience)."
-                )
-            time.sleep(1)
-
-    def _held(self, name: str) -> str:
-        """What keeps a queue from being deleted, in words; ready messages do not."""
-        found = self._broker.queue_figures(self._vhost, name)
-        consumers = self._declared(name).consumer_count
-        parts = {"unacknowledged messages": found["messages_unacknowledged"], "consumers": consumers}
-        return ", ".join(f"{number} {what}" for what, number in parts.items() if number)
-
-    def _divert(self, name: str, beside: str) -> None:
-        """Let the exchanges send to the queue beside what they would send to the queue."""
-        queue = self._wanted["queue", name]
-        self._policy(f"beside.{name}", without_limits(self._own_policy(name, self._wanted), beside))
-        self._channel.queue_declare(
-            beside, durable=queue["durable"], auto_delete=False, arguments=queue["arguments"]
-        )
-        lines = self._lines(name, self._current)
-        for source in sorted({each.source for each in lines}):
-            # A topic exchange takes a direct one's keys too, and an earlier run may have met the other type.
-            kind = self._current["exchange", source]["type"]
-            kind = "topic" if kind == "direct" else kind
-            self._channel.exchange_declare(f"{MIGRATION}{source}", kind, durable=True, auto_delete=False)
-            for each in lines:
-                if each.source == source:
-                    self._channel.queue_bind(
-                        beside, f"{MIGRATION}{source}", each.routing_key, arguments=dict(each.arguments)
-                    )
-            policy = f"{MIGRATION}exchange.{source}"
-            self._policy(f"exchange.{source}", with_alternate(source))
-            if (found := self._broker.policy_in_force(self._vhost, source)) != policy:
-                raise MigrationError(
-                    f"Policy {found} applies to exchange {source} with a higher priority than {policy}: its "
-                    "messages can't be diverted. Remove that policy for the time of the migration."
-                )
-        for each in lines:
-            self._channel.queue_unbind(name, each.source, each.routing_key, arguments=dict(each.arguments))
-
-    def _end_diversion(self, name: str) -> None:
-        for source in sorted({each.source for each in self._lines(name, {**self._wanted, **self._current})}):
-            self._drop_policy(f"exchange.{source}")
-            self._channel.exchange_delete(f"{MIGRATION}{source}")
-
-    def _declare(self, name: str) -> None:
-        """Create the queue and bind it; from then on its messages go to it again, not to the one beside."""
-        queue = self._wanted["queue", name]
-        self._channel.queue_declare(
-            name, durable=queue["durable"], auto_delete=queue["auto_delete"], arguments=queue["arguments"]
-        )
-        # Also by the keys that it had, so that nothing is refused before the topology is reconciled.
-        for each in self._lines(name, {**self._wanted, **self._current}):
-            if ("exchange", each.source) in self._current:
-                self._bind(each)
-
-    def _move(self, source: str, to: Callable[[Any], tuple[str, str, Attributes]]) -> int:
-        """Move all messages: each is confirmed where it goes before it is acknowledged where it was."""
-        moved = 0
-        while (message := self._channel.basic_get(source)) is not None:
-            exchange, key, headers = to(message)
-            properties = {**message.properties, "application_headers": headers}
-            copy = amqp.Message(message.body, **properties)
-            if not self._publish(copy, exchange, key) and not self._publish(copy, "", self._direct(source)):
-                raise MigrationError(f"A message of queue {source} has nowhere to go; it stays there.")
-            self._channel.basic_ack(message.delivery_tag)
-            moved += 1
-        return moved
-
-    def _publish(self, message: Any, exchange: str, key: str) -> bool:  # noqa: ANN401
-        """Publish with a confirmation, and say whether a queue took it; one that has no room is awaited."""
-        timeout = self._params["timeout"]
-        end = time.monotonic() + timeout
-        while True:
-            self._returned.clear()
-            try:
-                self._channel.basic_publish_confirm(
-                    message, exchange=exchange, routing_key=key, mandatory=True, timeout=timeout
-                )
-            except amqp.exceptions.MessageNacked as error:
-                if time.monotonic() > end:
-                    raise MigrationError(
-                        f"For {timeout} s the broker has refused to store a message for {key}: the queue is "
-                        "full or has no leader."
-                    ) from error
-                time.sleep(ROOM_S)
-            else:
-                return not self._returned
-
-    @staticmethod
-    def _direct(source: str) -> str:
-        """Where the messages of a queue go if nothing routes them: from beside home, or the reverse."""
-        return source.removeprefix(MIGRATION) if source.startswith(MIGRATION) else f"{MIGRATION}{source}"
-
-    @staticmethod
-    def _origin(message: Any) -> Attributes:  # noqa: ANN401
-        headers = dict(message.properties.get("application_headers") or {})
-        headers.pop(DELIVERIES, None)
-        info = message.delivery_info
-        return {**headers, ORIGIN: json.dumps([info["exchange"], info["routing_key"]])}
-
-    def _home(self, message: Any, name: str) -> tuple[str, str, Attributes]:  # noqa: ANN401
-        """The exchange and the key that the message was published with, so that a retry finds its way."""
-        headers = dict(message.properties.get("application_headers") or {})
-        headers.pop(DELIVERIES, None)
-        info = message.delivery_info
-        exchange, key = json.loads(headers.pop(ORIGIN, json.dumps([info["exchange"], info["routing_key"]])))
-        known = ("exchange", exchange) in self._wanted
-        return (exchange, key, headers) if known else ("", name, headers)
-
-    def _delete(self, name: str) -> None:
-        """Delete a queue that nothing leads to, if it has neither messages nor consumers.
-
-        The broker looks itself before it deletes a classic queue, but can't do that for the other types.
-        """
-        queue = self._declared(name)
-        if queue.message_count or queue.consumer_count:
-            raise MigrationError(
-                f"Queue {name} got {queue.message_count} messages and {queue.consumer_count} consumers while "
-                "it was migrated, and was kept. Run the migration again."
-            )
-        kind = self._broker.queue_figures(self._vhost, name)["type"]
-        conditions = {"if_unused": True, "if_empty": True} if kind == "classic" else {}
-        self._channel.queue_delete(name, **conditions)
-
-    def _limit(self, name: str, state: State) -> None:
-        self._policy(f"queue.{name}", without_limits(self._own_policy(name, state), name))
-
-    def _forget(self, name: str) -> None:
-        for policy in (f"queue.{name}", f"beside.{name}"):
-            self._drop_policy(policy)
-        if name in self._begun:
-            self._broker.remove(("global_parameter", record_name(self._vhost, name)), self._vhost)
-            del self._begun[name]
-
-    def _remember(self, name: str, value: Attributes) -> None:
-        if self._begun.get(name) != value:
-            self._broker.set_parameter(record_name(self._vhost, name), value)
-            self._begun[name] = {**value}
-
-    def _policy(self, name: str, policy: Attributes) -> None:
-        self._broker.set_policy(self._vhost, f"{MIGRATION}{name}", policy)
-
-    def _drop_policy(self, name: str) -> None:
-        self._broker.remove_if_there(("policy", f"{MIGRATION}{name}"), self._vhost)
-
-    def _own_policy(self, name: str, state: State) -> Attributes:
-        return dict(state.get(("policy", f"{POLICY_PREFIX}{name}"), {}).get("definition", {}))
-
-    def _lines(self, name: str, state: State) -> list[Binding]:
-        return [each for each in bindings(state) if (each.kind, each.destination) == ("queue", name)]
-
-    def _bind(self, each: Binding, *, nowait: bool = False) -> None:
-        bind = self._channel.queue_bind if each.kind == "queue" else self._channel.exchange_bind
-        bind(each.destination, each.source, each.routing_key, nowait=nowait, arguments=dict(each.arguments))
-
-    def _exists(self, name: str) -> bool:
-        try:
-            # The broker closes the channel of somebody who asks for a queue that isn't there.
-            self._channel.connection.channel().queue_declare(name, passive=True)
-        except amqp.exceptions.NotFound:
-            return False
-        return True
-
-    def _declared(self, name: str) -> Any:  # noqa: ANN401
-        return self._channel.queue_declare(name, passive=True)
-
-    def _count(self, name: str) -> int:
-        return int(self._declared(name).message_count)
 
 
 def run(module: AnsibleModule) -> None:
@@ -546,21 +105,24 @@ def run(module: AnsibleModule) -> None:
     obstacles = broker.obstacles()
     if obstacles:
         module.fail_json(msg=f"Nothing was migrated: {' '.join(obstacles)}")
-    migration = Migration(params, broker)
-    names = [*migration.exchanges, *migration.queues]
-    before, after = before_and_after(migration.differences)
+    migrator = Migrator(params["topology"], broker, params["only"], params["patience"], params["timeout"])
+    names = [*migrator.exchanges, *migrator.queues]
+    before, after = before_and_after(migrator.differences)
     result: dict[str, Any] = {
         "changed": bool(names),
         "names": names,
-        "left": migration.left,
+        "left": migrator.left,
         "diff": {"before": before, "after": after},
     }
     if module.check_mode or not names:
         module.exit_json(queues=[], exchanges=[], **result)
-    with migration.connected():
+    login = AmqpLogin(
+        params["host"], params["port"], params["login_user"], params["login_password"], params["ca_file"]
+    )
+    with migrator.connected(login):
         module.exit_json(
-            exchanges=[migration.replace_exchange(name) for name in migration.exchanges],
-            queues=[migration.replace_queue(name) for name in migration.queues],
+            exchanges=[migrator.replace_exchange(name) for name in migrator.exchanges],
+            queues=[migrator.replace_queue(name) for name in migrator.queues],
             **result,
         )
 

@@ -26,79 +26,19 @@ from fleet.broker.state import (
 from fleet.broker.topology import topology
 from hypothesis import given
 from hypothesis import strategies as st
+from support.broker_definitions import FRESH, NAMED, PASSWORDS, SHA256, VHOST, WANTED, Definitions
 from support.fleet_model import LOADED
 
-WANTED = topology(LOADED, {})
-VHOST = WANTED["vhost"]
-PASSWORDS = {user["name"]: f"password of {user['name']}" for user in WANTED["users"]}
-SHA256 = "rabbit_password_hashing_sha256"
-FRESH: dict[str, Any] = {
-    "vhosts": [{"name": "/"}],
-    "users": [
-        {"name": "guest", "password_hash": "", "hashing_algorithm": SHA256, "tags": ["administrator"]},
-        {"name": "other", "password_hash": "", "hashing_algorithm": SHA256, "tags": []},
-    ],
-    "permissions": [{"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}],
-}
-NAMED = {
-    "vhosts": ("name",),
-    "users": ("name",),
-    "permissions": ("vhost", "user"),
-    "exchanges": ("vhost", "name"),
-    "queues": ("vhost", "name"),
-    "bindings": ("vhost", "source", "destination_type", "destination", "routing_key"),
-    "policies": ("vhost", "name"),
-    "topic_permissions": ("vhost", "user", "exchange"),
-    "global_parameters": ("name",),
-}
 
-
-class Broker:
-    """The definitions of a broker, imported and deleted as RabbitMQ does."""
-
-    def __init__(self, definitions: dict[str, Any]) -> None:
-        self.definitions: dict[str, list[dict[str, Any]]] = {name: [] for name in NAMED} | deepcopy(
-            definitions
-        )
-
-    def load(self, document: dict[str, Any]) -> None:
-        for section, entries in document.items():
-            held = {self._name(section, each): each for each in self.definitions[section]}
-            for entry in entries:
-                name = self._name(section, entry)
-                # What exists of these stays as it is, without an error.
-                if name in held and section in ("queues", "exchanges"):
-                    continue
-                held[name] = entry
-            self.definitions[section] = list(held.values())
-
-    def remove(self, key: tuple[str, ...]) -> None:
-        section = "policies" if key[0] == "policy" else f"{key[0]}s"
-        fields = NAMED[section][-len(key) + 1 :]
-
-        def leads_there(binding: dict[str, Any]) -> bool:
-            return key in (
-                ("exchange", binding["source"]),
-                (binding["destination_type"], binding["destination"]),
-            )
-
-        self.definitions["bindings"] = [
-            each for each in self.definitions["bindings"] if not leads_there(each)
-        ]
-        self.definitions[section] = [
-            each for each in self.definitions[section] if tuple(each[field] for field in fields) != key[1:]
-        ]
-
-    @staticmethod
-    def _name(section: str, entry: dict[str, Any]) -> tuple[str, ...]:
-        return tuple(entry[field] for field in NAMED[section])
-
-
-def owned(broker: Broker, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None) -> Ownership:
+def owned(
+    broker: Definitions, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None
+) -> Ownership:
     return Ownership(wanted, current_state(broker.definitions, wanted, PASSWORDS), in_use)
 
 
-def planned(broker: Broker, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None) -> Plan:
+def planned(
+    broker: Definitions, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None
+) -> Plan:
     current = current_state(broker.definitions, wanted, PASSWORDS)
     return plan(
         current,
@@ -108,26 +48,26 @@ def planned(broker: Broker, wanted: dict[str, Any] = WANTED, in_use: dict[str, s
     )
 
 
-def apply(broker: Broker, todo: Plan) -> None:
+def apply(broker: Definitions, todo: Plan) -> None:
     broker.load(import_document(todo.create + todo.change, VHOST, PASSWORDS, lambda size: b"s" * size))
     for each in todo.remove:
         broker.remove(each.key)
 
 
 @pytest.fixture
-def broker() -> Broker:
+def broker() -> Definitions:
     """Give a broker that has everything that is wanted."""
-    made = Broker(FRESH)
+    made = Definitions(FRESH)
     apply(made, planned(made))
     return made
 
 
-def entry(broker: Broker, section: str, name: str) -> dict[str, Any]:
+def entry(broker: Definitions, section: str, name: str) -> dict[str, Any]:
     return next(each for each in broker.definitions[section] if each["name"] == name)
 
 
 def test_a_fresh_broker_gets_everything_and_loses_guest():
-    broker = Broker(FRESH)
+    broker = Definitions(FRESH)
     todo = planned(broker)
     objects = sum(len(WANTED.get(section, ())) for section in NAMED)
     assert len(todo.create) == objects + len([("vhost", VHOST), record_key(VHOST)])
@@ -139,7 +79,7 @@ def test_a_fresh_broker_gets_everything_and_loses_guest():
 
 @given(st.data())
 def test_whatever_is_missing_or_changed_is_put_right(data):
-    broker = Broker(FRESH)
+    broker = Definitions(FRESH)
     apply(broker, planned(broker))
     for section, fields in {
         "policies": {"pattern": ".*", "priority": 9, "definition": {"max-length": 1}},

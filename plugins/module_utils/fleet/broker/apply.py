@@ -1,0 +1,188 @@
+"""Bring a broker to the topology that is wanted, and verify that it is there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from .api import Management, RefusedError
+from .migration import interrupted
+from .ownership import FIXED_KINDS, Ownership
+from .reconcile import Difference, Key, Plan, State, plan
+from .state import current_state, desired_state, import_document
+from .versions import for_broker_version
+
+# Nothing goes before what leads to it.
+_REMOVAL_ORDER: Final = ("topic_permission", "binding", "exchange", "policy", "permission", "user")
+# The broker's figures of a queue are at most five seconds old.
+_FIGURES_AGE_S: Final = 6
+# How long a node of a cluster may take to know what another one stored.
+_SETTLE_S: Final = 5
+
+
+class TopologyReconciler:
+    """The topology that is wanted, and the broker that should have it.
+
+    Attributes:
+        version: The broker's version, once its definitions were read.
+        dropped: Settings of policies that this version does not know.
+        surplus: Objects that the model had once, and why they stay.
+        migrations: Queues whose migration was interrupted.
+    """
+
+    def __init__(
+        self,
+        topology: Mapping[str, Any],
+        passwords: Mapping[str, str],
+        broker: Management,
+        *,
+        prune: bool = False,
+    ) -> None:
+        """Remember what is wanted.
+
+        Args:
+            topology: What is wanted, as ``topology.topology`` gives it.
+            passwords: Password of each of its users.
+            broker: The broker's management API.
+            prune: Whether surplus objects are removed as soon as they are empty and unused.
+        """
+        self._wanted = topology
+        self._passwords = passwords
+        self._prune = prune
+        self._broker = broker
+        self._vhost: str = topology["vhost"]
+        self._state: State = {}
+        self._refused: dict[str, str] = {}
+        self.version: str | None = None
+        self.dropped: set[str] = set()
+        self.surplus: list[str] = []
+        self.migrations: list[str] = []
+
+    def without_passwords(self) -> list[str]:
+        """Return the users for whom no password is given."""
+        return sorted({user["name"] for user in self._wanted["users"]} - self._passwords.keys())
+
+    def plan(self, definitions: Mapping[str, Any]) -> Plan:
+        """Compare the broker's definitions with what is wanted.
+
+        Args:
+            definitions: What the broker has; empty if there is no broker yet.
+
+        Returns:
+            What is to be created, changed and removed, and what cannot be changed in place.
+
+        Raises:
+            BrokerError: The broker can't be asked which surplus queues are in use.
+        """
+        self.version = definitions.get("rabbitmq_version")
+        wanted = for_broker_version(self._wanted, self.version) if self.version else self._wanted
+        self.dropped = _policy_keys(self._wanted) - _policy_keys(wanted)
+        self._state = current_state(definitions, wanted, self._passwords)
+        ownership = Ownership(wanted, self._state)
+        queues = {key[1] for key in ownership.surplus if key[0] == "queue"}
+        if self._prune:
+            in_use = self._broker.queues_in_use(self._vhost, queues) if queues else {}
+            ownership = Ownership(wanted, self._state, self._refused | in_use)
+        self.surplus = [
+            " ".join(key) + (f" ({ownership.reasons[key]})" if key in ownership.reasons else "")
+            for key in sorted(ownership.surplus)
+            if not ownership.removable(key)
+        ]
+        self.migrations = sorted(interrupted(definitions, self._vhost))
+        made = plan(
+            self._state,
+            desired_state(wanted, self._state),
+            fixed=FIXED_KINDS,
+            removable=ownership.removable,
+        )
+        return replace(made, unmanaged=tuple(key for key in made.unmanaged if key not in ownership.surplus))
+
+    def apply(self, todo: Plan) -> Plan:
+        """Apply a plan and return what is still to do after it: nothing, if the broker did as it was told.
+
+        After the queues were removed the rest is planned anew, because a queue that was used at the last
+        moment stays with all that it needs; and what the broker remembers as ours shrinks when it is gone.
+        A node that has not yet heard of what another one stored gets a moment.
+
+        Args:
+            todo: What ``plan`` gave.
+
+        Returns:
+            What still differs.
+
+        Raises:
+            BrokerError: The broker can't be reached, or refuses a change.
+        """
+        end = time.monotonic() + _SETTLE_S
+        while True:
+            self._one_round(todo)
+            left = self.plan(self._broker.definitions())
+            if left.empty or (left == todo and time.monotonic() > end):
+                return left
+            if left == todo:
+                time.sleep(1)
+            todo = left
+
+    def _one_round(self, todo: Plan) -> None:
+        going = [each.key for each in todo.remove]
+        queues = [key for key in going if key[0] == "queue"]
+        if queues:
+            # What leads to them goes first, the rest in the next round.
+            going = [key for key in going if key[0] == "binding" and ("queue", key[3]) in queues]
+        for user in sorted({key[1] for key in going if key[0] == "topic_permission"}):
+            self._broker.remove(("topic_permission", user), self._vhost)
+        document = import_document(
+            [*todo.create, *todo.change, *self._kept_topic_permissions(going)],
+            self._vhost,
+            self._passwords,
+            os.urandom,
+        )
+        if document:
+            self._broker.load(document)
+        for key in sorted(going, key=lambda key: _REMOVAL_ORDER.index(key[0])):
+            if key[0] == "exchange":
+                self._try(key, "if-unused=true")
+            elif key[0] != "topic_permission":
+                self._broker.remove(key, self._vhost)
+        self._remove_queues(queues)
+
+    def _kept_topic_permissions(self, going: list[Key]) -> list[Difference]:
+        """Return the topic permissions that must be given back: all of a user go together."""
+        users = {key[1] for key in going if key[0] == "topic_permission"}
+        return [
+            Difference(key, None, attributes)
+            for key, attributes in self._state.items()
+            if key[0] == "topic_permission" and key[1] in users and key not in going
+        ]
+
+    def _remove_queues(self, queues: list[Key]) -> None:
+        """Remove queues that are empty and unused.
+
+        The broker looks itself before it removes a classic queue. It can't do that for the other types:
+        nothing leads to these any more, so once all figures are newer than that they stay as they are.
+        """
+        classic = [key for key in queues if self._state[key]["arguments"]["x-queue-type"] == "classic"]
+        others = {key[1] for key in queues} - {key[1] for key in classic}
+        for key in classic:
+            self._try(key, "if-empty=true&if-unused=true")
+        if others:
+            time.sleep(_FIGURES_AGE_S)
+            in_use = self._broker.queues_in_use(self._vhost, others)
+            for name in sorted(others - in_use.keys()):
+                self._broker.remove(("queue", name), self._vhost)
+
+    def _try(self, key: Key, conditions: str) -> None:
+        try:
+            self._broker.remove(key, self._vhost, conditions)
+        except RefusedError as refusal:
+            if key[0] != "queue":
+                raise
+            self._refused[key[1]] = str(refusal)
+
+
+def _policy_keys(topology: Mapping[str, Any]) -> set[str]:
+    """Return every setting of every policy, in words."""
+    return {f"{key} of {policy['name']}" for policy in topology["policies"] for key in policy["definition"]}

@@ -1,0 +1,162 @@
+"""A topology is applied to a broker in rounds, until nothing differs or the broker will not change."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fleet.broker import apply as module
+from fleet.broker.api import RefusedError
+from fleet.broker.apply import TopologyReconciler
+from support.broker_definitions import FRESH, PASSWORDS, VHOST, WANTED, Definitions
+
+
+class Broker:
+    """The management API in front of definitions in memory; it notes what it is asked to change."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self.held = definitions
+        self.in_use: dict[str, str] = {}
+        self.refuses: set[tuple[str, ...]] = set()
+        self.deaf = False
+        self.calls: list[str] = []
+
+    def definitions(self) -> dict[str, Any]:
+        return copy.deepcopy(self.held.definitions)
+
+    def load(self, document: dict[str, Any]) -> None:
+        self.calls.append("load")
+        if not self.deaf:
+            self.held.load(document)
+
+    def remove(self, key: tuple[str, ...], vhost: str, conditions: str = "") -> None:
+        self.calls.append(" ".join(("remove", *key, *filter(None, [conditions]))))
+        if key in self.refuses:
+            raise RefusedError("it has 1 message", 400)
+        if key[0] == "topic_permission":
+            kept = [each for each in self.held.definitions["topic_permissions"] if each["user"] != key[1]]
+            self.held.definitions["topic_permissions"] = kept
+        else:
+            self.held.remove(key)
+
+    def queues_in_use(self, vhost: str, names: set[str]) -> dict[str, str]:
+        return {name: why for name, why in self.in_use.items() if name in names}
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a pause pass at once, on a clock of its own."""
+    clock = [0.0]
+    passes = SimpleNamespace(
+        monotonic=lambda: clock[0], sleep=lambda seconds: clock.__setitem__(0, clock[0] + seconds)
+    )
+    monkeypatch.setattr(module, "time", passes)
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker(Definitions(FRESH))
+
+
+def reconcile(broker: Broker, wanted: dict[str, Any] = WANTED, *, prune: bool = False) -> TopologyReconciler:
+    reconciler = TopologyReconciler(wanted, PASSWORDS, broker, prune=prune)
+    todo = reconciler.plan(broker.definitions())
+    reconciler.left = todo if todo.empty else reconciler.apply(todo)
+    return reconciler
+
+
+def without_queue(name: str) -> dict[str, Any]:
+    """Give a topology that has lost a queue, with its bindings and its policy."""
+    wanted = copy.deepcopy(WANTED)
+    for section in ("queues", "bindings", "policies"):
+        wanted[section] = [each for each in wanted[section] if name not in map(str, each.values())]
+    wanted["policies"] = [each for each in wanted["policies"] if not each["name"].endswith(f".{name}")]
+    return wanted
+
+
+def names(broker: Broker, section: str) -> set[str]:
+    return {each["name"] for each in broker.held.definitions[section]}
+
+
+def test_a_fresh_broker_needs_one_round_and_the_next_run_none(broker):
+    assert reconcile(broker).left.empty
+    assert broker.calls == ["load", "remove user guest"]
+    broker.calls.clear()
+    assert reconcile(broker).left.empty
+    assert broker.calls == []
+
+
+def test_a_broker_that_does_not_change_is_told_of_after_its_time_to_settle(broker):
+    broker.deaf = True
+    left = reconcile(broker).left
+    assert not left.empty
+    assert 1 < broker.calls.count("load") <= module._SETTLE_S + 3
+
+
+def test_a_queue_that_left_the_model_stays_until_it_is_pruned(broker):
+    reconcile(broker)
+    queue = next(iter(sorted(name for name in names(broker, "queues") if name.startswith("cpu_ml"))))
+    kept = reconcile(broker, without_queue(queue))
+    assert queue in names(broker, "queues")
+    assert any(queue in line for line in kept.surplus)
+    pruned = reconcile(broker, without_queue(queue), prune=True)
+    assert pruned.left.empty
+    assert queue not in names(broker, "queues")
+    assert pruned.surplus == []
+
+
+def test_a_queue_in_use_is_not_pruned_and_keeps_what_its_messages_need(broker):
+    reconcile(broker)
+    queue = next(iter(sorted(name for name in names(broker, "queues") if name.startswith("cpu_ml"))))
+    broker.in_use = {queue: "3 ready messages"}
+    broker.calls.clear()
+    kept = reconcile(broker, without_queue(queue), prune=True)
+    assert queue in names(broker, "queues")
+    assert any("3 ready messages" in line for line in kept.surplus)
+    assert f"remove queue {queue}" not in broker.calls
+
+
+def test_a_queue_that_filled_after_the_plan_stays(broker):
+    reconcile(broker)
+    queue = next(iter(sorted(name for name in names(broker, "queues") if name.startswith("cpu_ml"))))
+    reconciler = TopologyReconciler(without_queue(queue), PASSWORDS, broker, prune=True)
+    todo = reconciler.plan(broker.definitions())
+    assert ("queue", queue) in {each.key for each in todo.remove}
+    broker.in_use = {queue: "1 ready message"}
+    assert reconciler.apply(todo).empty
+    assert queue in names(broker, "queues")
+    assert any("1 ready message" in line for line in reconciler.surplus)
+
+
+def test_a_classic_queue_that_the_broker_refuses_to_remove_stays(broker):
+    wanted = copy.deepcopy(WANTED)
+    queue = next(each for each in wanted["queues"] if each["name"].startswith("cpu_ml"))["name"]
+    for each in wanted["queues"]:
+        each["arguments"]["x-queue-type"] = "classic"
+    reconcile(broker, wanted)
+    fewer = without_queue(queue)
+    for each in fewer["queues"]:
+        each["arguments"]["x-queue-type"] = "classic"
+    broker.refuses = {("queue", queue)}
+    kept = reconcile(broker, fewer, prune=True)
+    assert f"remove queue {queue} if-empty=true&if-unused=true" in broker.calls
+    assert queue in names(broker, "queues")
+    assert any("it has 1 message" in line for line in kept.surplus)
+
+
+def test_the_other_topic_permissions_of_a_user_are_given_back(broker):
+    reconcile(broker)
+    permissions = broker.held.definitions["topic_permissions"]
+    user = permissions[0]["user"]
+    before = [each for each in permissions if each["user"] == user]
+    permissions.append({**before[0], "exchange": "amq.topic", "vhost": VHOST})
+    assert reconcile(broker).left.empty
+    after = [each for each in broker.held.definitions["topic_permissions"] if each["user"] == user]
+    assert sorted(each["exchange"] for each in after) == sorted(each["exchange"] for each in before)
+
+
+def test_users_without_a_password_are_named(broker):
+    some = TopologyReconciler(WANTED, dict.fromkeys(list(PASSWORDS)[1:], "x"), broker)
+    assert some.without_passwords() == sorted(list(PASSWORDS)[:1])
