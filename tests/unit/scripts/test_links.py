@@ -7,6 +7,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED = re.compile(r"(?<![\w/.-])docs/[\w/]+\.(?:md|svg|mmd)\b")
+# A path of the repository in a page; one with a placeholder or a star stands for several.
+PATH = re.compile(
+    r"`((?:bench|celery_fleet|docs|examples|group_vars/all|inventories|lab|molecule|playbooks|plugins|roles|scripts|tests|trials)"
+    r"/(?:\w[\w.-]*/?)*)`"
+)
 TEXT = {"", ".cfg", ".j2", ".md", ".py", ".sh", ".toml", ".yml"}
 
 
@@ -48,6 +53,13 @@ def test_every_page_that_is_named_anywhere_exists():
     named = {(path, name) for path in files() for name in NAMED.findall(path.read_text())}
     assert len(named) > 20
     assert [f"{path.relative_to(ROOT)}: {name}" for path, name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_path_that_a_page_names_exists():
+    pages = [path for path in files() if path.suffix == ".md"]
+    named = {(page, name) for page in pages for name in PATH.findall(page.read_text())}
+    assert len(named) > 50
+    assert [f"{page.relative_to(ROOT)}: {name}" for page, name in named if not (ROOT / name).exists()] == []
 
 
 def test_the_index_has_every_page():
