@@ -22,11 +22,11 @@ lint:  ## Style and types of Python, YAML and playbooks
 unit:  ## Unit and template tests on each ansible-core that the machine can run
 	scripts/test unit
 
-molecule:  ## Scenarios broker, app, worker, single, fleet, cluster on real systemd hosts
+molecule:  ## Every scenario on real systemd hosts, the broker's with the integration tests
 	scripts/test molecule
 
 chaos: setup  ## From nothing: 20 minutes or 100 000 tasks under every verb and fault, with a report (docs/measured/chaos.md)
-	scripts/chaos --up
+	scripts/run trials.chaos --up
 
 lab-up: setup  ## Create the lab, or bring it up to date
 	$(bin)/ansible-playbook playbooks/lab_create.yml -i lab

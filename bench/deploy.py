@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-from chaos import KEPT, Fleet
-from ledger import columns
-from loading import LEDGERS, Load
-from support import Site, until
+from support.scenario import Scenario, until
+
+from trials.chaos import KEPT, ChaosFleet
+from trials.ledger import columns
+from trials.load import LEDGERS, Load
 
 # Seconds of a task; one of a pool that allows less lasts a little less than that.
 LONG: Final = 600
@@ -38,7 +39,7 @@ class Long:
         fleet: The fleet, which must be idle.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: ChaosFleet) -> None:
         self.fleet = fleet
         self.pools: dict[str, tuple[str, int, int]] = {}
         for plan in fleet.plans.values():
@@ -71,13 +72,13 @@ class Long:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="scripts/bench_deploy", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/run bench.deploy", description=__doc__)
     parser.add_argument("--to-the-end", action="store_true", help="wait until the long tasks have ended")
     options = parser.parse_args(arguments)
 
-    site = Site("fleet")
-    host = cache(site.connect)
-    fleet = Fleet(site, Load(site, host, application="demo", kept=KEPT), host)
+    scenario = Scenario("fleet")
+    host = cache(scenario.connect)
+    fleet = ChaosFleet(scenario, Load(scenario, host, application="demo", kept=KEPT), host)
     long = Long(fleet)
 
     def deploy(release: str) -> float:

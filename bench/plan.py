@@ -17,8 +17,7 @@ from fleet.plan.fleet import fleet_plan
 from fleet.plan.picture import svg
 from fleet.plan.tables import fleet_text
 from fleet.preflight.checks import find
-
-from docs import ROOT, model
+from support.fleet_model import ROOT, load
 
 SIZES: Final = (5, 100, 1000)
 SERVERS: Final = {"cpu_servers": (16, 32), "memory_servers": (8, 128), "balanced_servers": (8, 64)}
@@ -88,7 +87,7 @@ def measure(size: int, place: Path) -> dict[str, float]:
     }
     members = {"brokers": ["broker"], "workers": list(hosts)}
     members |= {name: list(group["hosts"]) for name, group in children.items()}
-    raw = model()
+    raw = load()
     document = fleet_plan(raw, hosts)
     return {
         "plan in Python": seconds(lambda: fleet_plan(raw, hosts)),

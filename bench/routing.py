@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
-from support.fleet_site import temporary_site
+from support.vhost import temporary_vhost
 
 ROUNDS = 9
 ROUTES = 20_000
@@ -56,9 +56,9 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as directory,
         pytest.MonkeyPatch.context() as environment,
-        temporary_site(Path(directory)) as site,
+        temporary_vhost(Path(directory)) as vhost,
     ):
-        figures = measure(site.client(environment))
+        figures = measure(vhost.client(environment))
     publish = figures["publish, confirmed"]
     print(f"{'':32} {'µs':>8} {'of a publish':>14}")
     for what, cost in figures.items():

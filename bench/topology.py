@@ -5,6 +5,7 @@ Both sides run on the controller and reach the broker's management API through a
 
 from __future__ import annotations
 
+import argparse
 import base64
 import http.client
 import json
@@ -275,9 +276,32 @@ def api(port: int, password: str, method: str, path: str, body: object = None) -
     connection.close()
 
 
+@contextmanager
+def requests_installed() -> Iterator[None]:
+    """Install what the other side's modules need and the kit doesn't, for as long as it is measured."""
+    with tempfile.TemporaryDirectory() as place:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--target", place, "requests"], check=True)  # noqa: S603 - an argument list
+        before = os.environ.get("PYTHONPATH", "")
+        os.environ["PYTHONPATH"] = f"{place}{os.pathsep}{before}"
+        try:
+            yield
+        finally:
+            os.environ["PYTHONPATH"] = before
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Measure both sides at both sizes, and print the ratios."""
-    inventory = arguments[0]
+    """Measure with the inventory, and the broker, that the command line names."""
+    parser = argparse.ArgumentParser(prog="scripts/run bench.topology", description=__doc__)
+    parser.add_argument("inventory", help="of a lab")
+    parser.add_argument("broker", nargs="?", help="which host of it; the first broker by default")
+    options = parser.parse_args(arguments)
+    with requests_installed():
+        measure(options.inventory, options.broker)
+
+
+def measure(inventory: str, broker: str | None) -> None:
+    """Measure both sides at both sizes, and print the ratios; leaves the broker as it was."""
     listed = json.loads(
         subprocess.run(  # noqa: S603
             ["ansible-inventory", "-i", inventory, "--list"],  # noqa: S607
@@ -287,7 +311,7 @@ def main(arguments: Sequence[str]) -> None:
             text=True,
         ).stdout
     )
-    broker = arguments[1] if len(arguments) > 1 else listed["brokers"]["hosts"][0]
+    broker = broker or listed["brokers"]["hosts"][0]
     hostvars = listed["_meta"]["hostvars"][broker]
     lab = hostvars["lab_state_dir"].replace("{{ ansible_config_file | dirname }}", str(ROOT))
     state = Path(lab.replace("{{ lab_name }}", str(hostvars["lab_name"])))

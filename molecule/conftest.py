@@ -8,31 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import MOLECULE, Site, failures
-from support import journal as unit_journal
+from support.scenario import MOLECULE, Scenario, failures
+from support.scenario import journal as unit_journal
+
+_read = cache(Scenario)  # its inventory, once
 
 
-@cache
-def _site(scenario: str) -> Site:
-    """Return the one site of a scenario."""
-    return Site(scenario)
-
-
-def _scenario(path: Path) -> str:
+def _scenario(path: Path) -> Scenario:
     """Return the scenario that a test belongs to."""
-    return path.relative_to(MOLECULE).parts[0]
+    return _read(path.relative_to(MOLECULE).parts[0])
 
 
 @pytest.fixture(scope="module")
-def site(request: pytest.FixtureRequest) -> Site:
+def scenario(request: pytest.FixtureRequest) -> Scenario:
     """Return the hosts of this scenario and what the model says about them."""
-    return _site(_scenario(request.path))
+    return _scenario(request.path)
 
 
 @pytest.fixture(scope="module")
-def host(site: Site) -> Callable[[str], Any]:
+def host(scenario: Scenario) -> Callable[[str], Any]:
     """Return a function from a host's name to its testinfra host."""
-    return cache(site.connect)
+    return cache(scenario.connect)
 
 
 @pytest.fixture(scope="module")
@@ -46,5 +42,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Add the journals of failed units to the report of a failed test."""
     report = yield
     if report.failed and report.when == "call":
-        report.sections.append(("hosts", failures(_site(_scenario(item.path)))))
+        report.sections.append(("hosts", failures(_scenario(item.path))))
     return report

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -14,12 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, Final
 
-from chaos_report import FAULTS, VERBS, Step, Verdict, judge, picture, report, schedule, table
-from ledger import Event
-from loading import LEDGERS, Load
-from support import LAB, MOLECULE, Site, failures, until
+from support.scenario import LAB, ROOT, Scenario, failures, until
 
-ROOT: Final = MOLECULE.parent
+from trials.assemble import assemble
+from trials.chaos_report import FAULTS, VERBS, Step, Verdict, judge, picture, report, schedule, table
+from trials.ledger import Event
+from trials.load import LEDGERS, Load
+
 KEPT: Final = ROOT / ".cache" / "chaos"
 
 # Seconds. The end of a fault or of the load is awaited; these only say when it has not come.
@@ -29,19 +29,19 @@ DRAINED: Final = 180.0
 CUT: Final = 20.0
 
 
-class Fleet:
+class ChaosFleet:
     """The hosts of a fleet, and what can happen to them.
 
     Args:
-        site: The scenario's hosts.
+        scenario: The scenario's hosts.
         load: The load that tells whether they work.
         host: Gives the testinfra host of a name.
     """
 
-    def __init__(self, site: Site, load: Load, host: Callable[[str], Any]) -> None:
-        self.site, self.load, self.host = site, load, host
-        self.workers = site.groups["workers"]
-        plans = site.variables("fleet_plan", "fleet_app")
+    def __init__(self, scenario: Scenario, load: Load, host: Callable[[str], Any]) -> None:
+        self.scenario, self.load, self.host = scenario, load, host
+        self.workers = scenario.groups["workers"]
+        plans = scenario.variables("fleet_plan", "fleet_app")
         self.plans = {name: plans[name]["fleet_plan"] for name in self.workers}
         self.pools = {name: sorted(plan["pools"]) for name, plan in self.plans.items()}
         self.application = str(plans[self.workers[0]]["fleet_app"]["name"])
@@ -143,7 +143,7 @@ class Fleet:
                 "ansible",
                 "playbook",
                 "--inventory",
-                str(self.site.inventory),
+                str(self.scenario.inventory),
                 f"playbooks/{verb}.yml",
                 *arguments,
             ],
@@ -162,7 +162,7 @@ class Fleet:
         """Make a source tree that differs from the others by its name, and say how a verb is told of it."""
         tree = KEPT / "sources" / name
         if not tree.exists():
-            shutil.copytree(ROOT / "examples", tree, ignore=shutil.ignore_patterns("__pycache__"))
+            assemble(tree)
             (tree / "load" / "RELEASE").write_text(f"{name}\n")
         return f"load_source={tree}"
 
@@ -255,14 +255,14 @@ class Fleet:
 
     def restart_broker(self) -> None:
         """Restart the broker's service."""
-        for name in self.site.groups["brokers"]:
+        for name in self.scenario.groups["brokers"]:
             self.host(name).check_output("systemctl restart rabbitmq-server")
         self.whole()
 
     def cut(self, step: Step) -> None:
         """Let no packet pass between a worker host and the brokers, for a while."""
         host = self.host(step.host)
-        brokers = ", ".join(self.site.address(name) for name in self.site.groups["brokers"])
+        brokers = ", ".join(self.scenario.address(name) for name in self.scenario.groups["brokers"])
         host.check_output(
             "nft 'table ip chaos { "
             f"chain in {{ type filter hook input priority -200; ip saddr {{ {brokers} }} drop; }}; "
@@ -356,12 +356,12 @@ def chaos(
     Raises:
         AssertionError: The fleet did not become whole again after something, or a verb failed.
     """
-    site = Site("fleet")
-    host = cache(site.connect)
-    load = Load(site, host, application="demo", kept=KEPT)
-    fleet = Fleet(site, load, host)
+    scenario = Scenario("fleet")
+    host = cache(scenario.connect)
+    load = Load(scenario, host, application="demo", kept=KEPT)
+    fleet = ChaosFleet(scenario, load, host)
     command = (
-        f"scripts/chaos --seconds {seconds:.0f} --tasks {tasks} --seed {seed} "
+        f"scripts/run trials.chaos --seconds {seconds:.0f} --tasks {tasks} --seed {seed} "
         f"--faults {shlex.quote(','.join(kinds))}"
     )
     print(f"seed {seed}; ledgers in {KEPT.relative_to(ROOT)}", flush=True)
@@ -377,7 +377,7 @@ def chaos(
                 time.sleep(2)
     except BaseException:
         load.stop()
-        print(failures(site), flush=True)
+        print(failures(scenario), flush=True)
         raise
     run = load.finish(DRAINED)
     verdict = judge(run)
@@ -388,7 +388,7 @@ def chaos(
 
 
 def _play(
-    fleet: Fleet, seed: int, kinds: Sequence[str], rounds: int | None, goes_on: Callable[[], bool]
+    fleet: ChaosFleet, seed: int, kinds: Sequence[str], rounds: int | None, goes_on: Callable[[], bool]
 ) -> None:
     """Do the steps of the schedule; only a stopped worker's wait for its watchdog overlaps with others."""
     waiting: dict[str, Future[Event]] = {}
@@ -407,9 +407,15 @@ def _play(
             future.result()
 
 
+def up() -> None:
+    """Create and converge the hosts of the scenario `fleet`."""
+    for command in (["create", "--scenario-name", "default"], ["converge", "--scenario-name", "fleet"]):
+        subprocess.run(["molecule", *command], cwd=ROOT, check=True)  # noqa: S603, S607 - of the environment
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make chaos as the command line says."""
-    parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/run trials.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=1200, metavar="S", help="end after as many")
     parser.add_argument(
         "--tasks", type=int, default=100_000, metavar="N", help="end after as many, if earlier"
@@ -420,10 +426,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--faults", default=",".join((*VERBS, *FAULTS)), help="which of them, with commas; all by default"
     )
+    parser.add_argument("--up", action="store_true", help="create and converge the hosts first")
     options = parser.parse_args(arguments)
     kinds = options.faults.split(",")
     if unknown := sorted(set(kinds) - {*VERBS, *FAULTS}):
         parser.error(f"--faults: {', '.join(unknown)} unknown; there are {', '.join((*VERBS, *FAULTS))}")
+    if options.up:
+        up()
     verdict = chaos(options.seconds, options.tasks, options.seed, kinds)
     return 1 if verdict.lost or verdict.unknown else 0
 

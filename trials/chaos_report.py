@@ -11,7 +11,7 @@ from statistics import median
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
-from ledger import PUBLISHED_AGAIN, UNEXPLAINED, Again, Event, Key, Run, columns, lost, repeated
+from trials.ledger import PUBLISHED_AGAIN, UNEXPLAINED, Again, Event, Key, Run, columns, lost, repeated
 
 VERBS: Final = ("deploy", "rollback", "restart", "drain")
 """What an operator does; `drain` is followed by its undrain."""

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.fleet_site import VARIABLE, Site, temporary_site, wait_for
+from support.vhost import VARIABLE, Vhost, temporary_vhost, wait_for
 
 POOL, QUEUE = "general", "general_background"
 
@@ -71,13 +71,13 @@ class Cluster:
         line = f"{prefix} bash -c {shlex.quote(command)}"
         subprocess.run(line, shell=True, check=False, capture_output=True)  # noqa: S602 - the caller's own
 
-    def wait(self, site: Site) -> None:
+    def wait(self, vhost: Vhost) -> None:
         """Wait until all nodes run and all queues have all members."""
 
         def whole() -> bool:
             try:
-                nodes = site.management.call("GET", "nodes")
-                queues = site.management.call("GET", "queues", site.vhost)
+                nodes = vhost.management.call("GET", "nodes")
+                queues = vhost.management.call("GET", "queues", vhost.name)
             except OSError:
                 return False
             return len([node for node in nodes if node["running"]]) == len(self.addresses) and all(
@@ -90,17 +90,17 @@ class Cluster:
         time.sleep(5)  # for consumers and leaders to settle
 
 
-def node_of(site: Site, user: str) -> str:
+def node_of(vhost: Vhost, user: str) -> str:
     """Give the host of the node that a user's connections are at."""
-    nodes = {c["node"].split("@")[1] for c in site.connections(user)}
+    nodes = {c["node"].split("@")[1] for c in vhost.connections(user)}
     return nodes.pop() if len(nodes) == 1 else ""
 
 
 @contextmanager
-def publisher(site: Site, fleet_file: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def publisher(vhost: Vhost, fleet_file: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Publish numbered tasks, and log when each was confirmed."""
-    environment = {**site.environment(fleet_file), "TEST_RESULTS": site.results, "CELERY_FLEET_POOL": ""}
-    with (site.directory / "publisher.err").open("ab") as errors:
+    environment = {**vhost.environment(fleet_file), "TEST_RESULTS": vhost.results, "CELERY_FLEET_POOL": ""}
+    with (vhost.directory / "publisher.err").open("ab") as errors:
         command = [sys.executable, "-c", PUBLISHER, QUEUE, str(log)]
         process = subprocess.Popen(command, env=environment, stdout=errors, stderr=errors)  # noqa: S603
     try:
@@ -117,19 +117,22 @@ def longest_gap(times: list[float], since: float) -> float:
 
 def measure(cluster: Cluster, event: str, execution: str, hit: str, concurrency: int) -> dict[str, object]:
     """Let one event happen, and give what came of it."""
-    with tempfile.TemporaryDirectory(prefix="failover") as directory, temporary_site(Path(directory)) as site:
-        cluster.wait(site)
-        fleet_file = site.fleet_file(*((address, 5672) for address in cluster.addresses.values()))
-        worker = site.worker(
+    with (
+        tempfile.TemporaryDirectory(prefix="failover") as directory,
+        temporary_vhost(Path(directory)) as vhost,
+    ):
+        cluster.wait(vhost)
+        fleet_file = vhost.fleet_file(*((address, 5672) for address in cluster.addresses.values()))
+        worker = vhost.worker(
             POOL, "--pool", execution, "--concurrency", str(concurrency), fleet_file=fleet_file
         ).ready()
-        worker_node = wait_for(lambda: node_of(site, f"worker_{POOL}"), 20, "the worker's connection")
-        log = site.directory / "published"
+        worker_node = wait_for(lambda: node_of(vhost, f"worker_{POOL}"), 20, "the worker's connection")
+        log = vhost.directory / "published"
         # Each process begins at a node of its own: try until worker and publisher are at different ones.
         while True:
             log.unlink(missing_ok=True)
-            with publisher(site, fleet_file, log):
-                publisher_node = wait_for(lambda: node_of(site, "client"), 20, "the publisher's connection")
+            with publisher(vhost, fleet_file, log):
+                publisher_node = wait_for(lambda: node_of(vhost, "client"), 20, "the publisher's connection")
                 if publisher_node == worker_node:
                     continue
                 victim = worker_node if hit == "worker" else publisher_node
@@ -139,18 +142,18 @@ def measure(cluster: Cluster, event: str, execution: str, hit: str, concurrency:
                 cluster.run(victim, event, do)
                 time.sleep(seconds)
                 cluster.run(victim, event, undo)
-                cluster.wait(site)
+                cluster.wait(vhost)
             break
         published = [line.split() for line in log.read_text().splitlines()]
-        wait_for(lambda: site.ready_messages(QUEUE) == 0, 60, "the rest of the tasks")
+        wait_for(lambda: vhost.ready_messages(QUEUE) == 0, 60, "the rest of the tasks")
         time.sleep(2)
-        starts = [mark for mark in site.marks() if mark["event"] == "start"]
+        starts = [mark for mark in vhost.marks() if mark["event"] == "start"]
         counts = Counter(mark["label"] for mark in starts)
         if keep := os.environ.get("KEEP_LOGS"):
             (Path(keep) / f"{event}-{execution}-{hit}.log").write_text(
                 f"event at {time.strftime('%T', time.gmtime(at))}\n"
                 + worker.log.read_text()
-                + (site.directory / "publisher.err").read_text()
+                + (vhost.directory / "publisher.err").read_text()
             )
         return {
             "event": event,
@@ -162,7 +165,7 @@ def measure(cluster: Cluster, event: str, execution: str, hit: str, concurrency:
             "lost": sum(f"n{number}" not in counts for _, number in published),
             "duplicates": sum(counts.values()) - len(counts),
             "raised": sum(
-                line[:1].isdigit() for line in (site.directory / "publisher.err").read_text().splitlines()
+                line[:1].isdigit() for line in (vhost.directory / "publisher.err").read_text().splitlines()
             ),
         }
 

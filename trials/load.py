@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ledger import Event, Run, lost, read
-from support import Site, until
+from support.scenario import Scenario, until
+
+from trials.ledger import Event, Run, lost, read
 
 LEDGERS = "/var/lib/celery-fleet/load"
 
@@ -25,7 +26,7 @@ class Load:
 
     Parameters
     ----------
-    site
+    scenario
         The scenario's hosts.
     host
         Gives the testinfra host of a name.
@@ -41,7 +42,7 @@ class Load:
 
     def __init__(
         self,
-        site: Site,
+        scenario: Scenario,
         host: Host,
         *,
         application: str,
@@ -49,10 +50,10 @@ class Load:
         least: int = 0,
         rates: Mapping[str, float] = RATES,
     ) -> None:
-        self.site, self.host, self.kept, self.least, self.rates = site, host, kept, least, rates
+        self.scenario, self.host, self.kept, self.least, self.rates = scenario, host, kept, least, rates
         self.python = f"/opt/{application}/current/venv/bin/python"
         self.run = f"run-{int(time.time())}"
-        self.client = site.groups["clients"][0]
+        self.client = scenario.groups["clients"][0]
         self.events: list[Event] = []
 
     def start(self) -> None:
@@ -115,7 +116,7 @@ class Load:
         self.kept.mkdir(parents=True, exist_ok=True)
         for old in self.kept.glob("*.json*"):
             old.unlink()
-        ledgers = {"sent": [self.client], "ran": self.site.groups["workers"]}
+        ledgers = {"sent": [self.client], "ran": self.scenario.groups["workers"]}
         for kind, hosts in ledgers.items():
             for name in hosts:
                 lines = self.host(name).check_output(

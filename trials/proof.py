@@ -1,7 +1,7 @@
 """What became of every task of a load, from the ledgers that its publishers and its tasks wrote.
 
-`scripts/proof [DIRECTORY] [PICTURE]` reads a run that the scenario `cluster` kept (.cache/proof), prints the
-table and draws docs/measured/proof.svg.
+`scripts/run trials.proof [DIRECTORY] [PICTURE]` reads a run that the scenario `cluster` kept (.cache/proof),
+prints the table and draws docs/measured/proof.svg.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
-from ledger import Again, Event, Key, Run, columns, extent, longest_gap, lost, read, repeated
+from trials.ledger import Again, Event, Key, Run, columns, extent, longest_gap, lost, read, repeated
 
 
 @dataclass(frozen=True)

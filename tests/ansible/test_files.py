@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.ansible_site import ROOT
+from support.ansible_runs import ROOT
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from support.ansible_site import FACTS, Site, environment, tool
+from support.ansible_runs import FACTS, Inventory, environment, tool
 from support.fleet_model import HOSTS, LOADED
 
 
@@ -112,34 +112,34 @@ def test_every_filter_is_documented():
 
 
 @pytest.fixture
-def site(tmp_path):
-    return Site(tmp_path)
+def inventory(tmp_path):
+    return Inventory(tmp_path)
 
 
-def test_a_real_run_gives_the_figures_of_the_guide(site):
-    run = site.run()
+def test_a_real_run_gives_the_figures_of_the_guide(inventory):
+    run = inventory.run()
     assert run.returncode == 0, run.stdout + run.stderr
-    found = {host: site.result(host)["plan"]["pools"] for host in HOSTS}
+    found = {host: inventory.result(host)["plan"]["pools"] for host in HOSTS}
     figures = {name: pool["concurrency"] for pools in found.values() for name, pool in pools.items()}
     assert figures == {"cpu": 12, "memory": 4, "io": 50, "general": 10}
     assert found["cpu1"]["cpu"]["node"] == "cpu_worker@cpu1"
     assert "12/14" in run.stdout
 
 
-def test_preflight_refuses_before_any_host_is_looked_at(site):
-    site.write("host_vars/cpu1.yml", {"fleet_host_pools": {"gpu": {}}})
-    site.write("host_vars/memory1.yml", {"fake": {"processor_vcpus": 8, "memtotal_mb": 16000}})
-    run = site.run()
+def test_preflight_refuses_before_any_host_is_looked_at(inventory):
+    inventory.write("host_vars/cpu1.yml", {"fleet_host_pools": {"gpu": {}}})
+    inventory.write("host_vars/memory1.yml", {"fake": {"processor_vcpus": 8, "memtotal_mb": 16000}})
+    run = inventory.run()
     assert run.returncode != 0
     assert "host/unknown-pool" in run.stdout
     assert "sizing/too-little-memory" in run.stdout
-    assert not list((site.path / "out").iterdir())
+    assert not list((inventory.path / "out").iterdir())
 
 
-def test_an_unknown_distribution_is_refused_by_name_and_can_be_allowed(site):
-    site.write("host_vars/cpu1.yml", {"fake": FACTS["cpu1"] | {"distribution": "Plan9"}})
-    run = site.run()
+def test_an_unknown_distribution_is_refused_by_name_and_can_be_allowed(inventory):
+    inventory.write("host_vars/cpu1.yml", {"fake": FACTS["cpu1"] | {"distribution": "Plan9"}})
+    run = inventory.run()
     assert run.returncode != 0
     assert "Plan9 13.1" in run.stdout
     assert "preflight_allow_untested_os" in run.stdout
-    assert site.run("-e", json.dumps({"preflight_allow_untested_os": True})).returncode == 0
+    assert inventory.run("-e", json.dumps({"preflight_allow_untested_os": True})).returncode == 0

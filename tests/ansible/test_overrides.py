@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 from fleet.model.names import BEAT
-from support.ansible_site import ANSWER, Run, Site, facts
+from support.ansible_runs import ANSWER, Inventory, Run, facts
 from support.fleet_model import LOADED, ROOT
 
 EXAMPLES = ROOT / "docs/examples/overrides"
@@ -16,8 +16,8 @@ DECLARED = facts(
 
 
 @pytest.fixture
-def site(tmp_path):
-    return Site(tmp_path)
+def inventory(tmp_path):
+    return Inventory(tmp_path)
 
 
 def shown(name):
@@ -70,25 +70,25 @@ ROLE_LAYERS = {
 }
 
 
-def test_a_role_s_variable_follows_the_highest_layer(site):
+def test_a_role_s_variable_follows_the_highest_layer(inventory):
     model = {"worker_start_timeout": 101, "worker_open_files": 1001, "worker_log_level": "DEBUG"}
     model["worker_writable_paths"] = ["/srv/all"]
-    (site.path / "group_vars/all/site.yml").write_text(yaml.safe_dump(model))
+    (inventory.path / "group_vars/all/site.yml").write_text(yaml.safe_dump(model))
     environment = {"worker_open_files": 2002, "worker_log_level": "INFO"}
-    site.write("group_vars/all.yml", environment | {"worker_writable_paths": ["/srv/environment"]})
+    inventory.write("group_vars/all.yml", environment | {"worker_writable_paths": ["/srv/environment"]})
     profile = {"worker_log_level": "ERROR", "worker_writable_paths": ["/srv/profile"]}
-    site.write("group_vars/cpu_servers.yml", profile)
-    site.write("host_vars/cpu1.yml", {"worker_writable_paths": ["/srv/host"]})
-    run = site.run()
+    inventory.write("group_vars/cpu_servers.yml", profile)
+    inventory.write("host_vars/cpu1.yml", {"worker_writable_paths": ["/srv/host"]})
+    run = inventory.run()
     assert run.returncode == 0, run.stdout + run.stderr
-    found = dict(re.findall(r"^\s*([A-Za-z-]+)[= ](\S+)\s*$", site.unit("cpu1", "cpu"), re.MULTILINE))
-    found |= dict(re.findall(r"(--[a-z-]+) (\S+)", site.unit("cpu1", "cpu")))
+    found = dict(re.findall(r"^\s*([A-Za-z-]+)[= ](\S+)\s*$", inventory.unit("cpu1", "cpu"), re.MULTILINE))
+    found |= dict(re.findall(r"(--[a-z-]+) (\S+)", inventory.unit("cpu1", "cpu")))
     assert {key: found.get(key) for key in ROLE_LAYERS} == ROLE_LAYERS
-    assert "--loglevel INFO" in site.unit("memory1", "memory")
+    assert "--loglevel INFO" in inventory.unit("memory1", "memory")
 
 
-def test_each_layer_of_the_inventory_wins_over_the_one_below(site):
-    site.write(
+def test_each_layer_of_the_inventory_wins_over_the_one_below(inventory):
+    inventory.write(
         "group_vars/all.yml",
         {
             "fleet_environment_pools": {
@@ -99,15 +99,15 @@ def test_each_layer_of_the_inventory_wins_over_the_one_below(site):
             "fleet_reserve": {"cores": 0.5, "memory": 0.1},
         },
     )
-    site.write("group_vars/workers.yml", {"fleet_profiles": _profiles(io=22, memory=23)})
-    site.write("host_vars/memory1.yml", {"fleet_host_pools": {"memory": {"max_tasks_per_child": 33}}})
-    run = site.run()
+    inventory.write("group_vars/workers.yml", {"fleet_profiles": _profiles(io=22, memory=23)})
+    inventory.write("host_vars/memory1.yml", {"fleet_host_pools": {"memory": {"max_tasks_per_child": 33}}})
+    run = inventory.run()
     assert run.returncode == 0, run.stdout + run.stderr
-    assert _children(site, "balanced1", "general") == 500  # group_vars/all of the repository
-    assert _children(site, "cpu1", "cpu") == 11  # the environment, a field
-    assert site.result("cpu1")["plan"]["pools"]["cpu"]["concurrency"] == 8  # the environment, a variable
-    assert _children(site, "balanced1", "io") == 22  # the profile
-    assert _children(site, "memory1", "memory") == 33  # the host
+    assert _children(inventory, "balanced1", "general") == 500  # group_vars/all of the repository
+    assert _children(inventory, "cpu1", "cpu") == 11  # the environment, a field
+    assert inventory.result("cpu1")["plan"]["pools"]["cpu"]["concurrency"] == 8  # the environment, a variable
+    assert _children(inventory, "balanced1", "io") == 22  # the profile
+    assert _children(inventory, "memory1", "memory") == 33  # the host
 
 
 def _profiles(**children):
@@ -118,8 +118,8 @@ def _profiles(**children):
     return profiles
 
 
-def _children(site, host, pool):
-    found = site.result(host)
+def _children(inventory, host, pool):
+    found = inventory.result(host)
     assert (
         found["file"]["pools"][pool]["max_tasks_per_child"]
         == found["plan"]["pools"][pool]["max_tasks_per_child"]

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from support.ansible_site import Site
+from support.ansible_runs import Inventory
 
 
 @pytest.fixture
-def site(tmp_path):
-    return Site(tmp_path)
+def inventory(tmp_path):
+    return Inventory(tmp_path)
 
 
 def told(run):
@@ -16,26 +16,26 @@ def told(run):
     return " ".join(run.stdout.split())
 
 
-def test_an_accepted_override_is_planned_and_told_with_its_reason(site):
-    site.write("host_vars/balanced1.yml", {"fleet_host_pools": {"io": {"concurrency": 60}}})
-    refused = site.run()
+def test_an_accepted_override_is_planned_and_told_with_its_reason(inventory):
+    inventory.write("host_vars/balanced1.yml", {"fleet_host_pools": {"io": {"concurrency": 60}}})
+    refused = inventory.run()
     assert refused.returncode != 0
     assert "sizing/over-budget" in refused.stdout
-    site.write(
+    inventory.write(
         "group_vars/all.yml", {"fleet_accepted_findings": {"sizing/over-budget@balanced1": "they sleep"}}
     )
-    run = site.run()
+    run = inventory.run()
     assert run.returncode == 0, run.stdout + run.stderr
     assert "accepted, because: they sleep" in told(run)
     assert "1 accepted." in told(run)
-    assert site.result("balanced1")["plan"]["pools"]["io"]["concurrency"] == 60
-    assert "--concurrency 60" in site.unit("balanced1", "io")
+    assert inventory.result("balanced1")["plan"]["pools"]["io"]["concurrency"] == 60
+    assert "--concurrency 60" in inventory.unit("balanced1", "io")
 
 
 @pytest.mark.further
-def test_an_acceptance_that_nothing_needs_is_told_when_the_hosts_are_known(site):
-    site.write("group_vars/all.yml", {"fleet_accepted_findings": {"sizing/over-budget": "they sleep"}})
-    run = site.run()
+def test_an_acceptance_that_nothing_needs_is_told_when_the_hosts_are_known(inventory):
+    inventory.write("group_vars/all.yml", {"fleet_accepted_findings": {"sizing/over-budget": "they sleep"}})
+    run = inventory.run()
     assert run.returncode == 0, run.stdout + run.stderr
     assert told(run).count("accept/unused") == 1
 
@@ -50,9 +50,9 @@ def test_an_acceptance_that_nothing_needs_is_told_when_the_hosts_are_known(site)
         ("app_favourite_colour", "inventory/unknown-variable", None),
     ],
 )
-def test_a_variable_that_nobody_reads_is_told_with_its_file(site, name, finding, near):
-    site.write("host_vars/cpu1.yml", {name: "s3cret"})
-    run = site.run()
+def test_a_variable_that_nobody_reads_is_told_with_its_file(inventory, name, finding, near):
+    inventory.write("host_vars/cpu1.yml", {name: "s3cret"})
+    run = inventory.run()
     assert (run.returncode != 0) == (near is not None)
     assert finding in run.stdout
     assert "inventory/host_vars/cpu1.yml:1" in run.stdout
@@ -61,51 +61,51 @@ def test_a_variable_that_nobody_reads_is_told_with_its_file(site, name, finding,
         assert f"did you mean '{near}'?" in told(run).replace("''", "'")
 
 
-def test_a_finding_names_the_line_in_which_its_value_stands(site):
-    site.write(
+def test_a_finding_names_the_line_in_which_its_value_stands(inventory):
+    inventory.write(
         "group_vars/all.yml",
         {
             "a_first_line": 1,
             "fleet_environment_pools": {"cpu": {"max_tasks_per_child": 5, "prefetch_multiplier": 9}},
         },
     )
-    run = site.run()
+    run = inventory.run()
     assert run.returncode != 0
     assert "mistake/high-prefetch" in run.stdout
     assert "inventory/group_vars/all.yml:5" in run.stdout
 
 
 @pytest.mark.further
-def test_a_host_that_gave_no_facts_stops_the_run_unless_it_is_limited(site):
-    site.write("more.yml", {"clients": {"hosts": {"client1": None}}})
-    run = site.run()
+def test_a_host_that_gave_no_facts_stops_the_run_unless_it_is_limited(inventory):
+    inventory.write("more.yml", {"clients": {"hosts": {"client1": None}}})
+    run = inventory.run()
     assert run.returncode != 0
     assert "inventory/unreachable" in run.stdout
     assert "groups.clients = client1" in run.stdout
-    limited = site.run("--limit", "localhost,workers")
+    limited = inventory.run("--limit", "localhost,workers")
     assert limited.returncode == 0, limited.stdout + limited.stderr
 
 
 @pytest.mark.further
-def test_a_limited_run_is_looked_at_as_well(site):
-    site.write("group_vars/all.yml", {"ansible_connection": "local", "fleet_pools": {}})
-    run = site.run("--limit", "cpu1", playbooks=("preflight.yml",))
+def test_a_limited_run_is_looked_at_as_well(inventory):
+    inventory.write("group_vars/all.yml", {"ansible_connection": "local", "fleet_pools": {}})
+    run = inventory.run("--limit", "cpu1", playbooks=("preflight.yml",))
     assert run.returncode != 0
     assert "pool/none" in run.stdout
     assert "Look at the hosts" not in run.stdout
 
 
-def test_a_group_with_a_model_of_its_own_is_told(site):
-    site.write("group_vars/cpu_servers.yml", {"fleet_reserve": {"cores": 0.5, "memory": 0.1}})
-    run = site.run()
+def test_a_group_with_a_model_of_its_own_is_told(inventory):
+    inventory.write("group_vars/cpu_servers.yml", {"fleet_reserve": {"cores": 0.5, "memory": 0.1}})
+    run = inventory.run()
     assert run.returncode == 0, run.stdout + run.stderr
     assert "inventory/another-model" in run.stdout
     assert "fleet_reserve = (of this host)" in run.stdout
 
 
 @pytest.mark.further
-def test_versions_are_read_from_the_application_s_lock(site):
-    source = site.path / "app"
+def test_versions_are_read_from_the_application_s_lock(inventory):
+    source = inventory.path / "app"
     source.mkdir()
     (source / "requirements.lock").write_text("celery==5.4.0 \\\n    --hash=sha256:0\nkombu==5.7.0\n")
     app = {
@@ -118,7 +118,7 @@ def test_versions_are_read_from_the_application_s_lock(site):
         "keep_releases": 3,
         "environment": {},
     }
-    run = site.run("-e", json.dumps({"fleet_app": app}))
+    run = inventory.run("-e", json.dumps({"fleet_app": app}))
     assert run.returncode != 0
     assert "versions/celery-too-old" in run.stdout
     assert "fleet_app.requirements = celery 5.4.0" in run.stdout

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from support.ansible_site import environment, tool
+from support.ansible_runs import environment, tool
 from support.fleet_model import ROOT
 
 Play = Callable[..., subprocess.CompletedProcess[str]]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.fleet_site import VARIABLE, Site, Worker, temporary_site
+from support.vhost import VARIABLE, Vhost, Worker, temporary_vhost
 
 HERE = Path(__file__).parent
 
@@ -20,20 +20,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
     """The fleet that most tests share."""
     # Short, since a socket's path may have 107 characters.
-    with temporary_site(tmp_path_factory.mktemp("site")) as site:
-        yield site
+    with temporary_vhost(tmp_path_factory.mktemp("site")) as vhost:
+        yield vhost
 
 
 @pytest.fixture(scope="session")
-def fleet(site: Site) -> dict[str, Worker]:
+def fleet(vhost: Vhost) -> dict[str, Worker]:
     """One worker of each pool, with processes for the cpu pool and threads for the others."""
     workers = {
-        "cpu": site.worker("cpu", "--pool", "prefork", "--concurrency", "2", name="cpu_worker"),
-        "io": site.worker("io", "--pool", "threads", "--concurrency", "4", name="io_worker"),
-        "memory": site.worker("memory", "--pool", "threads", "--concurrency", "1", name="memory_worker"),
-        "general": site.worker("general", "--pool", "threads", "--concurrency", "2", name="general_worker"),
+        "cpu": vhost.worker("cpu", "--pool", "prefork", "--concurrency", "2", name="cpu_worker"),
+        "io": vhost.worker("io", "--pool", "threads", "--concurrency", "4", name="io_worker"),
+        "memory": vhost.worker("memory", "--pool", "threads", "--concurrency", "1", name="memory_worker"),
+        "general": vhost.worker("general", "--pool", "threads", "--concurrency", "2", name="general_worker"),
     }
     return {pool: worker.ready() for pool, worker in workers.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fleet_site import Site, Worker, temporary_site, wait_for
+from support.vhost import Vhost, Worker, temporary_vhost, wait_for
 
 TOP, BOTTOM = 6, 1
 TASKS_PER_CHILD = 4
@@ -19,15 +19,15 @@ KEEPALIVE = 2
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
     """A fleet of one worker, so that no other takes a task."""
-    with temporary_site(tmp_path_factory.mktemp("scale")) as site:
-        yield site
+    with temporary_vhost(tmp_path_factory.mktemp("scale")) as vhost:
+        yield vhost
 
 
 @pytest.fixture(scope="module")
-def worker(site: Site) -> Worker:
-    return site.worker(
+def worker(vhost: Vhost) -> Worker:
+    return vhost.worker(
         "cpu",
         *("--pool", "prefork"),
         *("--autoscale", f"{TOP},{BOTTOM}"),
@@ -38,9 +38,9 @@ def worker(site: Site) -> Worker:
 
 
 @pytest.fixture
-def figures(site: Site, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+def figures(vhost: Vhost, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Asks the running node for its figures."""
-    inspect = site.client(monkeypatch, pool="general").control.inspect(timeout=5, limit=1)
+    inspect = vhost.client(monkeypatch, pool="general").control.inspect(timeout=5, limit=1)
 
     def ask() -> Any:
         (stats,) = inspect.stats().values()
@@ -56,8 +56,8 @@ def _processes(figures: dict[str, Any]) -> int:
     return sum(Path(f"/proc/{pid}").exists() for pid in figures["pool"]["processes"])
 
 
-def _each_ran_once(site: Site, labels: set[str]) -> None:
-    marks = [mark for mark in site.marks() if mark["label"] in labels]
+def _each_ran_once(vhost: Vhost, labels: set[str]) -> None:
+    marks = [mark for mark in vhost.marks() if mark["label"] in labels]
     for event in ("start", "end"):
         assert Counter(mark["label"] for mark in marks if mark["event"] == event) == Counter(labels)
     begun = {mark["label"]: mark["pid"] for mark in marks if mark["event"] == "start"}
@@ -65,8 +65,8 @@ def _each_ran_once(site: Site, labels: set[str]) -> None:
     assert begun == ended
 
 
-def _ended(site: Site, labels: set[str]) -> bool:
-    return {mark["label"] for mark in site.marks() if mark["event"] == "end"} >= labels
+def _ended(vhost: Vhost, labels: set[str]) -> bool:
+    return {mark["label"] for mark in vhost.marks() if mark["event"] == "end"} >= labels
 
 
 def test_the_prefetch_window_is_that_of_the_top(figures: Callable[[], Any]) -> None:
@@ -75,30 +75,30 @@ def test_the_prefetch_window_is_that_of_the_top(figures: Callable[[], Any]) -> N
 
 
 def test_processes_follow_a_burst(
-    site: Site, worker: Worker, figures: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, worker: Worker, figures: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = site.client(monkeypatch)
+    app = vhost.client(monkeypatch)
     labels = {f"burst-{n}" for n in range(60)}
     for label in labels:
         app.send_task("work", (label, 0.2), queue=QUEUE)
     wait_for(lambda: _processes(figures()) == TOP, 20, "the top of the pool's processes")
-    wait_for(lambda: _ended(site, labels), 30, "the end of the burst")
+    wait_for(lambda: _ended(vhost, labels), 30, "the end of the burst")
     wait_for(lambda: _processes(figures()) == BOTTOM, 20, "the bottom of the pool's processes")
 
-    _each_ran_once(site, labels)
+    _each_ran_once(vhost, labels)
     children = Counter(
-        mark["pid"] for mark in site.marks() if mark["event"] == "start" and mark["label"] in labels
+        mark["pid"] for mark in vhost.marks() if mark["event"] == "start" and mark["label"] in labels
     )
     assert max(children.values()) <= TASKS_PER_CHILD
     assert len(children) > TOP
-    assert site.ready_messages(QUEUE) == 0
+    assert vhost.ready_messages(QUEUE) == 0
     assert worker.process.poll() is None
 
 
 def test_a_task_that_runs_is_not_killed_when_processes_go(
-    site: Site, worker: Worker, figures: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, worker: Worker, figures: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = site.client(monkeypatch)
+    app = vhost.client(monkeypatch)
     long = {f"long-{n}" for n in range(3)}
     short = {f"short-{n}" for n in range(30)}
     for label in long:
@@ -108,11 +108,11 @@ def test_a_task_that_runs_is_not_killed_when_processes_go(
     wait_for(lambda: _processes(figures()) == TOP, 20, "the top of the pool's processes")
     wait_for(lambda: _processes(figures()) == len(long), 20, "processes for the long tasks only")
     for label in long:
-        assert not _ended(site, {label})
-        site.release(label)
-    wait_for(lambda: _ended(site, long | short), 30, "the end of all")
+        assert not _ended(vhost, {label})
+        vhost.release(label)
+    wait_for(lambda: _ended(vhost, long | short), 30, "the end of all")
     wait_for(lambda: _processes(figures()) == BOTTOM, 20, "the bottom of the pool's processes")
-    _each_ran_once(site, long | short)
+    _each_ran_once(vhost, long | short)
     log = worker.log.read_text()
     assert "WorkerLostError" not in log
     assert "exited with" not in log

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet.model.names import BEAT
 from kombu import Connection
-from support.fleet_site import Site, wait_for
+from support.vhost import Vhost, wait_for
 
 from celery_fleet.scheduler.scheduler import RUNS_HEADER
 
@@ -24,17 +24,17 @@ HERE = Path(__file__).parent
 class Beat:
     """A scheduler as its unit starts it."""
 
-    def __init__(self, site: Site, name: str, beat_file: Path) -> None:
-        self.directory = site.directory / name
+    def __init__(self, vhost: Vhost, name: str, beat_file: Path) -> None:
+        self.directory = vhost.directory / name
         self.directory.mkdir()
-        environment = site.environment(
-            site.fleet_file(), CELERY_FLEET_BEAT_FILE=str(beat_file), RUNTIME_DIRECTORY=str(self.directory)
+        environment = vhost.environment(
+            vhost.fleet_file(), CELERY_FLEET_BEAT_FILE=str(beat_file), RUNTIME_DIRECTORY=str(self.directory)
         )
         command = [sys.executable, "-m", "celery", "--app", "application", "beat", "--loglevel", "INFO"]
         command += ["--scheduler", "celery_fleet.scheduler.scheduler:FleetScheduler"]
         with (self.directory / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                command, env=environment, cwd=site.directory, stdout=log, stderr=log
+                command, env=environment, cwd=vhost.directory, stdout=log, stderr=log
             )
 
     @property
@@ -57,22 +57,22 @@ def _ticks(channel: Any) -> list[float]:
     return found
 
 
-def test_one_sends_and_the_next_goes_on_where_it_stopped(site: Site) -> None:
+def test_one_sends_and_the_next_goes_on_where_it_stopped(vhost: Vhost) -> None:
     entries = {
         "tick": {"task": "nobody.runs.it", "every": 1, "queue": QUEUE},
         "late": {"task": "nobody.runs.it", "every": 3600},
     }
-    login = {"user": site.user("beat"), "password_file": str(site.secrets / "beat")}
-    beat_file = site.directory / "beat.json"
+    login = {"user": vhost.user("beat"), "password_file": str(vhost.secrets / "beat")}
+    beat_file = vhost.directory / "beat.json"
     beat_file.write_text(json.dumps({**login, "queue": BEAT, "schedule": entries}))
     beats: list[Beat] = []
     ticks: list[float] = []
 
     def start(name: str) -> Beat:
-        beats.append(Beat(site, name, beat_file))
+        beats.append(Beat(vhost, name, beat_file))
         return beats[-1]
 
-    with Connection(site.admin_url) as connection:
+    with Connection(vhost.admin_url) as connection:
         channel = connection.channel()
 
         def collect(count: int, seconds: float) -> None:

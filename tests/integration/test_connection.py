@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
-from support.fleet_site import Proxy, Site, Worker, temporary_site, wait_for
-from support.fleet_tls import Authority
+from support.authority import Authority
+from support.vhost import Proxy, Vhost, Worker, temporary_vhost, wait_for
 
 from celery_fleet.connection import CONNECT_TIMEOUT
 
@@ -22,19 +22,19 @@ QUEUE = "io_api_calls"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
     """A fleet of its own, whose passwords and queues other tests do not need."""
-    with temporary_site(tmp_path_factory.mktemp("conn")) as site:
-        yield site
+    with temporary_vhost(tmp_path_factory.mktemp("conn")) as vhost:
+        yield vhost
 
 
 @pytest.fixture
-def worker(site: Site) -> Iterator[Callable[..., Worker]]:
+def worker(vhost: Vhost) -> Iterator[Callable[..., Worker]]:
     """Starts a worker of the pool, and ends it with the test."""
     workers: list[Worker] = []
 
     def start(**options: Any) -> Worker:
-        workers.append(site.worker("io", "--pool", "threads", "--concurrency", "2", **options))
+        workers.append(vhost.worker("io", "--pool", "threads", "--concurrency", "2", **options))
         return workers[-1]
 
     yield start
@@ -44,46 +44,46 @@ def worker(site: Site) -> Iterator[Callable[..., Worker]]:
 
 
 @pytest.fixture
-def proxies(site: Site) -> Iterator[tuple[Proxy, Proxy]]:
+def proxies(vhost: Vhost) -> Iterator[tuple[Proxy, Proxy]]:
     """Two addresses of the broker, as if it had two nodes."""
-    both = Proxy(*site.address).up(), Proxy(*site.address).up()
+    both = Proxy(*vhost.address).up(), Proxy(*vhost.address).up()
     yield both
     for proxy in both:
         proxy.down()
 
 
-def _runs(site: Site, app: Celery, seconds: float = 15) -> float:
+def _runs(vhost: Vhost, app: Celery, seconds: float = 15) -> float:
     """Send a task, and give the seconds until it ran."""
     label, sent = uuid.uuid4().hex, time.monotonic()
     app.send_task("work", (label,), queue=QUEUE)
-    wait_for(lambda: site.events(label)["end"], seconds, "the end of a task")
+    wait_for(lambda: vhost.events(label)["end"], seconds, "the end of a task")
     return time.monotonic() - sent
 
 
-def _closed(site: Site, name: str) -> None:
+def _closed(vhost: Vhost, name: str) -> None:
     """Close a user's connections from the broker's side, once its statistics know them."""
-    wait_for(lambda: site.connections(name), 10, f"{name}'s connections in the statistics")
-    site.close_connections(name)
+    wait_for(lambda: vhost.connections(name), 10, f"{name}'s connections in the statistics")
+    vhost.close_connections(name)
 
 
-def _reconnected(site: Site, worker: Worker) -> None:
+def _reconnected(vhost: Vhost, worker: Worker) -> None:
     """Break a worker's connections, and wait until it consumes again."""
     since = time.monotonic()
-    _closed(site, "worker_io")
+    _closed(vhost, "worker_io")
     wait_for(lambda: worker.systemd.count("READY=1", since), 20, "the worker's return")
 
 
 def test_clients_are_spread_and_go_on_at_another_node(
-    site: Site, worker: Callable[..., Worker], proxies: tuple[Proxy, Proxy], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, worker: Callable[..., Worker], proxies: tuple[Proxy, Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fleet_file = site.fleet_file(*(proxy.address for proxy in proxies))
+    fleet_file = vhost.fleet_file(*(proxy.address for proxy in proxies))
     running = worker(fleet_file=fleet_file).ready()
-    app = site.client(monkeypatch, fleet_file=fleet_file)
-    _runs(site, app)
+    app = vhost.client(monkeypatch, fleet_file=fleet_file)
+    _runs(vhost, app)
     for near, far in (proxies, proxies[::-1]):
         near.down()
         # Also the publisher's connection may have been there; what it sends is not lost.
-        assert _runs(site, app) < 8
+        assert _runs(vhost, app) < 8
         assert far.connections
         assert running.process.poll() is None
         near.up()
@@ -100,23 +100,23 @@ def silent() -> Iterator[tuple[str, int]]:
 
 
 def test_a_publisher_goes_on_to_the_next_node_when_a_host_is_gone(
-    site: Site, worker: Callable[..., Worker], silent: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, worker: Callable[..., Worker], silent: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At its first connection already; which node a process begins with is its own choice."""
     worker().ready()
     took = []
-    for nodes in (silent, site.address), (site.address, silent):
-        app = site.client(monkeypatch, fleet_file=site.fleet_file(*nodes))
-        took.append(_runs(site, app))
+    for nodes in (silent, vhost.address), (vhost.address, silent):
+        app = vhost.client(monkeypatch, fleet_file=vhost.fleet_file(*nodes))
+        took.append(_runs(vhost, app))
     assert min(took) < CONNECT_TIMEOUT <= max(took) < CONNECT_TIMEOUT + 2
 
 
 def test_a_publisher_loses_nothing_while_its_nodes_go_away(
-    site: Site, worker: Callable[..., Worker], proxies: tuple[Proxy, Proxy], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, worker: Callable[..., Worker], proxies: tuple[Proxy, Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fleet_file = site.fleet_file(*(proxy.address for proxy in proxies))
+    fleet_file = vhost.fleet_file(*(proxy.address for proxy in proxies))
     worker(fleet_file=fleet_file).ready()
-    app = site.client(monkeypatch, fleet_file=fleet_file)
+    app = vhost.client(monkeypatch, fleet_file=fleet_file)
     run = uuid.uuid4().hex
     done = threading.Event()
 
@@ -133,14 +133,14 @@ def test_a_publisher_loses_nothing_while_its_nodes_go_away(
         app.send_task("work", (f"{run}-{numbers}",), queue=QUEUE)
         numbers += 1
     wait_for(
-        lambda: all(site.events(f"{run}-{number}")["end"] for number in range(0, numbers, 50)),
+        lambda: all(vhost.events(f"{run}-{number}")["end"] for number in range(0, numbers, 50)),
         30,
         "the published tasks",
     )
-    ended = {mark["label"] for mark in site.marks() if mark["event"] == "end"}
+    ended = {mark["label"] for mark in vhost.marks() if mark["event"] == "end"}
     wait_for(
         lambda: (
-            {m["label"] for m in site.marks() if m["event"] == "end"}
+            {m["label"] for m in vhost.marks() if m["event"] == "end"}
             >= {f"{run}-{number}" for number in range(numbers)}
         ),
         30,
@@ -149,100 +149,100 @@ def test_a_publisher_loses_nothing_while_its_nodes_go_away(
 
 
 def test_a_password_changes_under_worker_and_publisher(
-    site: Site, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the rotation does it: both passwords in the files, the broker, then the new one only."""
     running = worker().ready()
-    app = site.client(monkeypatch)
-    _runs(site, app)
+    app = vhost.client(monkeypatch)
+    _runs(vhost, app)
     for name in ("worker_io", "client"):
-        old, new = site.password(name), uuid.uuid4().hex
-        previous = site.secrets / f"{name}.previous"
+        old, new = vhost.password(name), uuid.uuid4().hex
+        previous = vhost.secrets / f"{name}.previous"
         previous.write_text(old)
-        (site.secrets / name).write_text(new)
+        (vhost.secrets / name).write_text(new)
         # The broker does not know it yet.
         if name == "worker_io":
-            _reconnected(site, running)
-        _closed(site, "client")
-        _runs(site, app)
-        site.set_password(name, new)
+            _reconnected(vhost, running)
+        _closed(vhost, "client")
+        _runs(vhost, app)
+        vhost.set_password(name, new)
         previous.unlink()
         if name == "worker_io":
-            _reconnected(site, running)
-        _closed(site, "client")
-        _runs(site, app)
+            _reconnected(vhost, running)
+        _closed(vhost, "client")
+        _runs(vhost, app)
     assert running.process.poll() is None
     log = running.log.read_text()
-    for path in site.secrets.iterdir():
+    for path in vhost.secrets.iterdir():
         assert path.read_text() not in log
 
 
-def test_a_refused_worker_waits_and_says_why(site: Site, worker: Callable[..., Worker]) -> None:
-    right, wrong = site.password("worker_io"), uuid.uuid4().hex
-    (site.secrets / "worker_io").write_text(wrong)
+def test_a_refused_worker_waits_and_says_why(vhost: Vhost, worker: Callable[..., Worker]) -> None:
+    right, wrong = vhost.password("worker_io"), uuid.uuid4().hex
+    (vhost.secrets / "worker_io").write_text(wrong)
     try:
         running = worker()
-        refused = f"refuses user {site.user('worker_io')} with the password in {site.secrets}/worker_io"
+        refused = f"refuses user {vhost.user('worker_io')} with the password in {vhost.secrets}/worker_io"
         wait_for(lambda: running.systemd.count(refused) >= 2, 25, "its waiting")
         assert running.process.poll() is None
         assert running.systemd.count("EXTEND_TIMEOUT_USEC") >= 2
     finally:
-        (site.secrets / "worker_io").write_text(right)
+        (vhost.secrets / "worker_io").write_text(right)
     running.ready()
     assert wrong not in running.log.read_text()
 
 
-def test_a_refused_publisher_raises(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = site.password("client")
-    app = site.client(monkeypatch)
+def test_a_refused_publisher_raises(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = vhost.password("client")
+    app = vhost.client(monkeypatch)
     app.send_task("work", ("taken",), queue=QUEUE)
-    _closed(site, "client")
-    (site.secrets / "client").write_text("wrong")
-    (site.secrets / "client.previous").write_text("wrong, too")
+    _closed(vhost, "client")
+    (vhost.secrets / "client").write_text("wrong")
+    (vhost.secrets / "client.previous").write_text("wrong, too")
     try:
         with pytest.raises(
             OperationalError, match=r"refuses user \S+_client with the password in \S+/client\."
         ):
             app.send_task("work", ("refused",), queue=QUEUE)
     finally:
-        (site.secrets / "client").write_text(right)
-        (site.secrets / "client.previous").unlink()
+        (vhost.secrets / "client").write_text(right)
+        (vhost.secrets / "client.previous").unlink()
     app.send_task("work", ("taken",), queue=QUEUE)
 
 
-def test_verification_tells_a_refused_login_from_an_absent_broker(site: Site) -> None:
-    right = site.password("verify")
-    (site.secrets / "verify").write_text("wrong")
+def test_verification_tells_a_refused_login_from_an_absent_broker(vhost: Vhost) -> None:
+    right = vhost.password("verify")
+    (vhost.secrets / "verify").write_text("wrong")
     try:
-        result = site.command("verify")
+        result = vhost.command("verify")
     finally:
-        (site.secrets / "verify").write_text(right)
+        (vhost.secrets / "verify").write_text(right)
     assert result.returncode == 2
-    assert f"refuses user {site.user('verify')}" in result.stderr
+    assert f"refuses user {vhost.user('verify')}" in result.stderr
 
 
 @pytest.fixture
-def tls(site: Site, tmp_path: Path) -> Iterator[tuple[Proxy, Path, Authority]]:
+def tls(vhost: Vhost, tmp_path: Path) -> Iterator[tuple[Proxy, Path, Authority]]:
     """The broker behind TLS, the file of the authority that its clients trust, and that authority."""
     authority, ca_file = Authority("site"), tmp_path / "ca.pem"
     ca_file.write_bytes(authority.pem)
-    proxy = Proxy(*site.address, tls=authority.server("127.0.0.1", tmp_path)).up()
+    proxy = Proxy(*vhost.address, tls=authority.server("127.0.0.1", tmp_path)).up()
     yield proxy, ca_file, authority
     proxy.down()
 
 
 def test_tls_end_to_end(
-    site: Site,
+    vhost: Vhost,
     worker: Callable[..., Worker],
     tls: tuple[Proxy, Path, Authority],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     proxy, ca_file, _ = tls
-    fleet_file = site.fleet_file(proxy.address, ca_file=ca_file)
+    fleet_file = vhost.fleet_file(proxy.address, ca_file=ca_file)
     running = worker(fleet_file=fleet_file).ready()
-    app = site.client(monkeypatch, fleet_file=fleet_file)
-    _runs(site, app)
+    app = vhost.client(monkeypatch, fleet_file=fleet_file)
+    _runs(vhost, app)
     # Another authority takes over: first it is trusted, too, then it signs, without any restart.
     renewed = Authority("renewed")
     ca_file.write_bytes(ca_file.read_bytes() + renewed.pem)
@@ -251,12 +251,12 @@ def test_tls_end_to_end(
     proxy.tls = renewed.server("127.0.0.1", tmp_path)
     proxy.up()
     wait_for(lambda: running.systemd.count("READY=1", since), 20, "the worker's return")
-    _runs(site, app)
+    _runs(vhost, app)
 
 
 @pytest.mark.parametrize("fault", ["an authority that is not trusted", "a certificate for another address"])
 def test_tls_is_verified(
-    site: Site,
+    vhost: Vhost,
     tls: tuple[Proxy, Path, Authority],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -267,54 +267,54 @@ def test_tls_is_verified(
         ca_file.write_bytes(Authority("stranger").pem)
     else:
         proxy.tls = authority.server("127.0.0.2", tmp_path)
-    app = site.client(monkeypatch, fleet_file=site.fleet_file(proxy.address, ca_file=ca_file))
+    app = vhost.client(monkeypatch, fleet_file=vhost.fleet_file(proxy.address, ca_file=ca_file))
     with pytest.raises(OperationalError, match="CERTIFICATE_VERIFY_FAILED"):
         app.send_task("work", ("unsafe",), queue=QUEUE)
 
 
 def test_a_missing_authority_is_named(
-    site: Site, tls: tuple[Proxy, Path, Authority], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, tls: tuple[Proxy, Path, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy, ca_file, _ = tls
-    app = site.client(monkeypatch, fleet_file=site.fleet_file(proxy.address, ca_file=ca_file))
+    app = vhost.client(monkeypatch, fleet_file=vhost.fleet_file(proxy.address, ca_file=ca_file))
     ca_file.unlink()
     with pytest.raises(OperationalError, match=f"{ca_file}: no such file"):
         app.send_task("work", ("unsafe",), queue=QUEUE)
 
 
 def test_a_worker_stands_that_its_connections_are_closed(
-    site: Site, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `close_all_connections` and the maintenance mode of a node do (CONNECTION_FORCED)."""
     running = worker().ready()
-    _reconnected(site, running)
+    _reconnected(vhost, running)
     assert "CONNECTION_FORCED" in running.log.read_text()
-    _runs(site, site.client(monkeypatch))
+    _runs(vhost, vhost.client(monkeypatch))
 
 
 def test_a_worker_stands_that_its_queue_is_made_anew(
-    site: Site, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a migration does: the broker cancels the consumer, and for a while there is no such queue."""
     running = worker().ready()
     # Right after a start RabbitMQ 4.0 was seen to delete a queue without a word to its consumer.
-    _runs(site, site.client(monkeypatch))
-    queue = site.management.call("GET", "queues", site.vhost, QUEUE)
+    _runs(vhost, vhost.client(monkeypatch))
+    queue = vhost.management.call("GET", "queues", vhost.name, QUEUE)
     bindings = [
-        b for b in site.management.call("GET", "queues", site.vhost, QUEUE, "bindings") if b["source"]
+        b for b in vhost.management.call("GET", "queues", vhost.name, QUEUE, "bindings") if b["source"]
     ]
     since = time.monotonic()
-    site.management.call("DELETE", "queues", site.vhost, QUEUE)
+    vhost.management.call("DELETE", "queues", vhost.name, QUEUE)
     wait_for(lambda: running.systemd.count("NOT_FOUND", since), 20, "its waiting")
     assert running.process.poll() is None
-    site.management.call(
-        "PUT", "queues", site.vhost, QUEUE, durable=True, arguments={"x-queue-type": queue["type"]}
+    vhost.management.call(
+        "PUT", "queues", vhost.name, QUEUE, durable=True, arguments={"x-queue-type": queue["type"]}
     )
     for binding in bindings:
-        site.management.call(
+        vhost.management.call(
             "POST",
             "bindings",
-            site.vhost,
+            vhost.name,
             "e",
             binding["source"],
             "q",
@@ -323,4 +323,4 @@ def test_a_worker_stands_that_its_queue_is_made_anew(
         )
     since = time.monotonic()
     wait_for(lambda: running.systemd.count("READY=1", since), 20, "its return")
-    _runs(site, site.client(monkeypatch))
+    _runs(vhost, vhost.client(monkeypatch))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from amqp import Message
 from kombu import Connection
-from support.fleet_site import Site, temporary_site, wait_for
+from support.vhost import Vhost, temporary_vhost, wait_for
 
 import celery_fleet
 from celery_fleet import fleet_file
@@ -33,32 +33,32 @@ ONE_SECOND = ".".join("0" * 27 + "1")
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
     """A fleet without workers; what dies here stays."""
-    with temporary_site(tmp_path_factory.mktemp("dead")) as site:
-        yield site
+    with temporary_vhost(tmp_path_factory.mktemp("dead")) as vhost:
+        yield vhost
 
 
 @pytest.fixture(autouse=True)
-def empty(shop: Site) -> Iterator[None]:
+def empty(shop: Vhost) -> Iterator[None]:
     yield
     for queue in (QUEUE, OTHER, DEAD):
-        shop.management.call("DELETE", "queues", shop.vhost, queue, "contents")
+        shop.management.call("DELETE", "queues", shop.name, queue, "contents")
 
 
-def dead(site: Site, *arguments: str) -> dict[str, Any]:
+def dead(vhost: Vhost, *arguments: str) -> dict[str, Any]:
     """Run the command, and give what it found."""
-    result = site.command("dead-letters", *arguments)
+    result = vhost.command("dead-letters", *arguments)
     assert result.returncode == 0, result.stderr
     return dict(json.loads(result.stdout))
 
 
-def send_back(site: Site, *arguments: str) -> dict[str, Any]:
-    return dead(site, "send-back", "--policies-checked", *arguments)
+def send_back(vhost: Vhost, *arguments: str) -> dict[str, Any]:
+    return dead(vhost, "send-back", "--policies-checked", *arguments)
 
 
-def publish(site: Site, exchange: str, key: str, *ids: str, task: str = "shop.train_model") -> None:
-    with Connection(site.admin_url, transport_options={"confirm_publish": True}) as connection:
+def publish(vhost: Vhost, exchange: str, key: str, *ids: str, task: str = "shop.train_model") -> None:
+    with Connection(vhost.admin_url, transport_options={"confirm_publish": True}) as connection:
         channel = connection.channel()
         for task_id in ids:
             message = Message(
@@ -72,10 +72,10 @@ def publish(site: Site, exchange: str, key: str, *ids: str, task: str = "shop.tr
             channel.basic_publish(message, exchange=exchange, routing_key=key)
 
 
-def reject(site: Site, queue: str, count: int, requeue: bool = False) -> None:
+def reject(vhost: Vhost, queue: str, count: int, requeue: bool = False) -> None:
     """Reject messages as they come, as a task does that raises Reject."""
     left = count
-    with Connection(site.admin_url) as connection:
+    with Connection(vhost.admin_url) as connection:
         channel = connection.channel()
         while left:
             if message := channel.basic_get(queue):
@@ -83,17 +83,17 @@ def reject(site: Site, queue: str, count: int, requeue: bool = False) -> None:
                 left -= 1
 
 
-def die(site: Site, *ids: str, queue: str = QUEUE, task: str = "shop.train_model") -> None:
-    publish(site, "cpu_tasks", KEYS[queue], *ids, task=task)
-    reject(site, queue, len(ids))
-    wait_for(lambda: site.ready_messages(queue) == 0, 10, f"{queue} to be empty")
-    wait_for(lambda: ids[-1] in held(site), 10, f"{ids[-1]} among the dead letters")
+def die(vhost: Vhost, *ids: str, queue: str = QUEUE, task: str = "shop.train_model") -> None:
+    publish(vhost, "cpu_tasks", KEYS[queue], *ids, task=task)
+    reject(vhost, queue, len(ids))
+    wait_for(lambda: vhost.ready_messages(queue) == 0, 10, f"{queue} to be empty")
+    wait_for(lambda: ids[-1] in held(vhost), 10, f"{ids[-1]} among the dead letters")
 
 
-def drain(site: Site, queue: str, count: int, seconds: float = 15) -> list[str]:
+def drain(vhost: Vhost, queue: str, count: int, seconds: float = 15) -> list[str]:
     """Take messages out of a queue as a worker does, and give their ids; then it must be empty."""
     found: list[str] = []
-    with Connection(site.admin_url) as connection:
+    with Connection(vhost.admin_url) as connection:
         channel = connection.channel()
 
         def take() -> bool:
@@ -108,58 +108,58 @@ def drain(site: Site, queue: str, count: int, seconds: float = 15) -> list[str]:
     return found
 
 
-def held(site: Site) -> list[str]:
+def held(vhost: Vhost) -> list[str]:
     """Give the ids of the dead letters in their order."""
-    return [letter["id"] for letter in dead(site, "list", "--queue", DEAD)["letters"]]
+    return [letter["id"] for letter in dead(vhost, "list", "--queue", DEAD)["letters"]]
 
 
-def kill_by_expiry(site: Site) -> None:
-    site.policy(QUEUE, **limits(site), **{"message-ttl": 200})
-    publish(site, "cpu_tasks", KEYS[QUEUE], "one")
+def kill_by_expiry(vhost: Vhost) -> None:
+    vhost.policy(QUEUE, **limits(vhost), **{"message-ttl": 200})
+    publish(vhost, "cpu_tasks", KEYS[QUEUE], "one")
 
 
-def kill_by_limit(site: Site) -> None:
-    site.policy(QUEUE, **{**limits(site), "delivery-limit": 2})
-    publish(site, "cpu_tasks", KEYS[QUEUE], "one")
-    reject(site, QUEUE, 3, requeue=True)
+def kill_by_limit(vhost: Vhost) -> None:
+    vhost.policy(QUEUE, **{**limits(vhost), "delivery-limit": 2})
+    publish(vhost, "cpu_tasks", KEYS[QUEUE], "one")
+    reject(vhost, QUEUE, 3, requeue=True)
 
 
-def kill_by_reject(site: Site) -> None:
-    publish(site, "cpu_tasks", KEYS[QUEUE], "one")
-    reject(site, QUEUE, 1)
+def kill_by_reject(vhost: Vhost) -> None:
+    publish(vhost, "cpu_tasks", KEYS[QUEUE], "one")
+    reject(vhost, QUEUE, 1)
 
 
-def kill_after_delay(site: Site) -> None:
-    publish(site, "celery_delayed_27", f"{ONE_SECOND}.{KEYS[QUEUE]}", "one")
-    reject(site, QUEUE, 1)
+def kill_after_delay(vhost: Vhost) -> None:
+    publish(vhost, "celery_delayed_27", f"{ONE_SECOND}.{KEYS[QUEUE]}", "one")
+    reject(vhost, QUEUE, 1)
 
 
-DEATHS: dict[str, tuple[Callable[[Site], None], Callable[[Site], None], str]] = {
+DEATHS: dict[str, tuple[Callable[[Vhost], None], Callable[[Vhost], None], str]] = {
     "expired": (kill_by_expiry, lambda _: None, "expired"),
-    "delivery limit": (kill_by_limit, lambda site: reject(site, QUEUE, 3, requeue=True), "delivery_limit"),
-    "rejected": (kill_by_reject, lambda site: reject(site, QUEUE, 1), "rejected"),
-    "rejected after a delay": (kill_after_delay, lambda site: reject(site, QUEUE, 1), "rejected"),
+    "delivery limit": (kill_by_limit, lambda vhost: reject(vhost, QUEUE, 3, requeue=True), "delivery_limit"),
+    "rejected": (kill_by_reject, lambda vhost: reject(vhost, QUEUE, 1), "rejected"),
+    "rejected after a delay": (kill_after_delay, lambda vhost: reject(vhost, QUEUE, 1), "rejected"),
 }
 
 
-def limits(site: Site, queue: str = QUEUE) -> dict[str, Any]:
+def limits(vhost: Vhost, queue: str = QUEUE) -> dict[str, Any]:
     """Give the settings of the queue's own policy."""
-    policies = site.management.call("GET", "policies", site.vhost)
+    policies = vhost.management.call("GET", "policies", vhost.name)
     return dict(next(each["definition"] for each in policies if each["name"].endswith(f".{queue}")))
 
 
 @pytest.fixture
-def own_policies(shop: Site) -> Iterator[None]:
+def own_policies(shop: Vhost) -> Iterator[None]:
     """Takes away what a test set above the fleet's policies."""
     yield
-    for policy in shop.management.call("GET", "policies", shop.vhost):
+    for policy in shop.management.call("GET", "policies", shop.name):
         if policy["priority"] == 10:
-            shop.management.call("DELETE", "policies", shop.vhost, policy["name"])
+            shop.management.call("DELETE", "policies", shop.name, policy["name"])
 
 
 @pytest.mark.usefixtures("own_policies")
 @pytest.mark.parametrize("death", DEATHS)
-def test_a_task_comes_back_whatever_it_died_of_and_may_die_again(shop: Site, death: str) -> None:
+def test_a_task_comes_back_whatever_it_died_of_and_may_die_again(shop: Vhost, death: str) -> None:
     kill, kill_again, reason = DEATHS[death]
     kill(shop)
     for times in (1, 2, 3):
@@ -173,7 +173,7 @@ def test_a_task_comes_back_whatever_it_died_of_and_may_die_again(shop: Site, dea
     wait_for(lambda: dead(shop, "list")["letters"], 10, "the dead letter")
 
 
-def test_looking_leaves_everything_as_it_was(shop: Site) -> None:
+def test_looking_leaves_everything_as_it_was(shop: Vhost) -> None:
     ids = [str(number) for number in range(50)]
     die(shop, *ids)
     first = dead(shop, "list")
@@ -186,7 +186,7 @@ def test_looking_leaves_everything_as_it_was(shop: Site) -> None:
     assert drain(shop, QUEUE, 50) == ids
 
 
-def test_some_are_selected(shop: Site) -> None:
+def test_some_are_selected(shop: Vhost) -> None:
     die(shop, "a", "b", task="shop.train_model")
     die(shop, "c", task="shop.train_badly", queue=OTHER)
     publish(shop, DEAD, "cpu.ml", "by hand")
@@ -218,7 +218,7 @@ def test_some_are_selected(shop: Site) -> None:
     assert drain(shop, QUEUE, 1) == ["by hand"]
 
 
-def test_a_letter_that_no_queue_would_take_stays(shop: Site) -> None:
+def test_a_letter_that_no_queue_would_take_stays(shop: Vhost) -> None:
     """At least once means that the broker would try for ever, and hold up the others meanwhile."""
     publish(shop, DEAD, "queue.gone", "lost")
     die(shop, "a")
@@ -229,7 +229,7 @@ def test_a_letter_that_no_queue_would_take_stays(shop: Site) -> None:
     assert (letter["id"], letter["returns_to"]) == ("lost", None)
 
 
-def test_what_is_to_be_done_to_all_must_be_said(shop: Site) -> None:
+def test_what_is_to_be_done_to_all_must_be_said(shop: Vhost) -> None:
     for arguments in (["send-back", "--policies-checked"], ["delete", "--yes"]):
         result = shop.command("dead-letters", *arguments)
         assert result.returncode == 2
@@ -240,7 +240,7 @@ def test_what_is_to_be_done_to_all_must_be_said(shop: Site) -> None:
     assert "--exported --yes" in result.stderr
 
 
-def test_an_export_is_complete_and_deletes_what_it_holds(shop: Site, tmp_path: Path) -> None:
+def test_an_export_is_complete_and_deletes_what_it_holds(shop: Vhost, tmp_path: Path) -> None:
     die(shop, "a", "b")
     path = tmp_path / "dead.jsonl"
     dead(shop, "export", str(path), "--id", "a")
@@ -270,7 +270,7 @@ def test_an_export_is_complete_and_deletes_what_it_holds(shop: Site, tmp_path: P
     assert held(shop) == []
 
 
-def test_a_body_that_is_no_text_is_exported(shop: Site, tmp_path: Path) -> None:
+def test_a_body_that_is_no_text_is_exported(shop: Vhost, tmp_path: Path) -> None:
     with Connection(shop.admin_url) as connection:
         message = Message(b"\x00\xff", delivery_mode=2, application_headers={"blob": b"\xfe"})
         connection.channel().basic_publish(message, exchange=DEAD, routing_key="cpu.ml")
@@ -280,7 +280,7 @@ def test_a_body_that_is_no_text_is_exported(shop: Site, tmp_path: Path) -> None:
     assert (line["body_encoding"], line["body"], line["id"]) == ("base64", "AP8=", None)
 
 
-def test_one_run_at_a_time(shop: Site) -> None:
+def test_one_run_at_a_time(shop: Vhost) -> None:
     die(shop, "a")
     with Connection(shop.admin_url) as connection:
         connection.channel().basic_consume(DEAD, callback=lambda _: None)
@@ -291,7 +291,7 @@ def test_one_run_at_a_time(shop: Site) -> None:
 
 
 @pytest.mark.usefixtures("own_policies")
-def test_a_killed_send_back_loses_none_and_doubles_none(shop: Site) -> None:
+def test_a_killed_send_back_loses_none_and_doubles_none(shop: Vhost) -> None:
     """Killed at a random moment of its work, again and again, until nothing is left to send back."""
     count = 2000
     shop.policy(QUEUE, **{**limits(shop), "max-length": count})
@@ -321,7 +321,7 @@ def test_a_killed_send_back_loses_none_and_doubles_none(shop: Site) -> None:
 
 
 @pytest.mark.usefixtures("own_policies")
-def test_what_finds_no_room_waits_at_the_broker(shop: Site) -> None:
+def test_what_finds_no_room_waits_at_the_broker(shop: Vhost) -> None:
     """The broker has it, outside of what consumers see, and tries again by itself (every three minutes)."""
     dead_queue, queue = "memory_tasks_dead", "memory_aggregations"
     shop.policy(queue, **{**limits(shop, queue), "max-length": 2})
@@ -334,14 +334,14 @@ def test_what_finds_no_room_waits_at_the_broker(shop: Site) -> None:
     assert arrived < 60
 
     def waiting() -> int:
-        found = shop.management.call("GET", "queues", shop.vhost, dead_queue)
+        found = shop.management.call("GET", "queues", shop.name, dead_queue)
         return int(found.get("messages", 0)) - int(found.get("messages_ready", 0))
 
     wait_for(lambda: waiting() == 60 - shop.ready_messages(queue), 15, "the rest in the broker's statistics")
 
 
 @pytest.mark.usefixtures("own_policies")
-def test_a_full_dead_letter_queue_loses_nothing(shop: Site) -> None:
+def test_a_full_dead_letter_queue_loses_nothing(shop: Vhost) -> None:
     """What dies while it is full stays behind its own queue."""
     dead_queue, queue = "general_tasks_dead", "general_scheduled"
     shop.policy(dead_queue, **{**limits(shop, dead_queue), "max-length": 2})
@@ -351,7 +351,7 @@ def test_a_full_dead_letter_queue_loses_nothing(shop: Site) -> None:
     assert arrived < 60
 
     def behind() -> int:
-        return int(shop.management.call("GET", "queues", shop.vhost, queue).get("messages", 0))
+        return int(shop.management.call("GET", "queues", shop.name, queue).get("messages", 0))
 
     wait_for(lambda: behind() == 60 - shop.ready_messages(dead_queue), 15, "the others at their own queue")
 
@@ -359,7 +359,7 @@ def test_a_full_dead_letter_queue_loses_nothing(shop: Site) -> None:
 @pytest.mark.usefixtures("own_policies")
 @pytest.mark.parametrize("countdown", [0, 1])
 def test_a_retry_onto_a_full_queue_is_not_lost(
-    shop: Site, monkeypatch: pytest.MonkeyPatch, countdown: int
+    shop: Vhost, monkeypatch: pytest.MonkeyPatch, countdown: int
 ) -> None:
     """At once it is refused, so the task dies and can be sent back; delayed it waits for room."""
     queue, label = "io_email_sending", f"retried-{countdown}"
@@ -389,7 +389,7 @@ def test_a_retry_onto_a_full_queue_is_not_lost(
     assert worker.stop(60) == 0
 
 
-def test_ten_thousand_are_a_matter_of_seconds_and_little_memory(shop: Site) -> None:
+def test_ten_thousand_are_a_matter_of_seconds_and_little_memory(shop: Vhost) -> None:
     shop.policy(DEAD, **{**limits(shop, DEAD), "max-length": 20_000})
     try:
         publish(shop, DEAD, "cpu.ml", *(uuid.uuid4().hex for _ in range(10_000)))
@@ -413,10 +413,10 @@ def test_ten_thousand_are_a_matter_of_seconds_and_little_memory(shop: Site) -> N
         assert seconds < 20
         assert mebibytes < 150
     finally:
-        shop.management.call("DELETE", "policies", shop.vhost, DEAD)
+        shop.management.call("DELETE", "policies", shop.name, DEAD)
 
 
-def test_a_poison_task_ends_here_and_the_pool_goes_on(shop: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poison_task_ends_here_and_the_pool_goes_on(shop: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
     """It kills its process each time it is begun; by the delivery limit of the model."""
     limit = limits(shop)["delivery-limit"]
     worker = shop.worker("cpu", "--pool", "prefork", "--concurrency", "2").ready()

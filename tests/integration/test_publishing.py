@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kombu import Connection
-from support.fleet_site import Site
+from support.vhost import Vhost
 
 import celery_fleet
 
@@ -15,12 +15,12 @@ FULL = "general_scheduled"
 
 
 @pytest.fixture
-def full_queue(site: Site) -> Any:
+def full_queue(vhost: Vhost) -> Any:
     """A queue with room for two that refuses more, and is empty again afterwards."""
-    site.policy(FULL, **{"max-length": 2, "overflow": "reject-publish"})
+    vhost.policy(FULL, **{"max-length": 2, "overflow": "reject-publish"})
     yield FULL
-    site.management.call("DELETE", "policies", site.vhost, FULL)
-    site.management.call("DELETE", "queues", site.vhost, FULL, "contents")
+    vhost.management.call("DELETE", "policies", vhost.name, FULL)
+    vhost.management.call("DELETE", "queues", vhost.name, FULL, "contents")
 
 
 def _fill(app: Any) -> None:
@@ -30,23 +30,23 @@ def _fill(app: Any) -> None:
             app.send_task("work", ("filler",), queue=FULL)
 
 
-def test_a_key_that_leads_nowhere_raises(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = site.client(monkeypatch)
+def test_a_key_that_leads_nowhere_raises(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = vhost.client(monkeypatch)
     with pytest.raises(celery_fleet.UnroutableError, match="cpu_tasks has no queue for key nowhere"):
         app.send_task("work", ("lost",), exchange="cpu_tasks", routing_key="nowhere")
 
 
-def test_so_does_one_with_a_delay(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = site.client(monkeypatch)
+def test_so_does_one_with_a_delay(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = vhost.client(monkeypatch)
     with pytest.raises(celery_fleet.UnroutableError):
         app.send_task("work", ("lost",), exchange="cpu_tasks", routing_key="nowhere", countdown=60)
 
 
 def test_a_full_queue_raises_after_the_patience(
-    site: Site, monkeypatch: pytest.MonkeyPatch, full_queue: str
+    vhost: Vhost, monkeypatch: pytest.MonkeyPatch, full_queue: str
 ) -> None:
-    _fill(site.client(monkeypatch, patience=0))
-    app = site.client(monkeypatch, patience=2)
+    _fill(vhost.client(monkeypatch, patience=0))
+    app = vhost.client(monkeypatch, patience=2)
     started = time.monotonic()
     with pytest.raises(celery_fleet.QueueFullError, match="is full and was so for 2 s"):
         app.send_task("work", ("late",), queue=full_queue)
@@ -54,26 +54,28 @@ def test_a_full_queue_raises_after_the_patience(
 
 
 def test_a_task_gets_in_when_there_is_room_in_time(
-    site: Site, monkeypatch: pytest.MonkeyPatch, full_queue: str
+    vhost: Vhost, monkeypatch: pytest.MonkeyPatch, full_queue: str
 ) -> None:
-    app = site.client(monkeypatch, patience=10)
-    _fill(site.client(monkeypatch, patience=0))
-    purge = threading.Timer(1, site.management.call, ("DELETE", "queues", site.vhost, full_queue, "contents"))
+    app = vhost.client(monkeypatch, patience=10)
+    _fill(vhost.client(monkeypatch, patience=0))
+    purge = threading.Timer(
+        1, vhost.management.call, ("DELETE", "queues", vhost.name, full_queue, "contents")
+    )
     purge.start()
     started = time.monotonic()
     app.send_task("work", ("late",), queue=full_queue)
     assert 0.9 <= time.monotonic() - started < 7
     purge.join()
-    assert site.ready_messages(full_queue) == 1
+    assert vhost.ready_messages(full_queue) == 1
 
 
 def test_overflow_refuses_the_publisher_and_loses_nothing(
-    site: Site, monkeypatch: pytest.MonkeyPatch, full_queue: str
+    vhost: Vhost, monkeypatch: pytest.MonkeyPatch, full_queue: str
 ) -> None:
     """Four publishers at once: what was accepted is there, once, and what was refused is not."""
     accepted: list[str] = []
     refused: list[str] = []
-    app = site.client(monkeypatch, patience=0)
+    app = vhost.client(monkeypatch, patience=0)
 
     def publish() -> None:
         for _ in range(25):
@@ -94,7 +96,7 @@ def test_overflow_refuses_the_publisher_and_loses_nothing(
     assert accepted, "there was room for two"
     assert refused, "and not for a hundred"
     found = []
-    with Connection(site.admin_url) as connection:
+    with Connection(vhost.admin_url) as connection:
         channel = connection.channel()
         while message := channel.basic_get(full_queue, no_ack=True):
             found.append(message.headers["id"])
@@ -102,10 +104,10 @@ def test_overflow_refuses_the_publisher_and_loses_nothing(
 
 
 def test_a_return_does_not_confirm_the_next_message(
-    site: Site, monkeypatch: pytest.MonkeyPatch, full_queue: str
+    vhost: Vhost, monkeypatch: pytest.MonkeyPatch, full_queue: str
 ) -> None:
     """One channel for all: the confirmation of a returned message must not be taken for another's."""
-    app = site.client(monkeypatch, patience=0)
+    app = vhost.client(monkeypatch, patience=0)
     _fill(app)
     with app.producer_or_acquire() as producer:
         for _ in range(3):
@@ -115,8 +117,8 @@ def test_a_return_does_not_confirm_the_next_message(
                 app.send_task("work", queue=full_queue, producer=producer)
 
 
-def test_a_client_may_not_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = site.client(monkeypatch)
+def test_a_client_may_not_read(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = vhost.client(monkeypatch)
     with (
         app.connection_for_write() as connection,
         pytest.raises(connection.channel_errors, match="ACCESS_REFUSED"),

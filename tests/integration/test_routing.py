@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group
 from celery.beat import Scheduler
-from support.fleet_site import Site, Worker, wait_for
+from support.vhost import Vhost, Worker, wait_for
 
 import celery_fleet
 
@@ -38,8 +38,8 @@ DELAYED = "celery_delayed_delivery"
 class Calls:
     """A client's application, and what was delivered since it was made."""
 
-    def __init__(self, site: Site, app: Celery) -> None:
-        self.site, self.app, self.since = site, app, time.time()
+    def __init__(self, vhost: Vhost, app: Celery) -> None:
+        self.vhost, self.app, self.since = vhost, app, time.time()
 
     def task(self, name: str, *arguments: object, **options: object) -> Any:
         return self.app.signature(f"shop.{name}", arguments, immutable=True, **options)
@@ -48,10 +48,12 @@ class Calls:
         """Wait for so many deliveries, each as if it had come without a delay."""
 
         def all_of_them() -> list[tuple[str, str, str, str]] | None:
-            found = self.site.deliveries(self.since)
+            found = self.vhost.deliveries(self.since)
             return found if len(found) >= count else None
 
-        found = wait_for(all_of_them, seconds, f"{count} deliveries, only {self.site.deliveries(self.since)}")
+        found = wait_for(
+            all_of_them, seconds, f"{count} deliveries, only {self.vhost.deliveries(self.since)}"
+        )
         assert len(found) == count
         return [_without_delay(*each) for each in found]
 
@@ -66,10 +68,10 @@ def _without_delay(task: str, exchange: str, key: str, pool: str) -> tuple[str, 
 
 
 @pytest.fixture
-def calls(site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch) -> Calls:
-    app = site.client(monkeypatch)
-    app.conf.update(result_backend=site.results, task_ignore_result=False)
-    return Calls(site, app)
+def calls(vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch) -> Calls:
+    app = vhost.client(monkeypatch)
+    app.conf.update(result_backend=vhost.results, task_ignore_result=False)
+    return Calls(vhost, app)
 
 
 def test_a_chain_goes_from_pool_to_pool(calls: Calls) -> None:
@@ -92,7 +94,7 @@ def test_a_chord_is_looked_after_in_the_default_queue(calls: Calls) -> None:
     header = [calls.task("call_external_api", n) for n in range(3)]
     result = chord(header)(calls.app.signature("shop.aggregate_user_data"))
     assert result.get(timeout=20) == "['0', '1', '2']"
-    found = Counter(_without_delay(*each) for each in calls.site.deliveries(calls.since))
+    found = Counter(_without_delay(*each) for each in calls.vhost.deliveries(calls.since))
     assert found.pop(UNLOCK) >= 1
     assert found == Counter([CALL, CALL, CALL, AGGREGATE])
 
@@ -100,8 +102,8 @@ def test_a_chord_is_looked_after_in_the_default_queue(calls: Calls) -> None:
 def test_a_chord_within_a_chain_starts_from_a_worker(calls: Calls) -> None:
     header = group(calls.task("call_external_api", 1), calls.task("train_model", 2))
     chain(calls.task("tidy_up"), header, calls.app.signature("shop.send_email", queue="io_email_sending"))()
-    wait_for(lambda: EMAIL in calls.site.deliveries(calls.since), 20, "the chord's body")
-    found = Counter(_without_delay(*each) for each in calls.site.deliveries(calls.since))
+    wait_for(lambda: EMAIL in calls.vhost.deliveries(calls.since), 20, "the chord's body")
+    found = Counter(_without_delay(*each) for each in calls.vhost.deliveries(calls.since))
     assert found.pop(UNLOCK) >= 1
     assert found == Counter([TIDY, CALL, TRAIN, EMAIL])
 
@@ -138,7 +140,7 @@ def test_delays_do_not_change_the_way(calls: Calls) -> None:
     # A client that knows a task only by its name does not know its `resource`.
     sync = ("shop.sync", "general_tasks", "general.background", "general")
     assert Counter(calls.delivered(4)) == Counter([EMAIL, TRAIN, sync, hinted])
-    assert {exchange for _, exchange, _, _ in calls.site.deliveries(calls.since)} == {DELAYED}
+    assert {exchange for _, exchange, _, _ in calls.vhost.deliveries(calls.since)} == {DELAYED}
 
 
 def test_hints_and_queues_win_over_names(calls: Calls) -> None:
@@ -174,28 +176,28 @@ def test_beats_tasks_come_from_the_queue_of_periodic_ones(calls: Calls) -> None:
 
 
 @pytest.fixture
-def empty_delays(site: Site) -> Iterator[None]:
+def empty_delays(vhost: Vhost) -> Iterator[None]:
     """Takes back what a test has delayed."""
     yield
     for level in range(28):
-        site.management.call("DELETE", "queues", site.vhost, f"celery_delayed_{level}", "contents")
+        vhost.management.call("DELETE", "queues", vhost.name, f"celery_delayed_{level}", "contents")
 
 
 def test_delayed_tasks_hold_no_slot(
     calls: Calls, fleet: dict[str, Worker], empty_delays: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thirty of them, with a prefetch window of one."""
-    site, queue = calls.site, "memory_aggregations"
+    vhost, queue = calls.vhost, "memory_aggregations"
     for n in range(30):
         calls.task("aggregate_user_data", n).apply_async(countdown=60)
-    wait_for(lambda: site.ready_messages("celery_delayed_5") == 30, 5, "the tasks in the queue of 32 s")
+    wait_for(lambda: vhost.ready_messages("celery_delayed_5") == 30, 5, "the tasks in the queue of 32 s")
     calls.task("sync").apply_async(queue=queue)
     assert calls.delivered(1) == [SYNC]
 
-    inspect = site.client(monkeypatch, pool="general").control.inspect(timeout=2)
+    inspect = vhost.client(monkeypatch, pool="general").control.inspect(timeout=2)
     for state in (inspect.scheduled(), inspect.reserved(), inspect.active()):
         assert not any(state.values())
     # The broker's own statistics are some seconds old: these know of the thirty tasks.
-    delayed = ("queues", site.vhost, "celery_delayed_5")
-    wait_for(lambda: site.management.call("GET", *delayed).get("messages") == 30, 15, "the broker's count")
-    assert site.management.call("GET", "queues", site.vhost, queue)["messages_unacknowledged"] == 0
+    delayed = ("queues", vhost.name, "celery_delayed_5")
+    wait_for(lambda: vhost.management.call("GET", *delayed).get("messages") == 30, 15, "the broker's count")
+    assert vhost.management.call("GET", "queues", vhost.name, queue)["messages_unacknowledged"] == 0

@@ -14,7 +14,7 @@ import pytest
 from amqp.exceptions import AccessRefused
 from kombu import Connection
 from support.fleet_document import document
-from support.fleet_site import Proxy, Site, Worker, wait_for
+from support.vhost import Proxy, Vhost, Worker, wait_for
 
 import celery_fleet
 from celery_fleet.operator.verify import PUBLISH_PATIENCE
@@ -23,23 +23,23 @@ from celery_fleet.operator.verify import PUBLISH_PATIENCE
 LOSSES = 8
 
 
-def _ended(site: Site, label: str, seconds: float = 15) -> dict[str, list[tuple[float, int]]]:
-    wait_for(lambda: site.events(label)["end"], seconds, f"the end of {label}")
-    return site.events(label)
+def _ended(vhost: Vhost, label: str, seconds: float = 15) -> dict[str, list[tuple[float, int]]]:
+    wait_for(lambda: vhost.events(label)["end"], seconds, f"the end of {label}")
+    return vhost.events(label)
 
 
-def test_workers_are_ready_without_the_right_to_declare(site: Site, fleet: dict[str, Worker]) -> None:
+def test_workers_are_ready_without_the_right_to_declare(vhost: Vhost, fleet: dict[str, Worker]) -> None:
     for pool, worker in fleet.items():
         ready = next(message for _, message in worker.systemd.messages if "READY=1" in message)
         assert "STATUS=Consuming: 0 active, 0 reserved" in ready
         log = worker.log.read_text()
         assert "ACCESS_REFUSED" not in log
         assert "delayed delivery" not in log.lower()
-        assert site.password(f"worker_{pool}") not in log
+        assert vhost.password(f"worker_{pool}") not in log
 
 
-def test_every_queue_is_served_by_its_pool(site: Site, fleet: dict[str, Worker]) -> None:
-    result = site.command("verify", "--timeout", "20")
+def test_every_queue_is_served_by_its_pool(vhost: Vhost, fleet: dict[str, Worker]) -> None:
+    result = vhost.command("verify", "--timeout", "20")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     pools = document()["pools"]
@@ -54,65 +54,65 @@ def test_every_queue_is_served_by_its_pool(site: Site, fleet: dict[str, Worker])
         assert answer["queue"] in result.stderr
 
 
-def test_only_one_verification_at_a_time(site: Site, fleet: dict[str, Worker]) -> None:
-    password = site.password("verify")
-    url = f"amqp://{site.user('verify')}:{password}@{site.management.host}:5672/{site.vhost}"
+def test_only_one_verification_at_a_time(vhost: Vhost, fleet: dict[str, Worker]) -> None:
+    password = vhost.password("verify")
+    url = f"amqp://{vhost.user('verify')}:{password}@{vhost.management.host}:5672/{vhost.name}"
     with Connection(url) as connection:
         connection.channel().basic_consume("fleet_verify", exclusive=True)
-        result = site.command("verify")
+        result = vhost.command("verify")
     assert result.returncode == 2
     assert "another verification is running" in result.stderr
     assert result.stdout == ""
 
 
 def test_the_control_plane_works_and_shows_no_password(
-    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inspect = site.client(monkeypatch, pool="general").control.inspect(timeout=3)
+    inspect = vhost.client(monkeypatch, pool="general").control.inspect(timeout=3)
     stats = inspect.stats()
     assert {node.split("_")[0] for node in stats} == set(fleet)
     for node, figures in stats.items():
         pool = document()["pools"][node.split("_")[0]]
         assert figures["prefetch_count"] == figures["pool"]["max-concurrency"] * pool["prefetch_multiplier"]
     shown = json.dumps(stats) + json.dumps(inspect.conf())
-    for path in site.secrets.iterdir():
+    for path in vhost.secrets.iterdir():
         assert path.read_text() not in shown
 
 
 def test_a_delayed_task_is_late_and_holds_no_slot(
-    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = site.client(monkeypatch)
+    app = vhost.client(monkeypatch)
     sent = time.time()
     for _ in range(5):
         app.send_task("work", ("delayed",), queue="memory_aggregations", countdown=4)
     app.send_task("work", ("immediate",), queue="memory_aggregations")
-    immediate = _ended(site, "immediate", 3)["end"][0][0]
+    immediate = _ended(vhost, "immediate", 3)["end"][0][0]
     assert immediate - sent < 2
-    wait_for(lambda: len(site.events("delayed")["end"]) == 5, 15, "the delayed tasks")
-    assert min(at for at, _ in site.events("delayed")["start"]) - sent >= 3.9
+    wait_for(lambda: len(vhost.events("delayed")["end"]) == 5, 15, "the delayed tasks")
+    assert min(at for at, _ in vhost.events("delayed")["start"]) - sent >= 3.9
 
 
 def test_a_delay_of_less_than_a_second_is_not_refused(
-    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = site.client(monkeypatch)
+    app = vhost.client(monkeypatch)
     sent = time.time()
     app.send_task("work", ("short",), queue="io_api_calls", countdown=0.5)
     app.send_task("work", ("soon",), queue="io_api_calls", eta=app.now() + timedelta(seconds=1.001))
     app.send_task("work", ("past",), queue="io_api_calls", eta=app.now() - timedelta(seconds=1))
-    assert _ended(site, "past")["start"][0][0] - sent < 0.5
-    assert 0.5 <= _ended(site, "short")["start"][0][0] - sent < 3
-    assert 1 <= _ended(site, "soon")["start"][0][0] - sent < 4
+    assert _ended(vhost, "past")["start"][0][0] - sent < 0.5
+    assert 0.5 <= _ended(vhost, "short")["start"][0][0] - sent < 3
+    assert 1 <= _ended(vhost, "soon")["start"][0][0] - sent < 4
 
 
 def test_a_task_retries_by_its_own_rights(
-    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also from a delivery that came through the exchanges of the delay, at once and delayed."""
-    app = site.client(monkeypatch)
+    app = vhost.client(monkeypatch)
     app.send_task("again", ("retried", [1, 0, 0.5]), queue="io_api_calls", countdown=1)
-    events = _ended(site, "retried", 20)
+    events = _ended(vhost, "retried", 20)
     assert len(events["start"]) == 4
 
 
@@ -128,19 +128,19 @@ def test_a_task_is_delayed_again_after_an_even_delay(
 
 
 def test_a_killed_child_loses_nothing(
-    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site.client(monkeypatch).send_task("work", ("killed", 2), queue="cpu_ml_training")
-    (_, child), *_ = wait_for(lambda: site.events("killed")["start"], 10, "the start of the task")
+    vhost.client(monkeypatch).send_task("work", ("killed", 2), queue="cpu_ml_training")
+    (_, child), *_ = wait_for(lambda: vhost.events("killed")["start"], 10, "the start of the task")
     assert child != fleet["cpu"].process.pid
     os.kill(child, signal.SIGKILL)
-    events = _ended(site, "killed", 20)
+    events = _ended(vhost, "killed", 20)
     assert len(events["start"]) == 2
     assert events["end"][0][1] != child
 
 
-def test_a_stuck_worker_falls_silent(site: Site) -> None:
-    worker = site.worker("general", "--pool", "threads", "--concurrency", "1", watchdog=1.5).ready()
+def test_a_stuck_worker_falls_silent(vhost: Vhost) -> None:
+    worker = vhost.worker("general", "--pool", "threads", "--concurrency", "1", watchdog=1.5).ready()
     since = time.monotonic()
     wait_for(lambda: worker.systemd.count("WATCHDOG=1", since) >= 3, 4, "signs of life")
     worker.process.send_signal(signal.SIGSTOP)
@@ -154,41 +154,47 @@ def test_a_stuck_worker_falls_silent(site: Site) -> None:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_stop_waits_for_the_running_task(site: Site, monkeypatch: pytest.MonkeyPatch, pool: str) -> None:
+def test_a_stop_waits_for_the_running_task(vhost: Vhost, monkeypatch: pytest.MonkeyPatch, pool: str) -> None:
     queue = "general_background"
     label = f"stopped-{pool}"
-    others = [worker for worker in site.workers if worker.process.poll() is None]
-    worker = site.worker("general", "--pool", pool, "--concurrency", "1", watchdog=1.5).ready()
+    others = [worker for worker in vhost.workers if worker.process.poll() is None]
+    worker = vhost.worker("general", "--pool", pool, "--concurrency", "1", watchdog=1.5).ready()
     # Any worker of the pool may take it; the one that stops must be the one that does.
     for other in others:
         other.process.send_signal(signal.SIGSTOP)
     try:
-        app = site.client(monkeypatch)
+        app = vhost.client(monkeypatch)
         for _ in range(8):
             app.send_task("work", (label, 2.5), queue=queue)
         wait_for(lambda: worker.systemd.count("STATUS=Consuming: 1 active"), 10, "the start of a task")
         since = time.monotonic()
         assert worker.stop() == 0
-        started = len(site.events(label)["start"])
-        assert len(site.events(label)["end"]) == started
+        started = len(vhost.events(label)["start"])
+        assert len(vhost.events(label)["end"]) == started
         assert worker.systemd.count("STOPPING=1", since) == 1
         assert worker.systemd.count("STATUS=Stopping: 1 active", since) >= 1
     finally:
         for other in others:
             other.process.send_signal(signal.SIGCONT)
-        site.management.call("DELETE", "queues", site.vhost, queue, "contents")
+        vhost.management.call("DELETE", "queues", vhost.name, queue, "contents")
 
 
 @pytest.fixture
-def proxy(site: Site) -> Iterator[Proxy]:
-    proxy = Proxy(*site.address)
+def proxy(vhost: Vhost) -> Iterator[Proxy]:
+    proxy = Proxy(*vhost.address)
     yield proxy
     proxy.down()
 
 
-def test_a_worker_waits_for_its_broker(site: Site, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = site.worker(
-        "io", "--pool", "prefork", "--concurrency", "1", fleet_file=site.fleet_file(proxy.address), watchdog=6
+def test_a_worker_waits_for_its_broker(vhost: Vhost, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = vhost.worker(
+        "io",
+        "--pool",
+        "prefork",
+        "--concurrency",
+        "1",
+        fleet_file=vhost.fleet_file(proxy.address),
+        watchdog=6,
     )
     # Its broker is down while it starts.
     wait_for(lambda: worker.systemd.count("EXTEND_TIMEOUT_USEC=60000000") >= 2, 20, "more time to start")
@@ -208,12 +214,14 @@ def test_a_worker_waits_for_its_broker(site: Site, proxy: Proxy, monkeypatch: py
     assert worker.stop() == 0
 
 
-def test_no_slot_is_lost_with_a_connection(site: Site, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_slot_is_lost_with_a_connection(
+    vhost: Vhost, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However often it is lost between two tasks: what was just given to a process ends like every other."""
     proxy.up()
-    fleet_file = site.fleet_file(proxy.address)
-    worker = site.worker("cpu", "--pool", "prefork", "--concurrency", "4", fleet_file=fleet_file).ready()
-    app = site.client(monkeypatch)
+    fleet_file = vhost.fleet_file(proxy.address)
+    worker = vhost.worker("cpu", "--pool", "prefork", "--concurrency", "4", fleet_file=fleet_file).ready()
+    app = vhost.client(monkeypatch)
     labels = [f"brief-{number}" for number in range(LOSSES * 100)]
     for number, label in enumerate(labels, 1):
         app.send_task("work", (label,), queue="cpu_data_analysis")
@@ -222,10 +230,10 @@ def test_no_slot_is_lost_with_a_connection(site: Site, proxy: Proxy, monkeypatch
             proxy.down()
             proxy.up()
             wait_for(lambda since=since: worker.systemd.count("READY=1", since), 30, "its return")
-    wait_for(lambda: site.ready_messages("cpu_data_analysis") == 0, 60, "an empty queue")
+    wait_for(lambda: vhost.ready_messages("cpu_data_analysis") == 0, 60, "an empty queue")
     # The state is a second old, and one of the last tasks may have begun since.
     wait_for(
-        lambda: {mark["label"] for mark in site.marks() if mark["event"] == "end"} >= set(labels),
+        lambda: {mark["label"] for mark in vhost.marks() if mark["event"] == "end"} >= set(labels),
         20,
         "the end of every task",
     )
@@ -233,11 +241,11 @@ def test_no_slot_is_lost_with_a_connection(site: Site, proxy: Proxy, monkeypatch
     assert worker.stop() == 0
 
 
-def test_a_worker_waits_until_the_broker_gives_up_its_lost_connection(site: Site) -> None:
+def test_a_worker_waits_until_the_broker_gives_up_its_lost_connection(vhost: Vhost) -> None:
     name, host = f"io_worker_{uuid.uuid4().int % 10**6}", os.uname().nodename
-    with Connection(site.admin_url) as lost:
+    with Connection(vhost.admin_url) as lost:
         lost.channel().queue_declare(f"{name}@{host}.celery.pidbox", exclusive=True)
-        worker = site.worker("io", "--pool", "prefork", "--concurrency", "1", name=name)
+        worker = vhost.worker("io", "--pool", "prefork", "--concurrency", "1", name=name)
         wait_for(lambda: worker.systemd.count("RESOURCE_LOCKED") >= 2, 20, "its waiting")
         assert worker.process.poll() is None
         assert worker.systemd.count("READY=1") == 0
@@ -245,17 +253,17 @@ def test_a_worker_waits_until_the_broker_gives_up_its_lost_connection(site: Site
     assert worker.stop() == 0
 
 
-def test_a_worker_that_waits_for_its_broker_can_be_stopped(site: Site, proxy: Proxy) -> None:
-    worker = site.worker(
-        "io", "--pool", "prefork", "--concurrency", "1", fleet_file=site.fleet_file(proxy.address)
+def test_a_worker_that_waits_for_its_broker_can_be_stopped(vhost: Vhost, proxy: Proxy) -> None:
+    worker = vhost.worker(
+        "io", "--pool", "prefork", "--concurrency", "1", fleet_file=vhost.fleet_file(proxy.address)
     )
     wait_for(lambda: worker.systemd.count("STATUS=Waiting for the broker"), 20, "its waiting")
     worker.stop()
     assert worker.systemd.count("READY=1") == 0
 
 
-def test_a_worker_may_not_declare(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = site.client(monkeypatch, pool="general")
+def test_a_worker_may_not_declare(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = vhost.client(monkeypatch, pool="general")
     with app.connection_for_write() as connection, pytest.raises(AccessRefused):
         connection.channel().queue_declare("cpu_ml_training", durable=True)
 
@@ -269,20 +277,20 @@ def test_an_idle_worker_keeps_its_consumer(fleet: dict[str, Worker]) -> None:
 
 
 @pytest.fixture
-def silent(site: Site, fleet: dict[str, Worker]) -> Iterator[list[str]]:
+def silent(vhost: Vhost, fleet: dict[str, Worker]) -> Iterator[list[str]]:
     """Queues of a pool whose worker is stopped."""
     assert fleet["memory"].stop() == 0
     yield list(document()["pools"]["memory"]["queues"])
     if fleet["memory"].process.poll() is not None:
-        fleet["memory"] = again(site)
+        fleet["memory"] = again(vhost)
 
 
-def again(site: Site) -> Worker:
-    return site.worker("memory", "--pool", "threads", "--concurrency", "1").ready()
+def again(vhost: Vhost) -> Worker:
+    return vhost.worker("memory", "--pool", "threads", "--concurrency", "1").ready()
 
 
-def test_a_queue_without_a_worker_is_missed(site: Site, silent: list[str]) -> None:
-    result = site.command("verify", "--timeout", "3")
+def test_a_queue_without_a_worker_is_missed(vhost: Vhost, silent: list[str]) -> None:
+    result = vhost.command("verify", "--timeout", "3")
     assert result.returncode == 1, result.stderr
     report = json.loads(result.stdout)
     assert report["missing"] == silent
@@ -290,23 +298,23 @@ def test_a_queue_without_a_worker_is_missed(site: Site, silent: list[str]) -> No
 
 
 def test_a_full_queue_is_waited_for(
-    site: Site, fleet: dict[str, Worker], silent: list[str], monkeypatch: pytest.MonkeyPatch
+    vhost: Vhost, fleet: dict[str, Worker], silent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, other = silent
-    before = site.ready_messages(other)
-    site.policy(full, **{"max-length": 1, "overflow": "reject-publish"})
-    app = site.client(monkeypatch, patience=0)
+    before = vhost.ready_messages(other)
+    vhost.policy(full, **{"max-length": 1, "overflow": "reject-publish"})
+    app = vhost.client(monkeypatch, patience=0)
     with pytest.raises(celery_fleet.QueueFullError):
         for _ in range(10):
             app.send_task("work", ("filler",), queue=full)
     with ThreadPoolExecutor() as executor:
-        running = executor.submit(site.command, "verify", "--timeout", "40")
-        wait_for(lambda: site.ready_messages(other) > before, 15, "the canary of a queue with room")
+        running = executor.submit(vhost.command, "verify", "--timeout", "40")
+        wait_for(lambda: vhost.ready_messages(other) > before, 15, "the canary of a queue with room")
         begun = time.monotonic()
         wait_for(lambda: time.monotonic() - begun > 2 * PUBLISH_PATIENCE, 10, "more attempts")
         assert not running.done()
-        site.management.call("DELETE", "policies", site.vhost, full)
-        site.purge(full)
-        fleet["memory"] = again(site)
+        vhost.management.call("DELETE", "policies", vhost.name, full)
+        vhost.purge(full)
+        fleet["memory"] = again(vhost)
         result = running.result()
     assert result.returncode == 0, result.stderr

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -52,8 +54,8 @@ ANSWER = {
 }
 
 
-def facts(hosts="workers", **values):
-    """A play that gives each host facts without looking at it."""
+def facts(hosts: str = "workers", **values: object) -> dict[str, Any]:
+    """Return a play that sets each host's facts without reading them from it."""
     fixed = {
         "cacheable": True,
         "nodename": "{{ inventory_hostname }}",
@@ -67,13 +69,13 @@ def facts(hosts="workers", **values):
     }
 
 
-def tool(name):
-    """A program of the environment that runs the tests."""
+def tool(name: str) -> str:
+    """Return a program of the environment that runs the tests."""
     return str(Path(sys.executable).parent / name)
 
 
-def environment():
-    """The environment in which Ansible finds the collection and nothing of the user's."""
+def environment() -> dict[str, str]:
+    """Return the environment in which Ansible finds the collection and nothing of the user's."""
     return os.environ | {
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -85,7 +87,7 @@ def environment():
 class Run:
     """Playbooks on an inventory, beside the repository's model, and what they wrote of each worker."""
 
-    def __init__(self, path, inventory, plays):
+    def __init__(self, path: Path, inventory: Path, plays: Sequence[Mapping[str, Any]]) -> None:
         self.path = path
         self.inventory = inventory
         # A directory of links, so that a test can add a file to the model.
@@ -95,7 +97,7 @@ class Run:
         (path / "out").mkdir()
         (path / "play.yml").write_text(yaml.safe_dump(plays))
 
-    def run(self, *options, playbooks=()):
+    def run(self, *options: str, playbooks: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Run playbooks of the repository, then the plays."""
         command = [
             tool("ansible-playbook"),
@@ -114,19 +116,19 @@ class Run:
             check=False,
         )
 
-    def result(self, host):
-        """The plan, the file and the topology that a host got."""
+    def result(self, host: str) -> Any:
+        """Return the plan, the file and the topology that a host got."""
         return json.loads((self.path / "out" / f"{host}.json").read_text())
 
-    def unit(self, host, pool):
-        """The text of a pool's unit on a host, with joined lines."""
+    def unit(self, host: str, pool: str) -> str:
+        """Return the text of a pool's unit on a host, with joined lines."""
         return (self.path / "out" / f"{host}.celery-fleet-{pool}@.service").read_text().replace("\\\n", " ")
 
 
-class Site(Run):
-    """A site of its own: the repository's model, and an inventory that a test changes."""
+class Inventory(Run):
+    """An inventory that a test changes, beside the repository's model."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         fake = facts(
             "brokers:workers",
             processor_vcpus="{{ fake.processor_vcpus }}",
@@ -141,7 +143,7 @@ class Site(Run):
         brokers = {"broker1": {"fake": FACTS["cpu1"]}}
         self.write("hosts.yml", {"brokers": {"hosts": brokers}, "workers": {"children": workers}})
 
-    def write(self, name, data):
+    def write(self, name: str, data: object) -> None:
         """Write a file of the inventory."""
         path = self.inventory / name
         path.parent.mkdir(exist_ok=True)

@@ -1,6 +1,7 @@
 """The model of this repository, read from where a site writes it, and three servers for it."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,12 +21,12 @@ HOSTS = {
 }
 
 
-def load():
+def load() -> dict[str, Any]:
     """The parts of the model that hold no expression, and a small app."""
-    variables = {}
+    variables: dict[str, Any] = {}
     for name in ("pools", "profiles", "routing", "broker"):
         variables |= yaml.safe_load((ROOT / "group_vars/all" / f"{name}.yml").read_text())
-    found = {part: variables[f"fleet_{part}"] for part in PARTS}
+    found: dict[str, Any] = {part: variables[f"fleet_{part}"] for part in PARTS}
     found["environment_pools"] = {}
     found["broker"] |= {"nodes": ["10.0.0.1"], "port": 5672, "tls": False}
     found["app"] = {

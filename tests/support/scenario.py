@@ -17,43 +17,9 @@ from typing import Any  # testinfra has no types
 import testinfra
 import yaml
 
-MOLECULE = Path(__file__).parent
-LAB = MOLECULE.parent / ".lab" / "molecule"
-
-
-# Everything on a host in which somebody else could find a secret: what all may read, logs, and the command
-# lines and environments of processes.
-LOOK_FOR_SECRETS = """
-import glob, os, shutil, stat, subprocess
-assert shutil.which("setpriv")
-def told(where, content):
-    for name, secret in given.items():
-        # A key's longest line stands for it, however it is quoted.
-        if max(secret.splitlines(), key=len).encode() in content:
-            print(where, "holds", name)
-told("the journal", subprocess.run(["journalctl", "--no-pager"], capture_output=True, check=True).stdout)
-for process in glob.glob("/proc/[0-9]*"):
-    try:
-        owner = os.stat(process)
-        if int(process.split("/")[2]) == os.getpid():
-            continue
-        told(process + "/cmdline", open(process + "/cmdline", "rb").read())
-        # In a container root may not read every environment; what its own user may not read, nobody may.
-        read = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
-        found = subprocess.run([*read, "cat", process + "/environ"], capture_output=True)
-        told(process + "/environ", found.stdout)
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-for root in ("/etc", "/var", "/tmp", "/run", "/home", "/root", "/opt", "/usr/local", "/srv", "/dev/shm"):
-    for directory, _, names in os.walk(root):
-        for path in (os.path.join(directory, name) for name in names):
-            try:
-                mode = os.lstat(path).st_mode
-                if stat.S_ISREG(mode) and (mode & stat.S_IROTH or path.startswith("/var/log")):
-                    told(path, open(path, "rb").read())
-            except FileNotFoundError:
-                pass
-"""
+ROOT = Path(__file__).parents[2]
+MOLECULE = ROOT / "molecule"
+LAB = ROOT / ".lab" / "molecule"
 
 
 @functools.cache
@@ -63,16 +29,14 @@ def _control_directory() -> str:
 
 
 @dataclass(frozen=True)
-class Site:
+class Scenario:
     """The hosts of one scenario.
 
-    Parameters
-    ----------
-    scenario
-        Name of the scenario, which is also that of its inventory.
+    Args:
+        name: The scenario's name, which is that of its folder.
     """
 
-    scenario: str
+    name: str
     groups: dict[str, list[str]] = field(init=False, repr=False)
     hostvars: dict[str, dict[str, Any]] = field(init=False, repr=False)
 
@@ -85,7 +49,7 @@ class Site:
     @property
     def inventory(self) -> Path:
         """Directory of the scenario's inventory."""
-        return MOLECULE / "inventory" / self.scenario
+        return MOLECULE / self.name / "inventory"
 
     @property
     def hosts(self) -> list[str]:
@@ -118,26 +82,22 @@ class Site:
     def variables(self, *names: str) -> dict[str, dict[str, Any]]:
         """Return the values of variables as Ansible sees them, facts gathered.
 
-        Parameters
-        ----------
-        names
-            Names of variables that every host of the scenario has, e.g. ``fleet_plan``.
+        Args:
+            names: Variables that every host of the scenario has, e.g. ``fleet_plan``.
 
-        Returns
-        -------
-        dict
+        Returns:
             For each host a dictionary of its variables.
         """
         with tempfile.TemporaryDirectory() as directory:
             extra = json.dumps({"variables": names, "directory": directory})
-            self._ansible("ansible-playbook", str(MOLECULE / "variables.yml"), "--extra-vars", extra)
+            self._ansible("ansible-playbook", str(MOLECULE / "dump_variables.yml"), "--extra-vars", extra)
             return {path.stem: json.loads(path.read_text()) for path in Path(directory).glob("*.json")}
 
     def _ansible(self, *command: str) -> str:
         """Run one of Ansible's commands on this scenario's inventory and return what it prints."""
         result = subprocess.run(
             [*command, "--inventory", str(self.inventory)],
-            cwd=MOLECULE.parent,
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,
@@ -148,16 +108,15 @@ class Site:
 
 
 def until(holds: Callable[[], Any], what: str, seconds: float) -> Any:
-    """Await a condition, and return its value.
+    """Wait for a condition, and return its value.
 
-    Parameters
-    ----------
-    holds
-        Gives something true when it holds.
-    what
-        What is awaited, for the message of a failure.
-    seconds
-        For how long.
+    Args:
+        holds: Returns something true when it holds.
+        what: The condition in words, for the message of a failure.
+        seconds: How long to wait at most.
+
+    Raises:
+        AssertionError: It does not hold in time.
     """
     end = time.monotonic() + seconds
     while not (value := holds()):
@@ -170,12 +129,9 @@ def until(holds: Callable[[], Any], what: str, seconds: float) -> Any:
 def serving(host: Any, plan: dict[str, Any]) -> tuple[str, str]:
     """Return unit and node of a pool's instance that is started at boot, of those that run side by side.
 
-    Parameters
-    ----------
-    host
-        The testinfra host.
-    plan
-        The pool's plan there.
+    Args:
+        host: The testinfra host.
+        plan: The pool's plan there.
     """
     wanted = plan["unit"].replace("@", "@*")
     (unit,) = host.check_output(f"cd /etc/systemd/system/multi-user.target.wants && ls -d {wanted}").split()
@@ -189,16 +145,12 @@ def planned_node(node: str) -> str:
 
 
 def inspect(host: Any, plan: dict[str, Any], command: str) -> Any:
-    """Return what the running node of a pool of the demo says about itself.
+    """Return the answer of the running node of a pool of the demo to an inspect command.
 
-    Parameters
-    ----------
-    host
-        The testinfra host.
-    plan
-        The pool's plan there.
-    command
-        What to ask, e.g. ``stats``.
+    Args:
+        host: The testinfra host.
+        plan: The pool's plan there.
+        command: What to ask, e.g. ``stats``.
     """
     _, node = serving(host, plan)
     answer = host.check_output(
@@ -212,14 +164,13 @@ def inspect(host: Any, plan: dict[str, Any], command: str) -> Any:
 def remote(name: str, code: str, given: dict[str, str]) -> str:
     """Run Python on a host as root, and return what it prints; code and secrets travel by standard input.
 
-    Parameters
-    ----------
-    name
-        The host's name.
-    code
-        What to run; it finds the secrets in ``given``.
-    given
-        The secrets by name.
+    Args:
+        name: The host's name.
+        code: What to run; it finds the secrets in ``given``.
+        given: The secrets by name.
+
+    Raises:
+        AssertionError: It failed.
     """
     __tracebackhide__ = True  # a report of a failure would show the secrets
     result = subprocess.run(
@@ -234,30 +185,17 @@ def remote(name: str, code: str, given: dict[str, str]) -> str:
     return result.stdout.strip()
 
 
-def leaks(name: str, secrets: dict[str, str]) -> str:
-    """Return where on a host somebody else could find one of these secrets; empty if nowhere."""
-    __tracebackhide__ = True
-    return remote(name, LOOK_FOR_SECRETS, secrets)
-
-
-def told(text: str, secrets: dict[str, str]) -> list[str]:
-    """Return the names of the secrets that a text shows, whole or the first line of a key."""
-    __tracebackhide__ = True
-    shown = {name: max(secret.splitlines(), key=len) for name, secret in secrets.items()}
-    return sorted(name for name, line in shown.items() if line in text)
-
-
 def journal(host: Any, unit: str, lines: int = 200) -> str:
     """Return the last lines of the journal of a unit on a host."""
     command = f"journalctl --no-pager --output=short-precise --lines={lines} --unit={shlex.quote(unit)}"
     return str(host.check_output(command))
 
 
-def failures(site: Site) -> str:
+def failures(scenario: Scenario) -> str:
     """Return what an operator would look at first: the failed units of all hosts, and their journals."""
     report = []
-    for name in site.hosts:
-        host = site.connect(name)
+    for name in scenario.hosts:
+        host = scenario.connect(name)
         try:
             failed = host.run(
                 "systemctl list-units --all --plain --no-legend "

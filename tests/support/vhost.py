@@ -185,12 +185,12 @@ class Worker:
 
 
 @dataclass
-class Site:
+class Vhost:
     """A virtual host with the fleet's topology, its users, and the workers started in it."""
 
     management: Management
     directory: Path
-    vhost: str
+    name: str
     workers: list[Worker] = field(default_factory=list)
     apps: list[Celery] = field(default_factory=list)
 
@@ -207,7 +207,7 @@ class Site:
     def admin_url(self) -> str:
         admin = self.management
         login = f"{quote(admin.user, safe='')}:{quote(admin.password, safe='')}"
-        return f"amqp://{login}@{admin.host}:5672/{quote(self.vhost, safe='')}"
+        return f"amqp://{login}@{admin.host}:5672/{quote(self.name, safe='')}"
 
     @property
     def secrets(self) -> Path:
@@ -218,7 +218,7 @@ class Site:
         return self.management.host, 5672
 
     def user(self, name: str) -> str:
-        return f"{self.vhost}_{name}"
+        return f"{self.name}_{name}"
 
     def password(self, name: str) -> str:
         return (self.secrets / name).read_text(encoding="utf-8")
@@ -229,7 +229,7 @@ class Site:
 
     def connections(self, name: str) -> list[dict[str, Any]]:
         """Give the open connections of a user, as the broker's statistics know them."""
-        found = self.management.call("GET", "vhosts", self.vhost, "connections")
+        found = self.management.call("GET", "vhosts", self.name, "connections")
         return [connection for connection in found if connection.get("user") == self.user(name)]
 
     def close_connections(self, name: str) -> None:
@@ -242,7 +242,7 @@ class Site:
         contents = document(
             secrets=str(self.secrets),
             nodes=nodes or (self.address,),
-            vhost=self.vhost,
+            vhost=self.name,
             prefix=self.user(""),
             ca_file=None if ca_file is None else str(ca_file),
         )
@@ -359,13 +359,13 @@ class Site:
 
     def purge(self, queue: str) -> None:
         """Throw away what waits in a queue."""
-        self.management.call("DELETE", "queues", self.vhost, queue, "contents")
+        self.management.call("DELETE", "queues", self.name, queue, "contents")
 
     def policy(self, queue: str, **definition: object) -> None:
         self.management.call(
             "PUT",
             "policies",
-            self.vhost,
+            self.name,
             queue,
             pattern=f"^{queue}$",
             definition=definition,
@@ -375,47 +375,47 @@ class Site:
 
 
 @contextmanager
-def temporary_site(directory: Path) -> Iterator[Site]:
+def temporary_vhost(directory: Path) -> Iterator[Vhost]:
     """Make a fleet of its own, with least privilege, at the broker that the environment names."""
     url = os.environ.get(VARIABLE)
     assert url, f"set {VARIABLE} to the management URL of a broker, e.g. http://kit:PASSWORD@broker1:15672"
     management = Management(url)
-    site = Site(management, directory, f"fleet_test_{uuid.uuid4().hex[:8]}")
-    for path in (site.ledger, site.secrets, directory / "results"):
+    vhost = Vhost(management, directory, f"fleet_test_{uuid.uuid4().hex[:8]}")
+    for path in (vhost.ledger, vhost.secrets, directory / "results"):
         path.mkdir()
     version = management.call("GET", "overview")["rabbitmq_version"]
     wanted = for_broker_version(topology(fleet_model.load(), {}), version)
     users = [user for user in wanted["users"] if user["name"] != "kit"]
-    management.call("PUT", "vhosts", site.vhost)
+    management.call("PUT", "vhosts", vhost.name)
     try:
         management.call(
-            "PUT", "permissions", site.vhost, management.user, configure=".*", write=".*", read=".*"
+            "PUT", "permissions", vhost.name, management.user, configure=".*", write=".*", read=".*"
         )
         for user in users:
             password = uuid.uuid4().hex
-            (site.secrets / user["name"]).write_text(password, encoding="utf-8")
+            (vhost.secrets / user["name"]).write_text(password, encoding="utf-8")
             management.call(
-                "PUT", "users", site.user(user["name"]), password=password, tags=",".join(user["tags"])
+                "PUT", "users", vhost.user(user["name"]), password=password, tags=",".join(user["tags"])
             )
-        management.call("POST", "definitions", site.vhost, **definitions(wanted))
+        management.call("POST", "definitions", vhost.name, **definitions(wanted))
         for kind in ("permissions", "topic_permissions"):
             for right in wanted.get(kind, []):
                 if right["user"] != "kit":
-                    user, rights = site.user(right["user"]), {**right}
+                    user, rights = vhost.user(right["user"]), {**right}
                     del rights["user"]
-                    management.call("PUT", kind.replace("_", "-"), site.vhost, user, **rights)
-        yield site
+                    management.call("PUT", kind.replace("_", "-"), vhost.name, user, **rights)
+        yield vhost
     finally:
-        for worker in site.workers:
+        for worker in vhost.workers:
             if worker.process.poll() is None:
                 worker.process.kill()
                 worker.process.wait()
-        for app in site.apps:
+        for app in vhost.apps:
             app.pool.force_close_all()
-        management.call("DELETE", "vhosts", site.vhost)
+        management.call("DELETE", "vhosts", vhost.name)
         for user in users:
             with suppress(OSError):
-                management.call("DELETE", "users", site.user(user["name"]))
+                management.call("DELETE", "users", vhost.user(user["name"]))
 
 
 def definitions(wanted: dict[str, Any]) -> dict[str, Any]:

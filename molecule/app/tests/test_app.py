@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import MOLECULE, Site
+from support.scenario import MOLECULE, ROOT, Scenario
 
-EXAMPLES = MOLECULE.parent / "examples"
+EXAMPLES = ROOT / "examples"
 INDEX, WHEELHOUSE = "molecule-app-13", "molecule-app-12"
 BOTH = [INDEX, WHEELHOUSE]
 ROOT = "/opt/demo"
@@ -20,24 +20,24 @@ ROOT = "/opt/demo"
 Hosts = Callable[[str], Any]
 
 
-def deploy(site: Site, source: Path, keep: int = 3) -> subprocess.CompletedProcess[str]:
+def deploy(scenario: Scenario, source: Path, keep: int = 3) -> subprocess.CompletedProcess[str]:
     """Converge with another source."""
     return subprocess.run(
         [
             "ansible-playbook",
-            f"--inventory={site.inventory}",
+            f"--inventory={scenario.inventory}",
             f"--extra-vars={json.dumps({'app_source': str(source), 'app_keep': keep})}",
             str(MOLECULE / "app" / "converge.yml"),
         ],
-        cwd=MOLECULE.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def deployed(site: Site, source: Path, keep: int = 3) -> None:
-    done = deploy(site, source, keep)
+def deployed(scenario: Scenario, source: Path, keep: int = 3) -> None:
+    done = deploy(scenario, source, keep)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -102,7 +102,7 @@ def test_the_application_runs_as_its_user_and_knows_its_tasks(host: Hosts, name:
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_secrets_are_read_by_those_who_need_them(host: Hosts, site: Site, name: str) -> None:
+def test_secrets_are_read_by_those_who_need_them(host: Hosts, scenario: Scenario, name: str) -> None:
     def access(path: str) -> tuple[str, str, int]:
         found = host(name).file(path)
         return found.user, found.group, found.mode
@@ -117,19 +117,19 @@ def test_secrets_are_read_by_those_who_need_them(host: Hosts, site: Site, name: 
     assert set(host(name).file(secrets).listdir()) == expected.keys()
     for user, rights in expected.items():
         assert access(f"{secrets}/{user}") == rights
-        assert host(name).file(f"{secrets}/{user}").content_string == site.password(user)
+        assert host(name).file(f"{secrets}/{user}").content_string == scenario.password(user)
     user = host(name).user("celery-fleet")
     assert (user.shell, user.home) == ("/usr/sbin/nologin", "/var/lib/celery-fleet")
 
 
 def test_an_application_that_cannot_be_imported_never_becomes_current(
-    host: Hosts, site: Site, tmp_path: Path
+    host: Hosts, scenario: Scenario, tmp_path: Path
 ) -> None:
     before = current(host(INDEX))
-    done = deploy(site, altered(tmp_path, "raise RuntimeError('this release is broken')"))
+    done = deploy(scenario, altered(tmp_path, "raise RuntimeError('this release is broken')"))
     assert done.returncode != 0
     assert "RuntimeError: this release is broken" in done.stdout + done.stderr
-    assert site.password("worker_io") not in done.stdout + done.stderr
+    assert scenario.password("worker_io") not in done.stdout + done.stderr
     for name in BOTH:
         assert current(host(name)) == before
         (broken,) = [
@@ -140,10 +140,10 @@ def test_an_application_that_cannot_be_imported_never_becomes_current(
         assert broken.startswith("demo-")
 
 
-def test_releases_are_kept_rebuilt_and_pruned(host: Hosts, site: Site, tmp_path: Path) -> None:
+def test_releases_are_kept_rebuilt_and_pruned(host: Hosts, scenario: Scenario, tmp_path: Path) -> None:
     first = current(host(INDEX))
     second_source, third_source = altered(tmp_path / "2", "# second"), altered(tmp_path / "3", "# third")
-    deployed(site, second_source, keep=2)
+    deployed(scenario, second_source, keep=2)
     second = current(host(INDEX))
     assert second != first
     # What never was complete is gone, the release before is kept.
@@ -152,7 +152,7 @@ def test_releases_are_kept_rebuilt_and_pruned(host: Hosts, site: Site, tmp_path:
     # A release that was interrupted is built anew.
     place = f"{ROOT}/releases/{second}"
     host(INDEX).check_output(f"rm {place}/.complete {place}/venv/bin/celery && touch {place}/src/left-over")
-    deployed(site, second_source, keep=2)
+    deployed(scenario, second_source, keep=2)
     assert host(INDEX).file(f"{place}/.complete").exists
     assert host(INDEX).file(f"{place}/venv/bin/celery").exists
     assert not host(INDEX).file(f"{place}/src/left-over").exists
@@ -161,7 +161,7 @@ def test_releases_are_kept_rebuilt_and_pruned(host: Hosts, site: Site, tmp_path:
     unit = f"celery-fleet-probe@{first}.service"
     host(INDEX).check_output(f"systemd-run --unit={unit} sleep infinity")
     try:
-        deployed(site, third_source, keep=2)
+        deployed(scenario, third_source, keep=2)
         third = current(host(INDEX))
         assert releases(host(INDEX)) == {first, second, third}
         assert releases(host(WHEELHOUSE)) == {second, third}

@@ -18,7 +18,8 @@ from typing import Any
 
 import amqp
 import pytest
-from support import MOLECULE, Site, leaks, remote, until
+from support.leaks import leaks
+from support.scenario import MOLECULE, ROOT, Scenario, remote, until
 
 NEW, OLD = "molecule-broker-13", "molecule-broker-12"
 VHOST = "celery_fleet"
@@ -66,15 +67,15 @@ class Broker:
     """One broker: what it holds, and connections to it.
 
     Parameters:
-        site: the scenario's hosts.
+        scenario: The scenario's hosts.
         name: the host's name.
         host: its testinfra host.
     """
 
-    def __init__(self, site: Site, name: str, host: Any) -> None:
+    def __init__(self, scenario: Scenario, name: str, host: Any) -> None:
         self.name, self.host = name, host
-        self.address = site.address(name)
-        self.passwords = {user: site.password(user) for user in USERS}
+        self.address = scenario.address(name)
+        self.passwords = {user: scenario.password(user) for user in USERS}
 
     def definitions(self) -> dict[str, Any]:
         """Read everything that the broker holds, without the management API."""
@@ -156,8 +157,8 @@ class Broker:
 
 
 @pytest.fixture(scope="module")
-def brokers(site: Site, host: Callable[[str], Any]) -> dict[str, Broker]:
-    return {name: Broker(site, name, host(name)) for name in (NEW, OLD)}
+def brokers(scenario: Scenario, host: Callable[[str], Any]) -> dict[str, Broker]:
+    return {name: Broker(scenario, name, host(name)) for name in (NEW, OLD)}
 
 
 @pytest.fixture(params=[NEW, OLD])
@@ -166,12 +167,12 @@ def broker(request: pytest.FixtureRequest, brokers: dict[str, Broker]) -> Broker
 
 
 def play(
-    site: Site, *options: str, playbook: Path = MOLECULE / "broker" / "converge.yml"
+    scenario: Scenario, *options: str, playbook: Path = MOLECULE / "broker" / "converge.yml"
 ) -> subprocess.CompletedProcess[str]:
     """Run the scenario's playbook once more, or another one."""
     return subprocess.run(
-        ["ansible-playbook", str(playbook), "-i", str(site.inventory), *options],
-        cwd=MOLECULE.parent,
+        ["ansible-playbook", str(playbook), "-i", str(scenario.inventory), *options],
+        cwd=ROOT,
         env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
         capture_output=True,
         text=True,
@@ -406,20 +407,20 @@ def test_management_listens_on_the_host_only(broker):
         socket.create_connection((broker.address, 15672), timeout=5)
 
 
-def test_no_password_is_left_where_others_can_read_it(site, broker):
-    assert leaks(broker.name, site.secrets) == ""
+def test_no_password_is_left_where_others_can_read_it(scenario, broker):
+    assert leaks(broker.name, scenario.secrets) == ""
     cookie = broker.host.file("/var/lib/rabbitmq/.erlang.cookie")
     assert (cookie.user, cookie.mode) == ("rabbitmq", 0o400)
 
 
-def test_drift_is_shown_and_repaired_without_a_restart(site, brokers):
+def test_drift_is_shown_and_repaired_without_a_restart(scenario, brokers):
     """A longer limit for a while, and somebody's hands in the broker; then back to the model."""
     before = {name: broker.definitions() for name, broker in brokers.items()}
     timeouts = {name: broker.setting("consumer_timeout") for name, broker in brokers.items()}
     started = {name: process(broker) for name, broker in brokers.items()}
 
     longer = json.dumps({"fleet_environment_pools": {"memory": {"time_limit": 9000}}})
-    result = play(site, "--extra-vars", longer)
+    result = play(scenario, "--extra-vars", longer)
     assert result.returncode == 0, result.stdout
     for name, broker in brokers.items():
         assert broker.setting("consumer_timeout") > timeouts[name]
@@ -434,7 +435,7 @@ def test_drift_is_shown_and_repaired_without_a_restart(site, brokers):
         broker.host.check_output("rabbitmqctl --quiet set_user_tags worker_io management")
 
     drifted = {name: broker.definitions() for name, broker in brokers.items()}
-    shown = play(site, "--check", "--diff", *TOPOLOGY)
+    shown = play(scenario, "--check", "--diff", *TOPOLOGY)
     assert shown.returncode == 0, shown.stdout
     for line in (
         r"\+ +binding io_tasks queue io_api_calls io\.api:",
@@ -451,7 +452,7 @@ def test_drift_is_shown_and_repaired_without_a_restart(site, brokers):
         name: sections(each) for name, each in drifted.items()
     }, "a check changes nothing"
 
-    result = play(site)
+    result = play(scenario)
     assert result.returncode == 0, result.stdout
     for name, broker in brokers.items():
         assert sections(broker.definitions()) == sections(before[name])
@@ -459,10 +460,10 @@ def test_drift_is_shown_and_repaired_without_a_restart(site, brokers):
         assert process(broker) == started[name]
 
 
-def test_what_cannot_be_changed_in_place_is_refused_before_anything_is_applied(site, brokers):
+def test_what_cannot_be_changed_in_place_is_refused_before_anything_is_applied(scenario, brokers):
     before = {name: sections(broker.definitions()) for name, broker in brokers.items()}
     other = json.dumps({"fleet_environment_pools": {"general": {"queue_type": "classic"}}})
-    result = play(site, "--extra-vars", other, *TOPOLOGY)
+    result = play(scenario, "--extra-vars", other, *TOPOLOGY)
     assert result.returncode != 0
     for queue in ("general_background", "general_scheduled"):
         message = f"queue {queue}: arguments.x-queue-type is quorum, wanted classic"
@@ -491,11 +492,11 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
     return " ".join(f"{result.stdout} {result.stderr}".split())
 
 
-def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(site, brokers):
+def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(scenario, brokers):
     """Two pools come and go, beside objects of somebody else that nothing may touch."""
     before = {name: sections(broker.definitions()) for name, broker in brokers.items()}
     more = json.dumps({"fleet_environment_pools": {"spare": SPARE_POOL, "classic": SPARE_CLASSIC}})
-    assert play(site, "--extra-vars", more, *TOPOLOGY).returncode == 0
+    assert play(scenario, "--extra-vars", more, *TOPOLOGY).returncode == 0
     for broker in brokers.values():
         ctl = "rabbitmqctl --quiet"
         with broker.channel("kit") as channel:
@@ -509,9 +510,9 @@ def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(si
         broker.host.check_output(f"""{ctl} set_policy -p {VHOST} reports '^reports$' '{{"max-length": 9}}'""")
     theirs = ("exchange reports", "queue reports", "policy reports")
 
-    kept = play(site, "--verbose", *TOPOLOGY)
+    kept = play(scenario, "--verbose", *TOPOLOGY)
     assert kept.returncode == 0, kept.stdout
-    refused = play(site, "--verbose", "--extra-vars", "broker_prune=true", *TOPOLOGY)
+    refused = play(scenario, "--verbose", "--extra-vars", "broker_prune=true", *TOPOLOGY)
     assert refused.returncode == 0, refused.stdout
     for name in theirs:
         assert name in said(kept)
@@ -523,7 +524,7 @@ def test_what_the_model_has_no_more_goes_only_when_empty_unused_and_asked_for(si
         assert broker.drain("spare_classic", "kit") == ["still to do"]
     time.sleep(6)  # the age of the broker's figures, which no request can make younger
 
-    pruned = play(site, "--extra-vars", "broker_prune=true", *TOPOLOGY)
+    pruned = play(scenario, "--extra-vars", "broker_prune=true", *TOPOLOGY)
     assert pruned.returncode == 0, pruned.stdout
     for name, broker in brokers.items():
         assert broker.drain("reports", "kit") == ["theirs"]
@@ -550,12 +551,12 @@ def limit(broker: Broker, disk: str, alarmed: bool) -> None:
     )
 
 
-def test_an_alarm_is_told_with_its_node(site, brokers):
+def test_an_alarm_is_told_with_its_node(scenario, brokers):
     for broker in brokers.values():
         limit(broker, "900000000000000", alarmed=True)
     try:
-        told = said(play(site, *TOPOLOGY))
-        refused = play(site, "--extra-vars", CLASSIC, playbook=MIGRATE)
+        told = said(play(scenario, *TOPOLOGY))
+        refused = play(scenario, "--extra-vars", CLASSIC, playbook=MIGRATE)
     finally:
         for broker in brokers.values():
             limit(broker, "1GB", alarmed=False)
@@ -565,7 +566,7 @@ def test_an_alarm_is_told_with_its_node(site, brokers):
     assert "Nothing was migrated: Node rabbit@" in said(refused)
 
 
-MIGRATE = MOLECULE.parent / "playbooks" / "migrate_queue.yml"
+MIGRATE = ROOT / "playbooks" / "migrate_queue.yml"
 CLASSIC = json.dumps({"fleet_environment_pools": {"general": {"queue_type": "classic"}}})
 OTHER_TYPES = json.dumps(
     {"fleet_environment_pools": {"general": {"queue_type": "classic", "exchange_type": "direct"}}}
@@ -643,7 +644,7 @@ def collect(broker: Broker, last: str) -> list[str]:
     return got
 
 
-def test_a_migration_under_load_loses_nothing_even_if_it_is_killed(site, brokers):
+def test_a_migration_under_load_loses_nothing_even_if_it_is_killed(scenario, brokers):
     """To other types of queue and exchange, killed twice and repeated; then back, undisturbed."""
     before = {name: durable(broker) for name, broker in brokers.items()}
     for change, moments in ((OTHER_TYPES, (3.0, 7.5)), ("{}", ())):
@@ -661,11 +662,11 @@ def test_a_migration_under_load_loses_nothing_even_if_it_is_killed(site, brokers
                     name: pool.submit(broker.remote, KILL_MIGRATION, {"seconds": str(seconds)})
                     for name, broker in brokers.items()
                 }
-                assert play(site, "--extra-vars", change, playbook=MIGRATE).returncode != 0
+                assert play(scenario, "--extra-vars", change, playbook=MIGRATE).returncode != 0
                 for name, each in killing.items():
                     assert each.result() == "killed"
                     kills[name] += 1
-            result = play(site, "--extra-vars", change, playbook=MIGRATE)
+            result = play(scenario, "--extra-vars", change, playbook=MIGRATE)
             assert result.returncode == 0, result.stdout
         for publisher in publishers:
             name = publisher.broker.name

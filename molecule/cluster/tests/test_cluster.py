@@ -12,7 +12,8 @@ from typing import Any
 
 import amqp
 import pytest
-from support import MOLECULE, Site, leaks
+from support.leaks import leaks
+from support.scenario import ROOT, Scenario
 
 BROKERS = ("cluster-broker-1", "cluster-broker-2", "cluster-broker-3")
 NODES = {f"rabbit@{name}" for name in BROKERS}
@@ -36,11 +37,11 @@ def brokers(host: Callable[[str], Any]) -> dict[str, Any]:
     return {name: host(name) for name in BROKERS}
 
 
-def play(site: Site, *options: str, verb: str = "broker") -> subprocess.CompletedProcess[str]:
+def play(scenario: Scenario, *options: str, verb: str = "broker") -> subprocess.CompletedProcess[str]:
     """Run the brokers' playbook once more, or another."""
     return subprocess.run(
-        ["ansible-playbook", f"playbooks/{verb}.yml", "-i", str(site.inventory), *options],
-        cwd=MOLECULE.parent,
+        ["ansible-playbook", f"playbooks/{verb}.yml", "-i", str(scenario.inventory), *options],
+        cwd=ROOT,
         env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
         capture_output=True,
         text=True,
@@ -48,13 +49,15 @@ def play(site: Site, *options: str, verb: str = "broker") -> subprocess.Complete
     )
 
 
-def without(site: Site, gone: str) -> list[str]:
+def without(scenario: Scenario, gone: str) -> list[str]:
     """Give the options that take a broker out of the inventory, for a run at the first one.
 
     At one node's turn also what concerns the whole cluster is done.
     """
     left = {
-        name: {"node": f"rabbit@{name}", "address": site.address(name)} for name in BROKERS if name != gone
+        name: {"node": f"rabbit@{name}", "address": scenario.address(name)}
+        for name in BROKERS
+        if name != gone
     }
     return ["--limit", BROKERS[0], "--extra-vars", json.dumps({"broker_members": left})]
 
@@ -83,17 +86,17 @@ def assert_whole(brokers: dict[str, Any]) -> None:
     assert lacking == {}
 
 
-def publish(site: Site, authorities: str, number: int) -> None:
+def publish(scenario: Scenario, authorities: str, number: int) -> None:
     """Publish confirmed messages to the first broker, whose certificate these authorities vouch for."""
     connection = amqp.Connection(
-        host=f"{site.address(BROKERS[0])}:5671",
+        host=f"{scenario.address(BROKERS[0])}:5671",
         ssl={
             "ca_certs": authorities,
             "cert_reqs": ssl.CERT_REQUIRED,
-            "server_hostname": site.address(BROKERS[0]),
+            "server_hostname": scenario.address(BROKERS[0]),
         },
         userid="kit",
-        password=site.password("kit"),
+        password=scenario.password("kit"),
         virtual_host=VHOST,
         confirm_publish=True,
     )
@@ -157,17 +160,17 @@ def test_the_topology_and_the_limits_are_the_clusters(brokers):
         ]
 
 
-def test_the_nodes_own_ports_are_open_to_the_nodes_and_to_nobody_else(site, host, brokers):
-    target = site.address(BROKERS[0])
+def test_the_nodes_own_ports_are_open_to_the_nodes_and_to_nobody_else(scenario, host, brokers):
+    target = scenario.address(BROKERS[0])
     command = f"python3 -c '{CONNECT}' {target}"
     assert brokers[BROKERS[1]].check_output(command).split() == ["open", "open"]
     assert host("cluster-client").check_output(command).split() == ["closed", "closed"]
     assert host("cluster-worker").check_output(command).split() == ["closed", "closed"]
 
 
-def test_a_check_of_a_formed_cluster_finds_nothing_to_do(site):
+def test_a_check_of_a_formed_cluster_finds_nothing_to_do(scenario):
     """At one node, at whose turn also what concerns the whole cluster is done."""
-    result = play(site, "--check", "--diff", "--limit", BROKERS[0])
+    result = play(scenario, "--check", "--diff", "--limit", BROKERS[0])
     assert result.returncode == 0, result.stdout
     assert result.stdout.count("changed=0") == 1, result.stdout
 
@@ -179,22 +182,24 @@ def test_connections_are_encrypted_and_nothing_else_is_open(brokers):
         assert ":5672 " not in listening
 
 
-def test_no_secret_can_be_found_on_any_host(site):
-    assert {name: leaks(name, site.secrets) for name in site.hosts} == dict.fromkeys(site.hosts, "")
+def test_no_secret_can_be_found_on_any_host(scenario):
+    assert {name: leaks(name, scenario.secrets) for name in scenario.hosts} == dict.fromkeys(
+        scenario.hosts, ""
+    )
 
 
-def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(site, host, brokers, tmp_path):
+def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(scenario, host, brokers, tmp_path):
     first, second, third = (brokers[name] for name in BROKERS)
     authorities = tmp_path / "ca.pem"
     authorities.write_text(host("cluster-client").file("/etc/celery-fleet/ca.pem").content_string)
-    publish(site, str(authorities), MESSAGES)
+    publish(scenario, str(authorities), MESSAGES)
 
-    refused = play(site, *without(site, BROKERS[2]))
+    refused = play(scenario, *without(scenario, BROKERS[2]))
     assert refused.returncode != 0
     assert f"rabbit@{BROKERS[2]} is in the cluster and runs, but is not in the inventory" in flat(refused)
 
     third.check_output("systemctl stop rabbitmq-server")
-    left = play(site, *without(site, BROKERS[2]))
+    left = play(scenario, *without(scenario, BROKERS[2]))
     assert left.returncode == 0, left.stdout
     two = NODES - {f"rabbit@{BROKERS[2]}"}
     assert set(control(first, "cluster_status")["disk_nodes"]) == two
@@ -202,7 +207,7 @@ def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(site, 
     assert depth(first) == MESSAGES
 
     wipe(third)
-    joined = play(site)
+    joined = play(scenario)
     assert joined.returncode == 0, joined.stdout
     assert_whole(brokers)
     assert depth(first) == MESSAGES
@@ -210,19 +215,19 @@ def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(site, 
     # Without being forgotten, and with everybody in the inventory.
     wipe(second)
     second.check_output("systemctl start rabbitmq-server")
-    rejoined = play(site, "--limit", BROKERS[1])
+    rejoined = play(scenario, "--limit", BROKERS[1])
     assert rejoined.returncode == 0, rejoined.stdout
     assert_whole(brokers)
     assert depth(first) == MESSAGES
     first.check_output(f"rabbitmqctl --quiet purge_queue --vhost {VHOST} {QUEUE}")
 
 
-def test_a_node_that_a_run_left_stopped_is_started(site, brokers):
+def test_a_node_that_a_run_left_stopped_is_started(scenario, brokers):
     brokers[BROKERS[0]].check_output("rabbitmqctl --quiet stop_app")
     # A verb that needs a broker meanwhile takes another.
-    listed = play(site, verb="dead_letters")
+    listed = play(scenario, verb="dead_letters")
     assert listed.returncode == 0, listed.stdout
     assert QUEUE in listed.stdout
-    result = play(site, "--limit", BROKERS[0])
+    result = play(scenario, "--limit", BROKERS[0])
     assert result.returncode == 0, result.stdout
     assert_whole(brokers)

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ledger import UNEXPLAINED
-from loading import Load
-from proof import Verdict, judge, picture, table
-from support import MOLECULE, Site, until
+from support.scenario import ROOT, Scenario, until
+
+from trials.ledger import UNEXPLAINED
+from trials.load import Load
+from trials.proof import Verdict, judge, picture, table
 
 Host = Callable[[str], Any]
 
-KEPT = MOLECULE.parent / ".cache" / "proof"
+KEPT = ROOT / ".cache" / "proof"
 LEAST = 20_000
 
 # Seconds. A fault's end is waited for; only these say when it has not come.
@@ -45,9 +46,9 @@ LONGEST_GAP = 60
 class Cluster:
     """The brokers, and what can happen to them."""
 
-    def __init__(self, site: Site, host: Host) -> None:
-        self.site, self.host = site, host
-        self.names = site.groups["brokers"]
+    def __init__(self, scenario: Scenario, host: Host) -> None:
+        self.scenario, self.host = scenario, host
+        self.names = scenario.groups["brokers"]
         self.nodes = {
             self.ctl(name, "eval 'io:format(\"~s~n\", [node()]).'").split()[0]: name for name in self.names
         }
@@ -57,8 +58,8 @@ class Cluster:
 
     def ansible(self, *command: str) -> str:
         run = subprocess.run(
-            [*command, "--inventory", str(self.site.inventory)],
-            cwd=MOLECULE.parent,
+            [*command, "--inventory", str(self.scenario.inventory)],
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,
@@ -80,12 +81,12 @@ class Cluster:
         """The host with the leader of the first queue of a pool."""
         queue = next(
             iter(
-                self.site.variables("fleet_plan")[self.site.groups["workers"][0]]["fleet_plan"]["pools"][
-                    pool
-                ]["queues"]
+                self.scenario.variables("fleet_plan")[self.scenario.groups["workers"][0]]["fleet_plan"][
+                    "pools"
+                ][pool]["queues"]
             )
         )
-        vhost = self.site.hostvars[self.names[0]]["fleet_broker"]["vhost"]
+        vhost = self.scenario.hostvars[self.names[0]]["fleet_broker"]["vhost"]
         listed = json.loads(
             self.ctl(self.names[0], f"--formatter json list_queues --vhost {vhost} name leader")
         )
@@ -94,7 +95,7 @@ class Cluster:
     def busiest(self) -> str:
         """The host that most of the workers are connected to."""
         peers = Counter[str]()
-        for worker in self.site.groups["workers"]:
+        for worker in self.scenario.groups["workers"]:
             listed = self.host(worker).check_output(
                 "ss --tcp --numeric --no-header state established '( dport = :5672 or dport = :5671 )'"
             )
@@ -102,7 +103,7 @@ class Cluster:
                 line.split()[3].rpartition(":")[0].strip("[]").removeprefix("::ffff:")
                 for line in listed.splitlines()
             )
-        addresses = {self.site.address(name): name for name in self.names}
+        addresses = {self.scenario.address(name): name for name in self.names}
         return addresses[next(peer for peer, _ in peers.most_common() if peer in addresses)]
 
     def kill(self, name: str) -> None:
@@ -126,7 +127,7 @@ class Cluster:
         """Part a node from the others until it has paused, and then let it find back by itself."""
         host, peers = (
             self.host(name),
-            ", ".join(self.site.address(each) for each in self.names if each != name),
+            ", ".join(self.scenario.address(each) for each in self.names if each != name),
         )
         node = next(node for node, each in self.nodes.items() if each == name)
         begin = time.monotonic()
@@ -148,9 +149,9 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def verdict(site: Site, host: Host) -> Verdict:
+def verdict(scenario: Scenario, host: Host) -> Verdict:
     """The whole proof, once; the tests look at what came of it."""
-    cluster, load = Cluster(site, host), Load(site, host, application="load", kept=KEPT, least=LEAST)
+    cluster, load = Cluster(scenario, host), Load(scenario, host, application="load", kept=KEPT, least=LEAST)
     cluster.whole(cluster.names[0])
     for name in cluster.names:
         host(name).check_output(NEWER)

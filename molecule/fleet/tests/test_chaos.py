@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from chaos import chaos
-from chaos_report import Verdict
+
+from trials.chaos import chaos
+from trials.chaos_report import Verdict
 
 # One round in an order that lets the watchdog find the stopped worker while other things happen.
 SEED = 23

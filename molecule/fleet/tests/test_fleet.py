@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import MOLECULE, Site, inspect, leaks, planned_node, told
+from support.leaks import leaks, told
+from support.scenario import ROOT, Scenario, inspect, planned_node
 
 CURRENT = "/opt/demo/current/venv/bin"
 
@@ -35,8 +36,8 @@ Host = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def plans(site: Site) -> dict[str, dict[str, Any]]:
-    return {host: values["fleet_plan"] for host, values in site.variables("fleet_plan").items()}
+def plans(scenario: Scenario) -> dict[str, dict[str, Any]]:
+    return {host: values["fleet_plan"] for host, values in scenario.variables("fleet_plan").items()}
 
 
 def verify(host: Host, timeout: int) -> tuple[int, dict[str, Any]]:
@@ -45,10 +46,10 @@ def verify(host: Host, timeout: int) -> tuple[int, dict[str, Any]]:
     return run.rc, json.loads(run.stdout)
 
 
-def playbook(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
+def playbook(scenario: Scenario, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["ansible-playbook", "--inventory", str(site.inventory), *arguments],
-        cwd=MOLECULE.parent,
+        ["ansible-playbook", "--inventory", str(scenario.inventory), *arguments],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -93,11 +94,11 @@ def test_every_queue_is_consumed_by_its_own_pool(host: Host, plans: dict[str, di
     assert {answer["queue"]: planned_node(answer["node"]) for answer in result["answers"]} == pools
 
 
-def test_every_task_runs_where_it_belongs_however_it_is_published(site: Site, host: Host) -> None:
-    run = playbook(site, "playbooks/demo.yml", "--extra-vars", "demo_each=1")
+def test_every_task_runs_where_it_belongs_however_it_is_published(scenario: Scenario, host: Host) -> None:
+    run = playbook(scenario, "playbooks/demo.yml", "--extra-vars", "demo_each=1")
     assert run.returncode == 0, run.stdout + run.stderr
 
-    sink = site.hostvars["fleet-client"]["ansible_host"]
+    sink = scenario.hostvars["fleet-client"]["ansible_host"]
     command = f"{CURRENT}/python -m demo.client --sink http://{sink}:8025 --each 2 --wait 60 --json"
     report = json.loads(host("fleet-client").check_output(f"runuser -u celery-fleet -- {command}"))
     assert report["missing"] == []
@@ -108,14 +109,14 @@ def test_every_task_runs_where_it_belongs_however_it_is_published(site: Site, ho
     }
 
 
-def test_verify_fails_when_a_pool_is_silent(site: Site, host: Host) -> None:
+def test_verify_fails_when_a_pool_is_silent(scenario: Scenario, host: Host) -> None:
     balanced = host("fleet-balanced")
     unit = balanced.check_output(
         "systemctl list-units --plain --no-legend 'celery-fleet-general@*.service'"
     ).split()[0]
     try:
         balanced.check_output(f"systemctl stop {unit}")
-        run = playbook(site, "playbooks/verify.yml", "--extra-vars", "verify_timeout=5")
+        run = playbook(scenario, "playbooks/verify.yml", "--extra-vars", "verify_timeout=5")
     finally:
         balanced.check_output(f"systemctl start {unit}")
     assert run.returncode != 0
@@ -127,10 +128,12 @@ def test_verify_fails_when_a_pool_is_silent(site: Site, host: Host) -> None:
     assert code == 0, result
 
 
-def test_plan_knows_what_runs_and_what_another_figure_would_change(site: Site, tmp_path: Path) -> None:
+def test_plan_knows_what_runs_and_what_another_figure_would_change(
+    scenario: Scenario, tmp_path: Path
+) -> None:
     def changes(*arguments: str) -> dict[str, Any]:
         output = tmp_path / "plan.json"
-        run = playbook(site, "playbooks/plan.yml", "--extra-vars", f"plan_output={output}", *arguments)
+        run = playbook(scenario, "playbooks/plan.yml", "--extra-vars", f"plan_output={output}", *arguments)
         assert run.returncode == 0, run.stdout + run.stderr
         return {
             pool: change
@@ -147,14 +150,14 @@ def test_plan_knows_what_runs_and_what_another_figure_would_change(site: Site, t
     assert lower["cpu"]["fields"]["concurrency"] == {"now": "12", "then": "8"}
 
 
-def test_broken_model_changes_no_host(site: Site, host: Host) -> None:
+def test_broken_model_changes_no_host(scenario: Scenario, host: Host) -> None:
     before = host("fleet-cpu").check_output(
         "find /etc/systemd/system /etc/celery-fleet /opt -newermt @0 -printf '%p %T@\\n'"
     )
     broken = json.dumps(
         {"fleet_environment_pools": {"cpu": {"prefetch_multiplier": 16, "soft_time_limit": 9999}}}
     )
-    run = playbook(site, "site.yml", "--extra-vars", broken)
+    run = playbook(scenario, "site.yml", "--extra-vars", broken)
     assert run.returncode != 0
     # All at once, with variable and value.
     for words in ("soft_time_limit = 9999", "prefetch_multiplier = 16", "remedy:"):
@@ -165,22 +168,24 @@ def test_broken_model_changes_no_host(site: Site, host: Host) -> None:
     assert after == before
 
 
-def test_no_secret_can_be_found_on_any_host(site: Site) -> None:
-    assert {name: leaks(name, site.secrets) for name in site.hosts} == dict.fromkeys(site.hosts, "")
+def test_no_secret_can_be_found_on_any_host(scenario: Scenario) -> None:
+    assert {name: leaks(name, scenario.secrets) for name in scenario.hosts} == dict.fromkeys(
+        scenario.hosts, ""
+    )
 
 
 def test_a_check_finds_nothing_to_change_a_change_concerns_its_pool_and_no_secret_is_shown(
-    site: Site,
+    scenario: Scenario,
 ) -> None:
     """The most that Ansible can be made to say, of a check and of a run that has something to change."""
 
     def changed(*options: str) -> set[str]:
-        run = playbook(site, "site.yml", "-vvv", "--diff", *options)
+        run = playbook(scenario, "site.yml", "-vvv", "--diff", *options)
         assert run.returncode == 0, run.stdout[-4000:]
-        assert told(run.stdout + run.stderr, site.secrets) == []
+        assert told(run.stdout + run.stderr, scenario.secrets) == []
         recap = [line for line in run.stdout.split("PLAY RECAP")[1].splitlines() if "changed=" in line]
-        assert {host for host in site.hosts if any(host in line for line in recap)} == set(site.hosts)
-        return {host for host in site.hosts for line in recap if host in line and "changed=0" not in line}
+        assert {host for host in scenario.hosts if any(host in line for line in recap)} == set(scenario.hosts)
+        return {host for host in scenario.hosts for line in recap if host in line and "changed=0" not in line}
 
     assert changed("--check") == set()
     other = json.dumps({"fleet_environment_pools": {"cpu": {"max_tasks_per_child": 400}}})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import MOLECULE, Site, inspect, planned_node
+from support.scenario import ROOT, Scenario, inspect, planned_node
 
 NAME = "single-1"
 POOLS = ["cpu", "general", "io", "memory"]
@@ -20,8 +20,8 @@ Host = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def variables(site: Site) -> dict[str, Any]:
-    return site.variables("fleet_plan", "broker_memory_watermark", "fleet_reserve")[NAME]
+def variables(scenario: Scenario) -> dict[str, Any]:
+    return scenario.variables("fleet_plan", "broker_memory_watermark", "fleet_reserve")[NAME]
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +77,9 @@ def _status(*options: str) -> tuple[int, str]:
     run = subprocess.run(
         [
             *(sys.executable, "-m", "ansible", "playbook", "playbooks/status.yml"),
-            *("-i", "molecule/inventory/single", "-e", "status_output=json", *options),
+            *("-i", "molecule/single/inventory", "-e", "status_output=json", *options),
         ],
-        cwd=MOLECULE.parent,
+        cwd=ROOT,
         env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "celery_fleet.kit.messages"},
         capture_output=True,
         text=True,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Site, until
+from support.scenario import Scenario, until
 from workers import Fleet, Hosts
 
 
@@ -31,5 +31,5 @@ def second(free: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def fleet(site: Site, host: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    return Fleet(site, host, tmp_path_factory.mktemp("fleet"))
+def fleet(scenario: Scenario, host: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    return Fleet(scenario, host, tmp_path_factory.mktemp("fleet"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import until
+from support.scenario import until
 from workers import SECOND, Fleet, serves
 
 CRASH = "\nfrom celery.signals import {0}\n@{0}.connect(weak=False)\ndef crash(**_):\n    {1}\n"

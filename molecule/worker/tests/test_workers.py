@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import MOLECULE, Site, until
-from workers import AS_WORKER, BROKER, FIRST, ROOT, SECOND, Fleet, Hosts, Worker, serves
+from support.scenario import MOLECULE, ROOT, Scenario, until
+from workers import AS_WORKER, BROKER, FIRST, SECOND, Fleet, Hosts, Worker, serves
 
 
 @pytest.fixture(scope="module")
-def workers(site: Site, host: Hosts) -> dict[tuple[str, str], Worker]:
-    plans = site.variables("fleet_plan")
+def workers(scenario: Scenario, host: Hosts) -> dict[tuple[str, str], Worker]:
+    plans = scenario.variables("fleet_plan")
     return {
         (name, pool): Worker(host(name), plan)
         for name in (FIRST, SECOND)
@@ -265,18 +265,18 @@ def test_concurrency_changes_while_tasks_run(fleet: Fleet) -> None:
 
 
 # The last two, since they take a pool away, and then all.
-def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(site: Site, fleet: Fleet) -> None:
+def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(scenario: Scenario, fleet: Fleet) -> None:
     kept, gone = fleet.worker(FIRST, "general"), fleet.worker(FIRST, "io")
     without_io: dict[str, Any] = {"fleet_profiles": {"balanced_servers": {"pools": {"general": {}}}}}
     done = subprocess.run(
         [
             "ansible-playbook",
-            f"--inventory={site.inventory}",
+            f"--inventory={scenario.inventory}",
             f"--limit={FIRST}",
             f"--extra-vars={json.dumps(without_io)}",
             str(MOLECULE / "worker" / "converge.yml"),
         ],
-        cwd=MOLECULE.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

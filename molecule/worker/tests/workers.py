@@ -10,14 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from support import MOLECULE, Site, serving, until
+from support.scenario import MOLECULE, ROOT, Scenario, serving, until
 
 BROKER, FIRST, SECOND = "molecule-worker-broker", "molecule-worker-13", "molecule-worker-12"
 PYTHON = "/opt/probe/current/venv/bin/python"
 TRACES = "/var/lib/celery-fleet/traces"
 AS_WORKER = "runuser -u celery-fleet --"
 
-ROOT = MOLECULE.parent
 PROBE = (MOLECULE / "worker/files/probe.py").read_text()
 
 Hosts = Callable[[str], Any]
@@ -75,9 +74,9 @@ class Worker:
 class Fleet:
     """The hosts of the scenario, and the verbs."""
 
-    def __init__(self, site: Site, host: Hosts, place: Path) -> None:
-        self.site, self.host, self.place = site, host, place
-        self.plans = site.variables("fleet_plan")
+    def __init__(self, scenario: Scenario, host: Hosts, place: Path) -> None:
+        self.scenario, self.host, self.place = scenario, host, place
+        self.plans = scenario.variables("fleet_plan")
 
     def worker(self, name: str, pool: str) -> Worker:
         """Give what serves a pool now."""
@@ -102,7 +101,7 @@ class Fleet:
         values = {"fleet_app": app, "worker_watchdog": 15, "worker_start_timeout": 30, "worker_probation": 2}
         values |= extra
         limited = [f"--limit={','.join(limit)}"] if limit else []
-        given = [f"--inventory={self.site.inventory}", *limited, f"--extra-vars={json.dumps(values)}"]
+        given = [f"--inventory={self.scenario.inventory}", *limited, f"--extra-vars={json.dumps(values)}"]
         return ["ansible-playbook", *given, str(ROOT / "playbooks" / f"{verb}.yml")]
 
     def run(self, verb: str, *limit: str, fails: bool = False, **more: Any) -> str:

@@ -6,7 +6,10 @@ from itertools import islice
 from xml.etree import ElementTree
 
 import pytest
-from chaos_report import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trials.chaos_report import (
     FAULTS,
     VERBS,
     availability,
@@ -19,9 +22,7 @@ from chaos_report import (
     table,
     widest_gap,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from ledger import PUBLISHED_AGAIN, REDELIVERED, UNEXPLAINED, Again, Event, Key, Ran, Run, Sent
+from trials.ledger import PUBLISHED_AGAIN, REDELIVERED, UNEXPLAINED, Again, Event, Key, Ran, Run, Sent
 
 POOLS = {"b": ["io", "general"], "a": ["cpu"]}
 KINDS = (*VERBS, *FAULTS)
@@ -119,10 +120,10 @@ def test_verdict_says_what_is_lost_repeated_and_missing():
 def test_table_report_and_picture_tell_the_same():
     run = chaos()
     verdict = judge(run)
-    for text in (table(verdict), report(run, verdict, "scripts/chaos --seed 7")):
+    for text in (table(verdict), report(run, verdict, "scripts/run trials.chaos --seed 7")):
         assert "LOST 1" in text
         assert "kill main" in text
-    assert "scripts/chaos --seed 7" in report(run, verdict, "scripts/chaos --seed 7")
+    assert "scripts/run trials.chaos --seed 7" in report(run, verdict, "scripts/run trials.chaos --seed 7")
     root = ElementTree.fromstring(picture(run, verdict))
     assert "1 lost" in "".join(root.itertext())
 

@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger import PUBLISHED_AGAIN, REDELIVERED, UNEXPLAINED, Event, Key, Ran, Run, Sent, read
-from proof import CHARACTER, FULL, WIDTH, judge, main, picture, table
+
+from trials.ledger import PUBLISHED_AGAIN, REDELIVERED, UNEXPLAINED, Event, Key, Ran, Run, Sent, read
+from trials.proof import CHARACTER, FULL, WIDTH, judge, main, picture, table
 
 
 def sent(number, at=None, kind="tidy", errors=None, begun=None):

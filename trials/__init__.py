@@ -1,0 +1,1 @@
+"""Loads that prove what became of every task, and the faults that happen under them."""
