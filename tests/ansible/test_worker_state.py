@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from ansible.plugins.loader import init_plugin_loader
-from templates.test_worker import pool, render
+from support.units import pool, render
 
 LISTED = """\
 celery-fleet-cpu@shop-1_01234567_1.service loaded active   running Celery worker, release shop-1

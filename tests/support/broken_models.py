@@ -1,11 +1,13 @@
 """Models with one fault each, and how a test makes one."""
 
+from typing import Any
+
 from support.fleet_model import LOADED
 
 DELETE = object()
 
 
-def put(data, path, value):
+def put(data: Any, path: str, value: object) -> None:
     """Set (or delete) what stands at a dotted path."""
     *parents, last = path.split(".")
     for key in parents:
@@ -19,7 +21,7 @@ def put(data, path, value):
 # Finding, path in the model, what is put there, and the variable that is named if it is not that path.
 IO = LOADED["pools"]["io"]
 SCALED = {"enabled": True, "min": 1, "max": 2}
-BROKEN = [
+BROKEN: list[tuple[Any, ...]] = [
     ("model/unknown-key", "pools.cpu.time_limits", 3),
     ("model/unknown-key", "pool_defaults.exchange_typ", "topic"),
     ("model/unknown-key", "pools.cpu.queues.cpu_ml_training.max_len", 1),

@@ -18,6 +18,7 @@ from typing import Any
 
 import amqp
 import pytest
+from support.guide import GUIDE
 from support.leaks import leaks
 from support.scenario import MOLECULE, ROOT, Scenario, remote, until
 
@@ -29,19 +30,6 @@ USERS = ("kit", *WORKERS, "client", "monitor", "verify", "dead_letters", "beat")
 # The tasks of this pool may call those of one other (see the scenario's converge.yml).
 RESTRICTED, CALLED = "worker_cpu", "io"
 
-# The guide's figures: exchange, queue, routing key, maximum length.
-GUIDE = (
-    ("cpu_tasks", "cpu_ml_training", "cpu.ml", 100),
-    ("cpu_tasks", "cpu_video_processing", "cpu.video", 50),
-    ("cpu_tasks", "cpu_data_analysis", "cpu.analysis", 200),
-    ("io_tasks", "io_api_calls", "io.api", 10000),
-    ("io_tasks", "io_file_operations", "io.file", 5000),
-    ("io_tasks", "io_email_sending", "io.email", 10000),
-    ("memory_tasks", "memory_aggregations", "memory.aggregate", 100),
-    ("memory_tasks", "memory_large_imports", "memory.import", 50),
-    ("general_tasks", "general_background", "general.background", 10000),
-    ("general_tasks", "general_scheduled", "general.scheduled", 10000),
-)
 TASK_EXCHANGES = {exchange for exchange, *_ in GUIDE}
 TASK_QUEUES = {queue for _, queue, *_ in GUIDE}
 DEAD = {f"{exchange}_dead" for exchange in TASK_EXCHANGES}

@@ -10,7 +10,7 @@ from fleet.plan.hardware import read_hardware
 from fleet.plan.installed import changes, plan_figures, read_units
 from fleet.plan.ranges import host_ranges
 from fleet.plan.tables import fleet_text
-from templates.test_worker import render
+from support.units import render
 
 DECLARED = {"declared": {"cores": 16, "memory_gib": 32}}
 

@@ -1,0 +1,72 @@
+"""Units and slices of the worker role, rendered as Ansible does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from support.fleet_model import ROOT
+
+ROLE = ROOT / "roles" / "worker"
+
+
+def pool(**changes: Any) -> dict[str, Any]:
+    """Return the plan of a pool, as the filter host_plan does, with changes."""
+    return {
+        "name": "cpu",
+        "kind": "cpu",
+        "node": "cpu_worker@cpu1",
+        "slice": "celery-fleet-cpu.slice",
+        "unit": "celery-fleet-cpu@.service",
+        "queues": {"cpu_video": {"routing_key": "cpu.video"}, "cpu_ml": {"routing_key": "cpu.ml"}},
+        "execution": "prefork",
+        "concurrency": 12,
+        "autoscale": {"enabled": False, "min": 2, "max": 8},
+        "prefetch_multiplier": 1,
+        "max_tasks_per_child": 100,
+        "time_limit": 3600,
+        "soft_time_limit": 3000,
+        "stop_timeout": 3660,
+        "memory_max_mib": 28892,
+        "memory_high_mib": 26003,
+        "cpu_weight": 100,
+        "tasks_max": 512,
+        "environment": {},
+        "rollover": "overlap",
+    } | changes
+
+
+FLEET_FILE: dict[str, Any] = {
+    "schema": 1,
+    "app": {"name": "shop", "celery_app": "shop.app:app"},
+    "broker": {"nodes": [{"host": "10.0.0.1", "port": 5672}], "vhost": "fleet", "user": "worker"},
+    "pools": {
+        name: {
+            "exchange": f"{name}_tasks",
+            "exchange_type": "topic",
+            "queue_type": "quorum",
+            "queues": {f"{name}_one": {"routing_key": f"{name}.one"}},
+            "time_limit": 3600,
+        }
+        for name in ("cpu", "io")
+    },
+    "routing": {"default_queue": "io_one"},
+}
+
+
+def render(template: str, plan: dict[str, Any], **changes: Any) -> str:
+    """Render a template of the role."""
+    variables: dict[str, Any] = {
+        **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
+        **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
+        "ansible_managed": "Managed",
+        "__worker_pool": plan,
+        "worker_release": "shop-1",
+        "worker_app": {"name": "shop", "celery_app": "shop.app:app", "environment": {}},
+        "worker_fleet_file": FLEET_FILE,
+    } | changes
+    text = trust_as_template((ROLE / "templates" / template).read_text())
+    return str(Templar(loader=DataLoader(), variables=variables).template(text))
