@@ -118,13 +118,13 @@ def test_a_task_retries_by_its_own_rights(
 
 @pytest.mark.parametrize("countdowns", [[2, 1], [4, 1], [2, 2]])
 def test_a_task_is_delayed_again_after_an_even_delay(
-    site: Site, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch, countdowns: list[float]
+    vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch, countdowns: list[float]
 ) -> None:
     """It is delivered from another exchange than after an odd one."""
     label = f"delayed-{countdowns}"
-    site.client(monkeypatch).send_task("again", (label, countdowns), queue="io_api_calls")
-    assert len(_ended(site, label, 20)["start"]) == 3
-    assert site.ready_messages("io_tasks_dead") == 0
+    vhost.client(monkeypatch).send_task("again", (label, countdowns), queue="io_api_calls")
+    assert len(_ended(vhost, label, 20)["start"]) == 3
+    assert vhost.ready_messages("io_tasks_dead") == 0
 
 
 def test_a_killed_child_loses_nothing(
