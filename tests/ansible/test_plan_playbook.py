@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.ansible_site import environment
+from support.ansible_runs import environment
 
 ROOT = Path(__file__).parents[2]
 SINGLE = {

@@ -32,7 +32,7 @@ from ansible_collections.celery_fleet.kit.plugins.plugin_utils.terminal import (
     fit,
     harmless,
 )
-from support.ansible_site import environment, tool
+from support.ansible_runs import environment, tool
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07red\x1b[31m\x9b\x08\u202e"
 GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}

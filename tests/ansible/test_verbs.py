@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import yaml
-from support.ansible_site import Site, environment, tool
+from support.ansible_runs import Inventory, environment, tool
 from support.fleet_model import ROOT
 
 ADDED_POOL = ROOT / "docs/examples/overrides/added_pool"
@@ -98,10 +98,10 @@ SHOW = [
 def test_the_control_host_and_the_schedulers_are_groups_of_a_run(
     tmp_path, groups, options, control, schedulers
 ):
-    site = Site(tmp_path)
-    site.write("more.yml", groups or {"clients": {}})
+    inventory = Inventory(tmp_path)
+    inventory.write("more.yml", groups or {"clients": {}})
     (tmp_path / "play.yml").write_text(yaml.safe_dump(SHOW))
-    run = site.run(*options, playbooks=("parts/special_hosts.yml",))
+    run = inventory.run(*options, playbooks=("parts/special_hosts.yml",))
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.findall(r"control (\w+)\.", run.stdout) == control
     assert sorted(re.findall(r"scheduler (\w+)\.", run.stdout)) == schedulers
