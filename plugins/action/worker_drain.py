@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.celery_fleet.kit.plugins.plugin_utils.terminal import harmless
 
 # Seconds between two looks, and between two reports while nothing changes.
 LOOK = 2.0
@@ -31,7 +32,7 @@ class ActionModule(ActionBase):
             if now - told >= REPORT:
                 told = now
                 for line in last["text"]:
-                    Display().display(f"[{name}] {line}")
+                    Display().display(harmless(f"[{name}] {line}"))
             time.sleep(LOOK)
             last = self._execute_module(task_vars=task_vars)
         return result | last | {key: first[key] for key in ("changed", "diff") if key in first}

@@ -19,6 +19,7 @@ from ansible_collections.celery_fleet.kit.plugins.plugin_utils.progress import (
     batch_count,
     changes_text,
     hosts_text,
+    message_text,
     named,
     seconds,
     tail,
@@ -145,7 +146,7 @@ class Screen(Default):
         self._end_step()
         tally, self._tally = self._tally, None
         if tally and (text := tally.text(time.monotonic())):
-            self._print(f"  {text}", constants.COLOR_OK)
+            self._print(f"  {text}", constants.COLOR_ERROR if tally.steps["failed"] else constants.COLOR_OK)
 
     def _verb(self) -> str:
         return "would change" if self._check else "changed"
@@ -237,10 +238,10 @@ class Screen(Default):
         if result.task.action not in DEBUG:
             return
         told = result.result
-        text = told.get("msg", told.get("censored"))
-        if not isinstance(text, str):
+        text = message_text(told.get("msg", told.get("censored")))
+        if text is None:
             self._clean_results(told, result.task.action)
-            text = self._dump_results({"msg": text} if "msg" in told else told).strip("\n")
+            text = self._dump_results(told).strip("\n")
         step.messages.setdefault(text, []).append(self.host_label(result))
 
     def v2_runner_item_on_ok(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
@@ -315,10 +316,10 @@ class Screen(Default):
         lines = [f"  {kind}  {one_line(self.host_label(result))}: {name}{place}"]
         if item:
             lines.append(f"    item: {one_line(self._get_item_label(told), 400)}")
-        said = harmless(str(told.get("censored") or told.get("msg") or "")).strip("\n")
-        if not said and "stderr" not in told:
-            said = self._dump_results(told).strip("\n")
-        lines += [f"    {each}" for each in said.splitlines()]
+        said = message_text(told.get("censored") or told.get("msg"))
+        if said is None and "stderr" not in told:
+            said = self._dump_results(told)
+        lines += [f"    {each}" for each in harmless(said or "").strip("\n").splitlines()]
         for key in ("cmd", "rc", "assertion"):
             if told.get(key) is not None:
                 value = told[key]
@@ -341,7 +342,8 @@ class Screen(Default):
         if self._line:
             self._line.draw("")
         summaries = {host: stats.summarize(host) for host in sorted(stats.processed)}
-        self._print(f"\nSummary ({seconds(time.monotonic() - self._begun)})", constants.COLOR_HIGHLIGHT)
+        self._print("")
+        self._print(f"Summary ({seconds(time.monotonic() - self._begun)})", constants.COLOR_HIGHLIGHT)
         groups: dict[str, list[str]] = {}
         for host, counts in summaries.items():
             state = next((key for key in ("unreachable", "failures", "changed") if counts[key]), "ok")

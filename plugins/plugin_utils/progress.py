@@ -94,6 +94,20 @@ def changes_text(result: Mapping[str, Any]) -> str:
     return "; ".join(found)
 
 
+def message_text(message: object) -> str | None:
+    """Write a message as it is meant.
+
+    Args:
+        message: Text, or its lines.
+
+    Returns:
+        Text; none if it is something else.
+    """
+    if isinstance(message, list) and all(isinstance(line, str) for line in message):
+        return "\n".join(message)
+    return message if isinstance(message, str) else None
+
+
 def batch_count(sizes: Sequence[int], hosts: int) -> int:
     """Count the batches of a play.
 

@@ -74,6 +74,7 @@ PLAYS = [
         task("Say it to everyone", arguments={"msg": f"first line {HOSTILE}\n  second line"}),
         task("Say who", arguments={"msg": "{{ inventory_hostname }} says so"}),
         task("Say something else", arguments={"var": "groups.web"}, run_once=True),
+        task("Say lines", arguments={"msg": ["one line", "another"]}, run_once=True),
         task(
             "Write a file",
             "copy",
@@ -222,7 +223,7 @@ def test_a_changed_step_is_one_line_and_the_others_are_counted(runs: dict[str, S
     assert shown.line("changed  Change items") == "changed  Change items: cpu[1:3] (a, c)"
     assert shown.line("changed  Change it from") == "changed  Change it from elsewhere: cpu1 -> localhost"
     assert shown.line("changed  handler") == "changed  handler: Reload: cpu1, cpu3"
-    assert shown.line("4 unchanged") == "4 unchanged, 5 changed, 1 skipped"
+    assert shown.line("5 unchanged") == "5 unchanged, 5 changed, 1 skipped"
     assert "Read it" not in shown.out.partition("Summary")[0]
     assert "Leave it out" not in shown.out
 
@@ -232,6 +233,7 @@ def test_messages_are_shown_as_they_are(runs: dict[str, Shown]) -> None:
     assert "\nfirst line red\n  second line\n" in out
     assert "\ncpu1:\ncpu1 says so\ncpu2:\ncpu2 says so\n" in out
     assert "groups.web:" in out
+    assert "\none line\nanother\n" in out
 
 
 def test_differences_are_ansibles_own_and_harmless(runs: dict[str, Shown]) -> None:
