@@ -275,7 +275,9 @@ class Screen(Default):
 
     def v2_runner_on_async_poll(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
         """Note that a step runs in the background."""
-        self._at(result.task).waits[result.host.get_name()] = "runs in the background"
+        # The result is that of a task which looks at the step's own.
+        if self._step:
+            self._step.waits[result.host.get_name()] = "runs in the background"
 
     def v2_runner_on_async_ok(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
         """Tell nothing: the task's own result follows."""

@@ -86,6 +86,11 @@ PLAYS = [
     play("Roll", quiet("Replace", changed_when="inventory_hostname == 'cpu3'"), serial=[1, 2]),
     play("Nobody", hosts="nobody"),
     play(
+        "Background",
+        {**task("Sleep in the background", "command", {"argv": ["sleep", "1.5"]}), "async": 20, "poll": 1},
+        hosts="cpu1",
+    ),
+    play(
         "Fail",
         task("Reach it", "ping"),
         task(
@@ -267,6 +272,11 @@ def test_a_failure_is_shown_with_host_step_place_and_reason(runs: dict[str, Show
     assert shown.out.count("Break items (play") == 2  # one for each item, and no third for the loop
     assert "\nwent on\n" in shown.out
     assert shown.code == 4
+
+
+def test_a_step_in_the_background_has_its_whole_time(runs: dict[str, Shown]) -> None:
+    took = re.search(r"\n  changed  Sleep in the background: cpu1 \((\S+) s\)\n", runs["pipe"].out)
+    assert took and float(took[1]) >= 1.5
 
 
 def test_no_log_stays_hidden(runs: dict[str, Shown]) -> None:
