@@ -174,12 +174,16 @@ class Management:
             BrokerError: The broker can't be reached or refuses the user.
         """
         fields = {"messages_ready": "ready", "messages_unacknowledged": "unacknowledged"}
-        columns = ",".join(["name", "consumers", *fields])
+        columns = ",".join(["name", "consumers", "messages", *fields])
         told = {}
         for queue in self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"):
             parts = [
                 _count(queue[field], f"{text} message") for field, text in fields.items() if queue.get(field)
             ]
+            # Dead letters that wait for room in their own queue are in no other figure.
+            waiting = queue.get("messages", 0) - sum(queue.get(field, 0) for field in fields)
+            if waiting > 0:
+                parts.append(_count(waiting, "message") + " on the way to the dead letters")
             if queue.get("consumers"):
                 parts.append(_count(queue["consumers"], "consumer"))
             # A queue whose node is down has no figures, which is not the same as empty.
@@ -206,21 +210,23 @@ class Management:
         return list(self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"))
 
     def queue_figures(self, vhost: str, name: str) -> dict[str, Any]:
-        """Type and unacknowledged messages of a queue; the figures are up to five seconds old.
+        """How a queue is; the figures are up to five seconds old.
 
         Args:
             vhost: Where it is.
             name: Its name.
 
         Returns:
-            `type` and `messages_unacknowledged`.
+            `type`, `consumers`, `messages` (all that it holds, also dead letters that wait for room in their
+            own queue) and `messages_unacknowledged`.
 
         Raises:
             BrokerError: The broker can't be reached, or there is no such queue.
         """
-        path = f"/api/queues/{_quoted(vhost)}/{_quoted(name)}?columns=type,messages_unacknowledged"
+        unknown = {"messages": 0, "messages_unacknowledged": 0, "consumers": 0}
+        path = f"/api/queues/{_quoted(vhost)}/{_quoted(name)}?columns={','.join(('type', *unknown))}"
         # A queue that was made a moment ago has no figures yet, and nobody has anything of it.
-        return {"messages_unacknowledged": 0} | dict(self._request("GET", path))
+        return unknown | dict(self._request("GET", path))
 
     def remove_if_there(self, key: Key, vhost: str) -> None:
         """Remove an object that may be gone already.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,8 +32,10 @@ from .remote_control import RemoteControl
 from .state import current_state, desired_state
 from .versions import for_broker_version
 
-# Where a message was first published to, while it waits in the queue beside.
+# Where a message was first published to, while it waits in the queue beside. A publisher may set any header,
+# so this one counts only together with the mark of the migration, which no publisher knows.
 _ORIGIN: Final = "x-celery-fleet-origin"
+_MARK: Final = "x-celery-fleet-migration"
 # The broker counts the deliveries of each queue itself.
 _DELIVERIES: Final = "x-delivery-count"
 # The broker's figures of a queue are at most five seconds old.
@@ -188,18 +191,24 @@ class Migrator:
             "nodes": [],
             "before": self._count(name) if ("queue", name) in self._current else 0,
             "moved": 0,
+            "mark": secrets.token_hex(16),
         } | self._begun.get(name, {})
         wanted = self._wanted["queue", name]
+        mark = remembered["mark"]
         workers = RemoteControl(self._channel)
         old = self._current.get(("queue", name))
+
+        def to_beside(message: Any) -> tuple[str, str, Attributes]:  # noqa: ANN401 - the library has no types
+            return "", beside, marked(message, mark)
+
         if old not in (None, wanted):
             self._pause(name, workers, remembered)
             self._divert(name, beside)
-            remembered["moved"] += self._move(name, lambda message: ("", beside, self._origin(message)))
+            remembered["moved"] += self._move(name, to_beside)
             self._remember(name, remembered)
             # What was on its way to the queue when its bindings went has arrived by now.
             time.sleep(_ARRIVAL_S)
-            remembered["moved"] += self._move(name, lambda message: ("", beside, self._origin(message)))
+            remembered["moved"] += self._move(name, to_beside)
             self._remember(name, remembered)
             self._delete(name)
             # A channel that used the queue, a publisher's too, must hear that it is gone: one that takes the
@@ -216,7 +225,9 @@ class Migrator:
         # Before the messages come back: what the new type routes nowhere, such as the key of a delayed task
         # at a direct exchange, would be diverted beside again and again.
         self._end_diversion(name)
-        back = self._move(beside, lambda message: self._home(message, name)) if self._exists(beside) else 0
+        back = (
+            self._move(beside, lambda message: self._home(message, name, mark)) if self._exists(beside) else 0
+        )
         if self._exists(beside):
             self._delete(beside)
         self._forget(name)
@@ -260,11 +271,10 @@ class Migrator:
             time.sleep(1)
 
     def _held(self, name: str) -> str:
-        """What keeps a queue from being deleted, in words; ready messages do not."""
+        """Say what keeps a queue from being emptied; ready messages do not."""
         found = self._broker.queue_figures(self._vhost, name)
-        consumers = self._declared(name).consumer_count
-        parts = {"unacknowledged messages": found["messages_unacknowledged"], "consumers": consumers}
-        return ", ".join(f"{number} {what}" for what, number in parts.items() if number)
+        found["consumers"] = max(found["consumers"], self._declared(name).consumer_count)
+        return _in_words(found, "messages_unacknowledged", "consumers")
 
     def _divert(self, name: str, beside: str) -> None:
         """Let the exchanges send to the queue beside what they would send to the queue."""
@@ -348,36 +358,42 @@ class Migrator:
         """Where the messages of a queue go if nothing routes them: from beside home, or the reverse."""
         return source.removeprefix(MIGRATION) if source.startswith(MIGRATION) else f"{MIGRATION}{source}"
 
-    @staticmethod
-    def _origin(message: Any) -> Attributes:  # noqa: ANN401
-        headers = dict(message.properties.get("application_headers") or {})
-        headers.pop(_DELIVERIES, None)
-        info = message.delivery_info
-        return {**headers, _ORIGIN: json.dumps([info["exchange"], info["routing_key"]])}
-
-    def _home(self, message: Any, name: str) -> tuple[str, str, Attributes]:  # noqa: ANN401
-        """The exchange and the key that the message was published with, so that a retry finds its way."""
-        headers = dict(message.properties.get("application_headers") or {})
-        headers.pop(_DELIVERIES, None)
-        info = message.delivery_info
-        exchange, key = json.loads(headers.pop(_ORIGIN, json.dumps([info["exchange"], info["routing_key"]])))
+    def _home(self, message: Any, name: str, mark: str) -> tuple[str, str, Attributes]:  # noqa: ANN401
+        """Return where a message was published to, so that a retry finds its way."""
+        exchange, key, headers = origin_of(message, mark)
         known = ("exchange", exchange) in self._wanted
         return (exchange, key, headers) if known else ("", name, headers)
 
     def _delete(self, name: str) -> None:
-        """Delete a queue that nothing leads to, if it has neither messages nor consumers.
+        """Delete a queue that nothing leads to, when two looks in a row find it empty and unused.
 
-        The broker looks itself before it deletes a classic queue, but can't do that for the other types.
+        The broker looks itself before it deletes a classic queue, but can't do that for the other types. What
+        a passive declaration says is no proof: a quorum queue whose leader is slow answers 0 and 0, and does
+        not count the dead letters that wait for room in their own queue.
         """
-        queue = self._declared(name)
-        if queue.message_count or queue.consumer_count:
-            raise MigrationError(
-                f"Queue {name} got {queue.message_count} messages and {queue.consumer_count} consumers while "
-                "it was migrated, and was kept. Run the migration again."
-            )
-        kind = self._broker.queue_figures(self._vhost, name)["type"]
-        conditions = {"if_unused": True, "if_empty": True} if kind == "classic" else {}
+        found = self._await_empty(name)
+        conditions = {"if_unused": True, "if_empty": True} if found["type"] == "classic" else {}
         self._channel.queue_delete(name, **conditions)
+
+    def _await_empty(self, name: str) -> Attributes:
+        """Wait for two looks in a row, with figures of their own, that find a queue empty and unused."""
+        end = time.monotonic() + self._timeout_s
+        quiet_since = None
+        while True:
+            found = self._broker.queue_figures(self._vhost, name)
+            held = _in_words(found, "messages", "consumers")
+            now = time.monotonic()
+            quiet_since = None if held else quiet_since or now
+            if quiet_since is not None and now - quiet_since > _FIGURES_AGE_S:
+                return found
+            if held and now > end:
+                ready = self._declared(name).message_count
+                waiting = "" if ready else " Dead letters that wait for room in their own queue count, too."
+                raise MigrationError(
+                    f"Queue {name} still has {held} at the end of its migration, and was kept.{waiting} "
+                    "Run the migration again."
+                )
+            time.sleep(1)
 
     def _limit(self, name: str, state: State) -> None:
         self._policy(f"queue.{name}", without_limits(self._own_policy(name, state), name))
@@ -423,3 +439,36 @@ class Migrator:
 
     def _count(self, name: str) -> int:
         return int(self._declared(name).message_count)
+
+
+def marked(message: Any, mark: str) -> Attributes:  # noqa: ANN401 - the library has no types
+    """Return a message's headers with where it was published to, under the mark of a migration.
+
+    Args:
+        message: What ``basic_get`` gave.
+        mark: The migration's own secret.
+    """
+    exchange, key, headers = origin_of(message, mark)
+    return {**headers, _ORIGIN: json.dumps([exchange, key]), _MARK: mark}
+
+
+def origin_of(message: Any, mark: str) -> tuple[str, str, Attributes]:  # noqa: ANN401
+    """Return the exchange and the key that a message was published with, and its headers as they were.
+
+    Args:
+        message: What ``basic_get`` gave.
+        mark: The migration's own secret. Of a message that does not carry it the broker's word counts, and
+            its headers, whatever a publisher wrote there, stay.
+    """
+    headers = dict(message.properties.get("application_headers") or {})
+    headers.pop(_DELIVERIES, None)
+    if headers.get(_MARK) != mark:
+        return message.delivery_info["exchange"], message.delivery_info["routing_key"], headers
+    exchange, key = json.loads(headers.pop(_ORIGIN))
+    del headers[_MARK]
+    return exchange, key, headers
+
+
+def _in_words(figures: Attributes, *names: str) -> str:
+    words = {"messages_unacknowledged": "unacknowledged messages"}
+    return ", ".join(f"{figures[name]} {words.get(name, name)}" for name in names if figures[name])

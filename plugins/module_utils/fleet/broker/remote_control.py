@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import Any, Final
@@ -51,7 +52,8 @@ class RemoteControl:
         return sorted(
             node
             for node, queues in self._answers.items()
-            if isinstance(queues, list) and any(each.get("name") == queue for each in queues)
+            if isinstance(queues, list)
+            and any(isinstance(each, dict) and each.get("name") == queue for each in queues)
         )
 
     def tell(self, command: str, queue: str | None, nodes: list[str]) -> None:
@@ -77,4 +79,8 @@ class RemoteControl:
         self._channel.basic_publish_confirm(message, exchange=_CONTROL)
 
     def _note(self, message: Any) -> None:  # noqa: ANN401
-        self._answers.update(json.loads(message.body))
+        # Whoever may write to the replies' exchange may write anything.
+        with contextlib.suppress(ValueError, RecursionError):
+            answer = json.loads(message.body)
+            if isinstance(answer, dict):
+                self._answers.update(answer)

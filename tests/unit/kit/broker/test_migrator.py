@@ -1,0 +1,151 @@
+"""A migration that is killed at any step and run again loses no message, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import amqp
+import pytest
+from fleet.broker import migrator as module
+from fleet.broker import remote_control
+from fleet.broker.migration import MigrationError
+from fleet.broker.migrator import Migrator
+from fleet.broker.reconcile import plan
+from fleet.broker.state import current_state, desired_state, import_document
+from support.amqp_broker import AmqpBroker, Crash, leftovers
+from support.broker_definitions import PASSWORDS, VHOST, WANTED, Definitions
+
+QUEUE = WANTED["queues"][0]["name"]
+BINDING = next(
+    each for each in WANTED["bindings"] if each["destination"] == QUEUE and "#" not in each["routing_key"]
+)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a pause pass at once, on a clock of its own."""
+    clock = [0.0]
+    passes = SimpleNamespace(
+        monotonic=lambda: clock[0], sleep=lambda seconds: clock.__setitem__(0, clock[0] + seconds)
+    )
+    monkeypatch.setattr(module, "time", passes)
+    monkeypatch.setattr(remote_control, "time", passes)
+
+
+def made(wanted: dict[str, Any]) -> AmqpBroker:
+    """Give a broker that has a topology."""
+    definitions = Definitions({"vhosts": [], "users": [], "permissions": []})
+    current = current_state(definitions.definitions, wanted, PASSWORDS)
+    todo = plan(current, desired_state(wanted, current), fixed=frozenset(), removable=lambda key: False)
+    definitions.load(import_document(todo.create, VHOST, PASSWORDS, lambda size: b"s" * size))
+    return AmqpBroker(definitions.definitions, VHOST)
+
+
+def classic(name: str) -> dict[str, Any]:
+    """Give the topology in which one queue is a classic one."""
+    wanted = copy.deepcopy(WANTED)
+    queue = next(each for each in wanted["queues"] if each["name"] == name)
+    queue["arguments"] = {**queue["arguments"], "x-queue-type": "classic"}
+    return wanted
+
+
+def message(number: int, **headers: Any) -> Any:
+    return amqp.Message(f"task {number}", application_headers={"id": number, **headers})
+
+
+def migrate(broker: AmqpBroker) -> dict[str, Any] | None:
+    migrator = Migrator(WANTED, broker, None, patience_s=60, timeout_s=30)
+    migrator._connection = broker.connection()
+    migrator._open_channel()
+    reports = [migrator.replace_queue(name) for name in migrator.queues]
+    return reports[0] if reports else None
+
+
+def waiting(broker: AmqpBroker) -> Counter[int]:
+    return Counter(each.properties["application_headers"]["id"] for each in broker.messages[QUEUE])
+
+
+def test_a_queue_changes_its_type_with_all_its_messages():
+    broker = made(classic(QUEUE))
+    for number in range(5):
+        assert broker.publish(message(number), BINDING["source"], BINDING["routing_key"])
+    report = migrate(broker)
+    assert (report["before"], report["moved"], report["brought_back"]) == (5, 5, 5)
+    assert waiting(broker) == Counter(range(5))
+    assert broker.named("queues", QUEUE)["arguments"]["x-queue-type"] == "quorum"
+    # A retry goes where its message was published to.
+    for each in broker.messages[QUEUE]:
+        assert each.delivery_info["exchange"] == BINDING["source"]
+        assert each.delivery_info["routing_key"] == BINDING["routing_key"]
+        assert set(each.properties["application_headers"]) == {"id"}
+    assert leftovers(broker) == []
+    assert migrate(broker) is None
+
+
+def steps() -> int:
+    broker = made(classic(QUEUE))
+    for number in range(3):
+        broker.publish(message(number), BINDING["source"], BINDING["routing_key"])
+    migrate(broker)
+    return broker.changes
+
+
+@pytest.mark.parametrize("at", range(steps()))
+def test_killed_before_any_change_it_ends_as_it_would_have_ended(at):
+    broker = made(classic(QUEUE))
+    for number in range(3):
+        broker.publish(message(number), BINDING["source"], BINDING["routing_key"])
+    broker.crash_at = at
+    with pytest.raises(Crash):
+        migrate(broker)
+    broker.crash_at = None
+    # A publisher goes on between the two runs.
+    assert broker.publish(message(3), BINDING["source"], BINDING["routing_key"])
+    migrate(broker)
+    found = waiting(broker)
+    assert set(found) == {0, 1, 2, 3}
+    assert sum(found.values()) <= 5, "only what was between two commands may be there twice"
+    assert leftovers(broker) == []
+    assert migrate(broker) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-celery-fleet-origin": value}
+        for value in ("x", 5, ["a"], '["memory_tasks", "memory.import"]', '["", "io_tasks_dead"]', None)
+    ]
+    + [{"x-celery-fleet-migration": "0" * 32, "x-celery-fleet-origin": '["", "elsewhere"]'}],
+    ids=str,
+)
+def test_a_publishers_own_headers_lead_no_message_elsewhere(headers):
+    broker = made(classic(QUEUE))
+    broker.publish(message(1, **headers), BINDING["source"], BINDING["routing_key"])
+    migrate(broker)
+    (home,) = broker.messages[QUEUE]
+    assert home.delivery_info["exchange"] == BINDING["source"]
+    assert home.properties["application_headers"]["id"] == 1
+    assert {name for name, held in broker.messages.items() if held} == {QUEUE}
+
+
+def test_a_queue_with_dead_letters_that_wait_for_room_is_kept(monkeypatch):
+    broker = made(classic(QUEUE))
+    figures = broker.queue_figures
+
+    def with_dead_letters(vhost: str, name: str) -> dict[str, Any]:
+        return figures(vhost, name) | ({"messages": 300} if name == QUEUE else {})
+
+    monkeypatch.setattr(broker, "queue_figures", with_dead_letters)
+    with pytest.raises(MigrationError, match=rf"{QUEUE} still has 300 messages .* wait for room"):
+        migrate(broker)
+    assert broker.named("queues", QUEUE)
+
+
+def test_answers_of_anybody_do_not_stop_the_remote_control():
+    control = remote_control.RemoteControl(made(WANTED).connection().channel())
+    for body in ("5", "[]", "null", "no json", '{"a": 5}', '{"b": [5]}', "[" * 100_000):
+        control._note(SimpleNamespace(body=body))
+    assert control.consuming(QUEUE) == []
