@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.scenario import Scenario, until
-from workers import Fleet, Hosts
+from support.workers import Fleet, Hosts
 
 
 @pytest.fixture(scope="session")

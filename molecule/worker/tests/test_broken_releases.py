@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.scenario import until
-from workers import SECOND, Fleet, serves
+from support.workers import SECOND, Fleet, serves
 
 CRASH = "\nfrom celery.signals import {0}\n@{0}.connect(weak=False)\ndef crash(**_):\n    {1}\n"
 

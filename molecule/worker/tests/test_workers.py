@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.scenario import MOLECULE, ROOT, Scenario, until
-from workers import AS_WORKER, BROKER, FIRST, SECOND, Fleet, Hosts, Worker, serves
+from support.workers import AS_WORKER, BROKER, FIRST, SECOND, Fleet, Hosts, Worker, serves
 
 
 @pytest.fixture(scope="module")
