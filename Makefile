@@ -1,11 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit molecule chaos lab-up lab-down plan verify
+.PHONY: help setup demo test lint unit integration molecule chaos lab-up lab-down plan verify
 
 # Each target is one plain command that works without make too.
 bin := .venv/bin
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## Install system packages and the locked Python environment (.venv)
 	scripts/setup
@@ -21,6 +21,9 @@ lint:  ## Style and types of Python, YAML and playbooks
 
 unit:  ## Unit and template tests on each ansible-core that the machine can run
 	scripts/test unit
+
+integration:  ## Workers and publishers of this machine at a real broker
+	scripts/test integration
 
 molecule:  ## Every scenario on real systemd hosts, the broker's with the integration tests
 	scripts/test molecule
