@@ -22,7 +22,7 @@ def examples() -> list[str]:
 def example(name: str, raw: dict[str, Any]) -> str:
     """Write the files of an example that make it differ, and the plan's answer.
 
-    Parameters:
+    Args:
         name: Directory of the example, an inventory.
         raw: The repository's own model.
     """

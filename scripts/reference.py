@@ -31,7 +31,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def model_fields(raw: dict[str, Any], variable: str) -> str:
     """Write the fields of one variable of the model.
 
-    Parameters:
+    Args:
         raw: The repository's own model.
         variable: Name of the variable.
 
@@ -102,7 +102,7 @@ def _value(value: object) -> str:
 def site_variables(raw: dict[str, Any]) -> str:
     """Write the variables that an inventory may set.
 
-    Parameters:
+    Args:
         raw: Not looked at.
 
     Raises:
@@ -169,7 +169,7 @@ def roles() -> list[str]:
 def role_variables(raw: dict[str, Any]) -> str:
     """Write the variables of every role.
 
-    Parameters:
+    Args:
         raw: Not looked at.
     """
     return "\n".join(f"### {name}\n\n{_options(_specs(name)['main']['options'])}" for name in roles())
@@ -178,7 +178,7 @@ def role_variables(raw: dict[str, Any]) -> str:
 def readme(role: str) -> str:
     """Write the README of a role.
 
-    Parameters:
+    Args:
         role: Name of the role.
     """
     specs = _specs(role)

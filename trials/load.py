@@ -24,20 +24,13 @@ Host = Callable[[str], Any]
 class Load:
     """A running load.
 
-    Parameters
-    ----------
-    scenario
-        The scenario's hosts.
-    host
-        Gives the testinfra host of a name.
-    application
-        Name of the application that has the load's tasks.
-    kept
-        Directory for the ledgers; what an earlier run left there is removed.
-    least
-        How many tasks are published before the load may end.
-    rates
-        Tasks a second by kind.
+    Args:
+        scenario: The scenario's hosts.
+        host: Gives the testinfra host of a name.
+        application: Name of the application that has the load's tasks.
+        kept: Directory for the ledgers; what an earlier run left there is removed.
+        least: How many tasks are published before the load may end.
+        rates: Tasks a second by kind.
     """
 
     def __init__(

@@ -36,10 +36,11 @@ WAYS = ("queue", "name", "hint")
 class Job:
     """One of the demo's tasks, as this client uses it.
 
-    :param task: its name.
-    :param queue: the queue that this client asks for; None where the task's own code names one.
-    :param pool: the kind of pool that it belongs in, which is its hint.
-    :param arguments: what it is called with.
+    Args:
+        task: Its name.
+        queue: The queue that this client asks for; None where the task's own code names one.
+        pool: The kind of pool that it belongs in, which is its hint.
+        arguments: What it is called with.
     """
 
     task: str
@@ -78,11 +79,12 @@ class Row:
 class Report:
     """What came of a run.
 
-    :param rows: where the tasks ran.
-    :param hosts: how many ran on each host.
-    :param missing: published, but not in the ledger.
-    :param misplaced: ran in a pool of another kind than their own.
-    :param repeated: recorded more than once, which at-least-once delivery allows.
+    Args:
+        rows: Where the tasks ran.
+        hosts: How many ran on each host.
+        missing: Published, but not in the ledger.
+        misplaced: Ran in a pool of another kind than their own.
+        repeated: Recorded more than once, which at-least-once delivery allows.
     """
 
     rows: list[Row]
@@ -95,9 +97,10 @@ class Report:
 def jobs(run: str, number: int, sink: str) -> list[Job]:
     """Return the eight tasks with arguments of their own.
 
-    :param run: id of the run.
-    :param number: which repetition of the run.
-    :param sink: address of the HTTP sink, e.g. `http://10.0.0.5:8025`.
+    Args:
+        run: Id of the run.
+        number: Which repetition of the run.
+        sink: Address of the HTTP sink, e.g. `http://10.0.0.5:8025`.
     """
     name = f"{run}-{number}"
     points, events = f"points-{number % 3}", f"samples/events-{number % 3}.csv"
@@ -127,11 +130,14 @@ def jobs(run: str, number: int, sink: str) -> list[Job]:
 def publish(run: str, each: int, sink: str) -> Iterator[Sent]:
     """Publish each task in each way, and say where the message of each went.
 
-    :param run: id of the run.
-    :param each: how many times.
-    :param sink: address of the HTTP sink.
-    :raises kombu.exceptions.KombuError: the broker refused a task, or wasn't reached.
-    :raises amqp.exceptions.AMQPError: no queue takes the task, or the user may not publish it.
+    Args:
+        run: Id of the run.
+        each: How many times.
+        sink: Address of the HTTP sink.
+
+    Raises:
+        kombu.exceptions.KombuError: The broker refused a task, or wasn't reached.
+        amqp.exceptions.AMQPError: No queue takes the task, or the user may not publish it.
     """
     # A publisher as another service would be one: in the fleet, but without the tasks' code.
     stranger = Celery("demo-client")
@@ -160,10 +166,11 @@ def publish(run: str, each: int, sink: str) -> Iterator[Sent]:
 def await_records(sink: str, start: int, wanted: Iterable[str], timeout: float) -> list[dict[str, Any]]:
     """Return the ledger's records of some tasks, as soon as it has all of them.
 
-    :param sink: address of the HTTP sink.
-    :param start: how many records to leave out.
-    :param wanted: ids of the tasks.
-    :param timeout: seconds to wait; then what there is is returned.
+    Args:
+        sink: Address of the HTTP sink.
+        start: How many records to leave out.
+        wanted: Ids of the tasks.
+        timeout: Seconds to wait; then what there is is returned.
     """
     ids = set(wanted)
     deadline = time.monotonic() + timeout
@@ -177,8 +184,9 @@ def await_records(sink: str, start: int, wanted: Iterable[str], timeout: float) 
 def report(sent: Sequence[Sent], records: Sequence[Mapping[str, Any]]) -> Report:
     """Join what was published with what the ledger says.
 
-    :param sent: what was published.
-    :param records: the ledger's records of it.
+    Args:
+        sent: What was published.
+        records: The ledger's records of it.
     """
     ran = {record["id"]: record for record in records}
     groups: dict[tuple[str, str, str, str, str], list[float]] = {}
@@ -206,8 +214,9 @@ def percentiles(times: Sequence[float]) -> tuple[float, float]:
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a text table; numbers stand to the right.
 
-    :param heads: the columns' heads.
-    :param rows: the cells of each row.
+    Args:
+        heads: The columns' heads.
+        rows: The cells of each row.
     """
     lines = [list(heads), *([str(cell) for cell in row] for row in rows)]
     numbers = [
@@ -260,7 +269,8 @@ def show(outcome: Report) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Publish, wait and report as the command line says.
 
-    :returns: 0; 1 if a task was refused, missing from the ledger, or in the wrong pool.
+    Returns:
+        0; 1 if a task was refused, missing from the ledger, or in the wrong pool.
     """
     parser = argparse.ArgumentParser(prog="python -m demo.client", description="Publish the demo's tasks.")
     parser.add_argument(

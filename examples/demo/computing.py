@@ -31,9 +31,14 @@ class Column(TypedDict):
 def read_columns(path: Path) -> dict[str, list[float]]:
     """Read a CSV file of numbers with a header.
 
-    :param path: the file.
-    :returns: the columns by name, in the file's order.
-    :raises ValueError: a field is no number, or a row is too short or too long.
+    Args:
+        path: The file.
+
+    Returns:
+        The columns by name, in the file's order.
+
+    Raises:
+        ValueError: A field is no number, or a row is too short or too long.
     """
     with path.open(newline="") as stream:
         reader = csv.reader(stream)
@@ -52,10 +57,11 @@ def train(
 ) -> Model:
     """Fit a logistic regression by stochastic gradient descent.
 
-    :param points: one sequence of features for each example.
-    :param labels: 0 or 1 for each example.
-    :param epochs: passes over all examples.
-    :param rate: step size.
+    Args:
+        points: One sequence of features for each example.
+        labels: 0 or 1 for each example.
+        epochs: Passes over all examples.
+        rate: Step size.
     """
     weights = [0.0] * len(points[0])
     bias = 0.0
@@ -75,7 +81,8 @@ def train(
 def describe(columns: dict[str, list[float]]) -> dict[str, Column]:
     """Describe each column, and how it goes with each other one.
 
-    :param columns: at least two values in each; a constant column correlates with nothing (0).
+    Args:
+        columns: At least two values in each; a constant column correlates with nothing (0).
     """
     return {
         name: {

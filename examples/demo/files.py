@@ -16,8 +16,11 @@ def root() -> Path:
 def inside(*parts: str) -> Path:
     """Return the path of these parts below the demo's directory.
 
-    :param parts: path components; the first ones name the folder, a later one may come from a publisher.
-    :raises ValueError: the path leads out of the demo's directory.
+    Args:
+        parts: Path components; the first ones name the folder, a later one may come from a publisher.
+
+    Raises:
+        ValueError: The path leads out of the demo's directory.
     """
     path = root().joinpath(*parts).resolve()
     if not path.is_relative_to(root().resolve()):
@@ -32,7 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Two deliveries of one task may write at the same moment; each has its own temporary file,
     and a reader sees one complete result or the other.
 
-    :param path: the file to write or replace; its folder is made if absent.
+    Args:
+        path: The file to write or replace; its folder is made if absent.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

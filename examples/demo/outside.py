@@ -22,12 +22,15 @@ def request_json(
 ) -> Json:
     """GET an address, or POST a payload to it as JSON, and return the JSON of its answer.
 
-    :param url: an http or https address.
-    :param payload: what to post; None gets instead.
-    :param timeout: seconds that each wait on the network may last.
-    :param headers: further headers.
-    :raises ValueError: another kind of address, or an answer that is no JSON.
-    :raises OSError: not reached in time, or a refusal (`urllib.error.HTTPError`).
+    Args:
+        url: An http or https address.
+        payload: What to post; None gets instead.
+        timeout: Seconds that each wait on the network may last.
+        headers: Further headers.
+
+    Raises:
+        ValueError: Another kind of address, or an answer that is no JSON.
+        OSError: Not reached in time, or a refusal (`urllib.error.HTTPError`).
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"{url} is no http or https address")
@@ -41,10 +44,15 @@ def request_json(
 def copy(source: Path, target: Path) -> str:
     """Copy a file, whole or not at all, and check what was written.
 
-    :param source: the file.
-    :param target: its copy; replaced if there.
-    :returns: the SHA-256 of both.
-    :raises OSError: unreadable, unwritable, or what was written differs from what was read.
+    Args:
+        source: The file.
+        target: Its copy; replaced if there.
+
+    Returns:
+        The SHA-256 of both.
+
+    Raises:
+        OSError: Unreadable, unwritable, or what was written differs from what was read.
     """
     read = hashlib.sha256()
     with replacing(target) as temporary:
@@ -64,11 +72,14 @@ def copy(source: Path, target: Path) -> str:
 def send_mail(server: str, message: EmailMessage, *, timeout: float) -> None:
     """Hand a message to a mail server.
 
-    :param server: the server's address, e.g. `smtp://mail.example.net:25`.
-    :param message: with its From, To and Message-ID.
-    :param timeout: seconds that each wait on the network may last.
-    :raises ValueError: no such address.
-    :raises OSError: not reached in time, or refused (`smtplib.SMTPException`).
+    Args:
+        server: The server's address, e.g. `smtp://mail.example.net:25`.
+        message: With its From, To and Message-ID.
+        timeout: Seconds that each wait on the network may last.
+
+    Raises:
+        ValueError: No such address.
+        OSError: Not reached in time, or refused (`smtplib.SMTPException`).
     """
     parts = urlsplit(server)
     if parts.scheme != "smtp" or not parts.hostname:

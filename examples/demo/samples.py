@@ -23,9 +23,12 @@ def dataset(path: str) -> Path:
     The demo's own are `samples/points-<any>.csv` (six features and a label) and
     `samples/events-<any>.csv` (day, user, amount); a name always gives the same rows.
 
-    :param path: path of the dataset, relative to the demo's directory.
-    :raises FileNotFoundError: neither there nor one of the demo's own.
-    :raises ValueError: the path leads out of the demo's directory.
+    Args:
+        path: Path of the dataset, relative to the demo's directory.
+
+    Raises:
+        FileNotFoundError: Neither there nor one of the demo's own.
+        ValueError: The path leads out of the demo's directory.
     """
     file = inside(path)
     if file.exists():

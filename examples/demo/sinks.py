@@ -48,7 +48,8 @@ class RefusedError(Exception):
 class Store:
     """What the sinks keep, in a directory of their own.
 
-    :param directory: where the ledger and the mails are; made if absent.
+    Args:
+        directory: Where the ledger and the mails are; made if absent.
     """
 
     directory: Path
@@ -111,7 +112,8 @@ class Store:
 async def answer(store: Store, method: str, target: str, body: bytes) -> Json:
     """Answer one HTTP request.
 
-    :raises RefusedError: no such resource, or a body or query that can't be read.
+    Raises:
+        RefusedError: No such resource, or a body or query that can't be read.
     """
     parts = urlsplit(target)
     try:
@@ -227,12 +229,17 @@ async def listening(
 ) -> AsyncIterator[tuple[int, ...]]:
     """Run both sinks.
 
-    :param store: where they keep what comes.
-    :param address: address to listen on.
-    :param http_port: TCP port, 0 for any free one.
-    :param smtp_port: likewise.
-    :returns: the two ports.
-    :raises OSError: a port is taken, or the address isn't this host's.
+    Args:
+        store: Where they keep what comes.
+        address: Address to listen on.
+        http_port: TCP port, 0 for any free one.
+        smtp_port: Likewise.
+
+    Returns:
+        The two ports.
+
+    Raises:
+        OSError: A port is taken, or the address isn't this host's.
     """
     servers = []
     try:

@@ -21,11 +21,16 @@ class Total(TypedDict):
 def aggregate(path: Path, first: str, last: str) -> dict[str, Total]:
     """Add up the events of each user.
 
-    :param path: a CSV file with the columns day, user, amount.
-    :param first: first day, as 2025-01-31.
-    :param last: last day, itself included.
-    :returns: users in order, those without an event left out.
-    :raises ValueError: the last day is before the first.
+    Args:
+        path: A CSV file with the columns day, user, amount.
+        first: First day, as 2025-01-31.
+        last: Last day, itself included.
+
+    Returns:
+        Users in order, those without an event left out.
+
+    Raises:
+        ValueError: The last day is before the first.
     """
     if last < first:
         raise ValueError(f"the range ends ({last}) before it begins ({first})")
@@ -44,12 +49,17 @@ def import_csv(path: Path, database: Path, source: str, batch: int = BATCH) -> i
 
     The key of a row is its file and line, so a file that is imported again replaces its own rows.
 
-    :param path: a CSV file with the columns day, user, amount.
-    :param database: an SQLite file, made if absent.
-    :param source: name of the file within the database.
-    :param batch: rows of one transaction.
-    :returns: how many rows the database has of this file.
-    :raises sqlite3.OperationalError: another import held the database for more than 60 seconds.
+    Args:
+        path: A CSV file with the columns day, user, amount.
+        database: An SQLite file, made if absent.
+        source: Name of the file within the database.
+        batch: Rows of one transaction.
+
+    Returns:
+        How many rows the database has of this file.
+
+    Raises:
+        sqlite3.OperationalError: Another import held the database for more than 60 seconds.
     """
     database.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(database, timeout=60)) as connection, path.open(newline="") as stream:

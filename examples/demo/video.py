@@ -12,11 +12,14 @@ DEPTH = 6
 def draw(seed: int, width: int = WIDTH, height: int = HEIGHT, frames: int = FRAMES) -> Iterator[bytes]:
     """Draw rings that spread from a moving point.
 
-    :param seed: where the point starts; the same seed gives the same video.
-    :param width: pixels.
-    :param height: pixels.
-    :param frames: how many.
-    :returns: one palette index per pixel, row by row, for each frame.
+    Args:
+        seed: Where the point starts; the same seed gives the same video.
+        width: Pixels.
+        height: Pixels.
+        frames: How many.
+
+    Returns:
+        One palette index per pixel, row by row, for each frame.
     """
     for frame in range(frames):
         angle = seed % 360 + 2 * math.pi * frame / frames
@@ -32,8 +35,9 @@ def draw(seed: int, width: int = WIDTH, height: int = HEIGHT, frames: int = FRAM
 def compress(pixels: bytes, depth: int = DEPTH) -> bytes:
     """Compress pixels by GIF's variable-width LZW.
 
-    :param pixels: at least one palette index, each below 2 ** depth.
-    :param depth: bits of a pixel, 2 to 8.
+    Args:
+        pixels: At least one palette index, each below 2 ** depth.
+        depth: Bits of a pixel, 2 to 8.
     """
     clear, end = 1 << depth, (1 << depth) + 1
     codes: dict[tuple[int, int], int] = {}
@@ -74,10 +78,11 @@ def compress(pixels: bytes, depth: int = DEPTH) -> bytes:
 def encode(frames: Iterable[bytes], width: int = WIDTH, height: int = HEIGHT, delay: int = 4) -> bytes:
     """Encode frames as an animated GIF that repeats.
 
-    :param frames: palette indices, width times height for each frame.
-    :param width: pixels.
-    :param height: pixels.
-    :param delay: hundredths of a second between frames.
+    Args:
+        frames: Palette indices, width times height for each frame.
+        width: Pixels.
+        height: Pixels.
+        delay: Hundredths of a second between frames.
     """
     colours = 1 << DEPTH
     palette = bytes(

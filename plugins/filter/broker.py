@@ -12,8 +12,11 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import
 def broker_restarts(nodes: Iterable[Mapping[str, Any]]) -> str:
     """Lay out one line per node.
 
-    :param nodes: node, version before and after, seconds out of service, whether it is the only one
-    :returns: a table
+    Args:
+        nodes: Node, version before and after, seconds out of service, whether it is the only one
+
+    Returns:
+        A table
     """
     found = list(nodes)
     rows = [("node", "version", "out of service")]

@@ -17,8 +17,11 @@ WAY_BACK = ("overflow", "dead-letter-exchange", "dead-letter-strategy")
 def dead_letters_options(selection: Mapping[str, Any]) -> list[str]:
     """Write a selection as options of the command.
 
-    :param selection: values by the option's name; a list, or text with commas between
-    :returns: the options
+    Args:
+        selection: Values by the option's name; a list, or text with commas between
+
+    Returns:
+        The options
     """
     options = []
     for name, given in plain(selection).items():
@@ -30,9 +33,12 @@ def dead_letters_options(selection: Mapping[str, Any]) -> list[str]:
 def dead_letters_table(result: Mapping[str, Any], broker: Sequence[Mapping[str, Any]]) -> str:
     """Lay out what the command listed: each queue, each kind of death, then single letters.
 
-    :param result: the JSON object that `celery_fleet dead-letters list` prints
-    :param broker: the broker's queues with their counts
-    :returns: tables, the queues first
+    Args:
+        result: The JSON object that `celery_fleet dead-letters list` prints
+        broker: The broker's queues with their counts
+
+    Returns:
+        Tables, the queues first
     """
     found = plain(result)
     waiting = _waiting(broker)
@@ -83,11 +89,14 @@ def dead_letters_faults(
 ) -> list[str]:
     """Find dead-letter queues that would drop what is sent back.
 
-    :param broker: the broker's queues with the name of the policy in force
-    :param policies: the broker's policies, each definition as JSON text
-    :param topology: what the model wants there
-    :param queues: the dead-letter queues
-    :returns: a sentence for each fault
+    Args:
+        broker: The broker's queues with the name of the policy in force
+        policies: The broker's policies, each definition as JSON text
+        topology: What the model wants there
+        queues: The dead-letter queues
+
+    Returns:
+        A sentence for each fault
     """
     definitions = {policy["name"]: json.loads(policy["definition"]) for policy in plain(policies)}
     in_force = {queue["name"]: definitions.get(queue["policy"], {}) for queue in plain(broker)}
@@ -108,11 +117,14 @@ def dead_letters_done(
 ) -> str:
     """Say what was done.
 
-    :param result: the JSON object that the command printed
-    :param action: what was wished
-    :param broker: the broker's queues with their counts, afterwards
-    :param path: the file of an export
-    :returns: a sentence or two
+    Args:
+        result: The JSON object that the command printed
+        action: What was wished
+        broker: The broker's queues with their counts, afterwards
+        path: The file of an export
+
+    Returns:
+        A sentence or two
     """
     found = plain(result)
     if action == "export":

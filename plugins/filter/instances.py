@@ -18,8 +18,11 @@ DONE = {
 def instances_text(pools: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Write what was done as lines for a person.
 
-    :param pools: what the module `worker_instances` returns
-    :returns: one line per pool, and one per instance that still finishes
+    Args:
+        pools: What the module `worker_instances` returns
+
+    Returns:
+        One line per pool, and one per instance that still finishes
     """
     rows = []
     for pool, found in sorted(pools.items()):

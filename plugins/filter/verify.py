@@ -15,8 +15,11 @@ INSTANCE = re.compile(r"_\d+@")
 def verify_table(result: Mapping[str, Any]) -> str:
     """Lay out one line per queue.
 
-    :param result: the JSON object that `celery_fleet verify` prints
-    :returns: a table with queue, exchange, pool, node and milliseconds; silent queues, then dead letters last
+    Args:
+        result: The JSON object that `celery_fleet verify` prints
+
+    Returns:
+        A table with queue, exchange, pool, node and milliseconds; silent queues, then dead letters last
     """
     rows = [("queue", "exchange", "pool", "executed by", "ms")]
     rows += [
@@ -40,9 +43,12 @@ def _whole(milliseconds: float | None) -> str:
 def verify_faults(result: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> list[str]:
     """Compare the answers with the plan.
 
-    :param result: the JSON object that `celery_fleet verify` prints
-    :param plans: the plan of each worker host, as `host_plan` gives it
-    :returns: one sentence per canary that was lost or executed in the wrong place
+    Args:
+        result: The JSON object that `celery_fleet verify` prints
+        plans: The plan of each worker host, as `host_plan` gives it
+
+    Returns:
+        One sentence per canary that was lost or executed in the wrong place
     """
     nodes: dict[str, set[str]] = {}
     queues: set[str] = set()

@@ -25,9 +25,9 @@ Hosts = Callable[[str], Any]
 class Worker:
     """One pool's worker on one host, and a way to give it tasks that no other host gets.
 
-    Parameters:
-        host: the testinfra host.
-        plan: the pool's plan there.
+    Args:
+        host: The testinfra host.
+        plan: The pool's plan there.
     """
 
     def __init__(self, host: Any, plan: dict[str, Any]) -> None:

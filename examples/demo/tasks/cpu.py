@@ -15,8 +15,9 @@ def train_model(model_id: str, dataset_path: str) -> computing.Model:
 
     Idempotent: the descent has no chance in it, so a second delivery writes the same weights.
 
-    :param model_id: name of the model.
-    :param dataset_path: CSV file of numbers, the label (0 or 1) in its last column.
+    Args:
+        model_id: Name of the model.
+        dataset_path: CSV file of numbers, the label (0 or 1) in its last column.
     """
     target = inside("models", f"{model_id}.json")
     *features, labels = computing.read_columns(dataset(dataset_path)).values()
@@ -32,8 +33,11 @@ def process_video(video_id: str) -> int:
 
     Idempotent: the same id gives the same frames, and the file is replaced whole.
 
-    :param video_id: name of the video.
-    :returns: size of the encoded video in bytes.
+    Args:
+        video_id: Name of the video.
+
+    Returns:
+        Size of the encoded video in bytes.
     """
     target = inside("videos", f"{video_id}.gif")
     encoded = video.encode(video.draw(zlib.crc32(video_id.encode())))
@@ -48,7 +52,8 @@ def analyze_dataset(dataset_id: str) -> dict[str, computing.Column]:
 
     Idempotent: it only reads the dataset, and replaces its result whole.
 
-    :param dataset_id: name of a dataset of numbers.
+    Args:
+        dataset_id: Name of a dataset of numbers.
     """
     target = inside("analyses", f"{dataset_id}.json")
     description = computing.describe(computing.read_columns(dataset(f"samples/{dataset_id}.csv")))

@@ -22,8 +22,9 @@ def call_external_api(endpoint: str, payload: outside.Json) -> outside.Json:
     Idempotent as far as the endpoint is: both deliveries carry the task's id as `Idempotency-Key`,
     by which an endpoint knows the second.
 
-    :param endpoint: an http or https address.
-    :param payload: anything that JSON can hold.
+    Args:
+        endpoint: An http or https address.
+        payload: Anything that JSON can hold.
     """
     return outside.request_json(
         endpoint, payload, timeout=TIMEOUT, headers={"Idempotency-Key": current_task.request.id}
@@ -36,9 +37,12 @@ def upload_file(file_path: str, destination: str) -> str:
 
     Idempotent: the destination is replaced whole, by the same content.
 
-    :param file_path: the file, relative to the demo's directory.
-    :param destination: the copy, likewise.
-    :returns: its SHA-256.
+    Args:
+        file_path: The file, relative to the demo's directory.
+        destination: The copy, likewise.
+
+    Returns:
+        Its SHA-256.
     """
     return outside.copy(dataset(file_path), inside(destination))
 
@@ -50,10 +54,13 @@ def send_email(recipient: str, subject: str, body: str) -> str:
     Idempotent for whoever keeps a Message-ID once, as mailboxes do: it is made from the task's id,
     so both deliveries carry the same.
 
-    :param recipient: a mail address.
-    :param subject: one line.
-    :param body: plain text.
-    :returns: the Message-ID.
+    Args:
+        recipient: A mail address.
+        subject: One line.
+        body: Plain text.
+
+    Returns:
+        The Message-ID.
     """
     message = EmailMessage()
     message["From"] = "demo@celery-fleet.invalid"

@@ -16,8 +16,11 @@ def aggregate_user_data(date_range: list[str]) -> int:
 
     Idempotent: it only reads the events, and replaces its result whole.
 
-    :param date_range: first and last day, as 2025-01-31.
-    :returns: number of users.
+    Args:
+        date_range: First and last day, as 2025-01-31.
+
+    Returns:
+        Number of users.
     """
     first, last = date_range
     target = inside("aggregates", f"{first}_{last}.json")
@@ -34,7 +37,10 @@ def import_large_csv(file_path: str) -> int:
     Idempotent: a row's key is its file and line, so a second delivery replaces the same rows,
     also those of a first one that was cut off between two batches.
 
-    :param file_path: the file, relative to the demo's directory.
-    :returns: number of rows.
+    Args:
+        file_path: The file, relative to the demo's directory.
+
+    Returns:
+        Number of rows.
     """
     return tables.import_csv(dataset(file_path), inside("imports.sqlite"), source=file_path)

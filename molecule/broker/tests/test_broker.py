@@ -54,10 +54,10 @@ except urllib.error.HTTPError as error:
 class Broker:
     """One broker: what it holds, and connections to it.
 
-    Parameters:
+    Args:
         scenario: The scenario's hosts.
-        name: the host's name.
-        host: its testinfra host.
+        name: The host's name.
+        host: Its testinfra host.
     """
 
     def __init__(self, scenario: Scenario, name: str, host: Any) -> None:

@@ -14,9 +14,9 @@ celery_fleet.configure(app)
 def trace(path: str, seconds: float) -> None:
     """Write a line to a file, wait, and write another one.
 
-    Parameters:
-        path: the file; its directory must be there.
-        seconds: how long to wait.
+    Args:
+        path: The file; its directory must be there.
+        seconds: How long to wait.
     """
     file = Path(path)
     with file.open("a") as lines:

@@ -40,11 +40,11 @@ class ReleaseError(Exception):
 class Entry:
     """One file of a release.
 
-    Parameters:
-        path: where it is in the release, with forward slashes.
-        data: its content; of a symbolic link, empty.
-        executable: whether it may be executed.
-        link: target of a symbolic link, or None.
+    Args:
+        path: Where it is in the release, with forward slashes.
+        data: Its content; of a symbolic link, empty.
+        executable: Whether it may be executed.
+        link: Target of a symbolic link, or None.
     """
 
     path: str
@@ -74,12 +74,12 @@ def _checked(entry: Entry) -> Entry:
 def from_directory(root: Path, prefix: str) -> list[Entry]:
     """Read a tree of files.
 
-    Parameters:
-        root: the tree's directory.
-        prefix: directory of the release that it goes to.
+    Args:
+        root: The tree's directory.
+        prefix: Directory of the release that it goes to.
 
     Raises:
-        ReleaseError: there is no such directory, or a link leads out of it.
+        ReleaseError: There is no such directory, or a link leads out of it.
     """
     if not root.is_dir():
         raise ReleaseError(f"{root} is no directory: set fleet_app.source.path to the source tree")
@@ -110,17 +110,17 @@ def _git(*arguments: str, mirror: Path | None = None) -> bytes:
 def from_git(url: str, version: str, mirror: Path, prefix: str) -> tuple[list[Entry], str]:
     """Read one revision of a git repository, through a mirror that is kept for the next time.
 
-    Parameters:
-        url: what `git clone` is given.
-        version: a tag, a branch or a commit.
-        mirror: directory of the mirror; made if need be.
-        prefix: directory of the release that the files go to.
+    Args:
+        url: What `git clone` is given.
+        version: A tag, a branch or a commit.
+        mirror: Directory of the mirror; made if need be.
+        prefix: Directory of the release that the files go to.
 
     Returns:
         The files, and the commit.
 
     Raises:
-        ReleaseError: the repository can't be read, or has no such revision.
+        ReleaseError: The repository can't be read, or has no such revision.
     """
     if not mirror.is_dir():
         mirror.parent.mkdir(parents=True, exist_ok=True)
@@ -149,10 +149,10 @@ def from_git(url: str, version: str, mirror: Path, prefix: str) -> tuple[list[En
 def release_id(label: str, entries: Iterable[Entry], python: str) -> str:
     """Name a release after its content, the same on every machine and at any time.
 
-    Parameters:
-        label: what a person knows it by: the application's name, a version, a tag.
-        entries: all its files.
-        python: the interpreter that its virtual environment is made with.
+    Args:
+        label: What a person knows it by: the application's name, a version, a tag.
+        entries: All its files.
+        python: The interpreter that its virtual environment is made with.
 
     Returns:
         `<label>-<12 hexadecimal digits>`, fit for a directory and for the instance of a systemd unit.
@@ -173,9 +173,9 @@ def release_id(label: str, entries: Iterable[Entry], python: str) -> str:
 def archive(entries: Iterable[Entry], target: Path) -> None:
     """Write the files as a compressed tar archive, byte for byte the same for the same files.
 
-    Parameters:
-        entries: what goes in.
-        target: the archive; appears there at once, complete.
+    Args:
+        entries: What goes in.
+        target: The archive; appears there at once, complete.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}")
@@ -205,15 +205,15 @@ def _requirements(lock: str) -> list[str]:
 def require_hashes(lock: str, where: str) -> list[str]:
     """Check that a lock pins every requirement with a hash.
 
-    Parameters:
-        lock: the text of the requirements file.
-        where: what to call it in a message.
+    Args:
+        lock: The text of the requirements file.
+        where: What to call it in a message.
 
     Returns:
         Its requirements, one logical line each.
 
     Raises:
-        ReleaseError: it is empty, or requirements have no hash; names the first of them.
+        ReleaseError: It is empty, or requirements have no hash; names the first of them.
     """
     requirements = _requirements(lock)
     bare = [line for line in requirements if "--hash=" not in line or "==" not in line]
@@ -226,13 +226,13 @@ def require_hashes(lock: str, where: str) -> list[str]:
 def locked_version(requirement: str, requirements: list[str], where: str) -> str:
     """Find the version at which a lock pins a package.
 
-    Parameters:
-        requirement: a package's name, with or without a version, e.g. `shop==1.4.2`.
-        requirements: those of the lock.
-        where: what to call the lock in a message.
+    Args:
+        requirement: A package's name, with or without a version, e.g. `shop==1.4.2`.
+        requirements: Those of the lock.
+        where: What to call the lock in a message.
 
     Raises:
-        ReleaseError: the lock doesn't pin this package at this version.
+        ReleaseError: The lock doesn't pin this package at this version.
     """
 
     def split(line: str) -> tuple[str, str]:
@@ -251,9 +251,9 @@ def locked_version(requirement: str, requirements: list[str], where: str) -> str
 def wheel_platforms(machine: str, glibc: str) -> list[str]:
     """List the wheel platforms that a host takes, newest first.
 
-    Parameters:
-        machine: the host's architecture, e.g. `x86_64`.
-        glibc: version of its C library, e.g. `2.36`.
+    Args:
+        machine: The host's architecture, e.g. `x86_64`.
+        glibc: Version of its C library, e.g. `2.36`.
     """
     newest = int(glibc.split(".")[1])
     legacy = ["manylinux2014"] + (["manylinux2010", "manylinux1"] if machine in ("x86_64", "i686") else [])

@@ -27,10 +27,13 @@ def publish(run: str, kind: str, number: int) -> dict[str, object]:
     What is in the way of a try is counted, also when Celery itself tries again: a task that runs twice
     then tells why, namely that its first try was stored although nobody could say so.
 
-    :param run: id of the run.
-    :param kind: which task.
-    :param number: its number.
-    :returns: what there is to write down.
+    Args:
+        run: Id of the run.
+        kind: Which task.
+        number: Its number.
+
+    Returns:
+        What there is to write down.
     """
     begun, errors = time.time(), Counter[str]()
 

@@ -33,9 +33,10 @@ def _ledger(run: str, name: str) -> int:
 def record(run: str, name: str, entry: dict[str, object]) -> None:
     """Append a line to a ledger in one write, which outlasts the death of this process.
 
-    :param run: id of the run.
-    :param name: file of the ledger; no two processes share one.
-    :param entry: what happened.
+    Args:
+        run: Id of the run.
+        name: File of the ledger; no two processes share one.
+        entry: What happened.
     """
     os.write(_ledger(run, name), f"{json.dumps(entry)}\n".encode())
 
