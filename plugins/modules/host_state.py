@@ -1,0 +1,219 @@
+"""Put a host's groups, users, directories, files and links in place, all in one step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host_state import (
+    KINDS,
+    HostState,
+    StateError,
+)
+
+DOCUMENTATION = r"""
+module: host_state
+short_description: Put a host's groups, users, directories, files and links in place, all in one step
+description:
+  - One round trip to a host instead of one for each object. Compares every item with what is there, changes
+    what differs, and reports each change.
+  - A file is written beside its place and moved there, so that nobody reads half of it. No link is followed
+    that another user may have made.
+  - When a unit of systemd changed, systemd reads its units again.
+  - What is in a file never reaches the host's journal; a secret is in no result and no difference either.
+options:
+  items:
+    description:
+      - What is to be there, in order. The first of the keys C(file), C(directory), C(link), C(absent),
+        C(user) and C(group) that an item has says what it is.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      file:
+        description: Path of a file. Its content is given by C(content), C(secret), C(template) or C(source).
+        type: path
+      directory:
+        description: Path of a directory; directories above it that are missing are made, too.
+        type: path
+      link:
+        description: Path of a symbolic link to C(to).
+        type: path
+      absent:
+        description: Path of what is not to be there.
+        type: path
+      user:
+        description: Name of a system user in C(group).
+        type: str
+      group:
+        description: Name of a system group; or the group of what the item is.
+        type: str
+      owner:
+        description: Owner of a file or directory; if left out, it keeps the one that it has.
+        type: str
+      mode:
+        description: Mode of a file or directory, as four octal digits.
+        type: str
+      exact:
+        description: Whether files of the directory that no item names are removed.
+        type: bool
+        default: false
+      content:
+        description: Content of the file.
+        type: str
+      secret:
+        description: Name in O(secrets) of the file's content.
+        type: str
+      template:
+        description: Template on the controller, of the role, that gives the content.
+        type: str
+      source:
+        description: File on the controller, of the role, that holds the content.
+        type: str
+      validate:
+        description: Command that is given a draft of the file, with the file's own name, as last argument.
+        type: list
+        elements: str
+      to:
+        description: Target of the link.
+        type: str
+      home:
+        description: Home directory of the user; it is not made.
+        type: str
+      shell:
+        description: Shell of the user.
+        type: str
+        default: /usr/sbin/nologin
+  secrets:
+    description: Contents that no result and no log may show, by name.
+    type: dict
+    default: {}
+  packages:
+    description: Packages of which RV(missing_packages) tells those that are not installed.
+    type: list
+    elements: str
+    default: []
+  paths:
+    description: Paths of which RV(present) tells whether they are there, before anything is changed.
+    type: list
+    elements: path
+    default: []
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author:
+  - celery-fleet (@celery-fleet)
+"""
+
+EXAMPLES = r"""
+- name: Put the application's directories and files in place
+  celery_fleet.kit.host_state:
+    items:
+      - {group: celery-fleet}
+      - {user: celery-fleet, group: celery-fleet, home: /var/lib/celery-fleet}
+      - {directory: /etc/celery-fleet, owner: root, group: celery-fleet, mode: "0750"}
+      - {file: /etc/celery-fleet/fleet.json, content: "{}", owner: root, group: celery-fleet, mode: "0640"}
+"""
+
+RETURN = r"""
+changes:
+  description: What differs of each item that differs, by its path, or its kind and name.
+  type: dict
+  returned: always
+  sample: {/etc/celery-fleet/fleet.json: [content]}
+missing_packages:
+  description: Those of O(packages) that are not installed.
+  type: list
+  elements: str
+  returned: always
+present:
+  description: Whether each of O(paths) is there.
+  type: dict
+  returned: always
+"""
+
+TEXT: dict[str, Any] = {"type": "str"}
+PATH: dict[str, Any] = {"type": "path"}
+ITEM: dict[str, dict[str, Any]] = {
+    "file": PATH,
+    "directory": PATH,
+    "link": PATH,
+    "absent": PATH,
+    "user": TEXT,
+    "group": TEXT,
+    "owner": TEXT,
+    "mode": TEXT,
+    "exact": {"type": "bool", "default": False},
+    "content": TEXT,
+    "secret": {"type": "str", "no_log": False},
+    "validate": {"type": "list", "elements": "str"},
+    "to": TEXT,
+    "home": TEXT,
+    "shell": {"type": "str", "default": "/usr/sbin/nologin"},
+}
+UNITS = Path("/etc/systemd/system")
+
+
+def missing_packages(module: AnsibleModule, packages: list[str]) -> list[str]:
+    """Give the packages that dpkg does not have; what is more than a plain name is left to apt."""
+    if not packages:
+        return []
+    _, printed, _ = module.run_command(
+        ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages]
+    )
+    installed = {line.split()[0] for line in printed.splitlines() if line.endswith(" installed")}
+    return [name for name in packages if name not in installed]
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "items": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": ITEM,
+                "required_one_of": [KINDS],
+                "required_by": {"link": ("to",), "user": ("group", "home")},
+            },
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "paths": {"type": "list", "elements": "path", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    present = {path: Path(path).exists() for path in params["paths"]}
+    state = HostState(module.check_mode, {name: str(text) for name, text in params["secrets"].items()})
+    failure = ""
+    try:
+        state.apply(params["items"])
+    except StateError as error:
+        failure = str(error)
+    result = {
+        "changed": bool(state.changes),
+        "changes": {change.item: change.what for change in state.changes},
+        "missing_packages": missing_packages(module, params["packages"]),
+        "present": present,
+        "diff": [
+            {
+                "before_header": change.item,
+                "after_header": f"{change.item} ({', '.join(change.what)})",
+                "before": change.before,
+                "after": change.after,
+            }
+            for change in state.changes
+        ],
+    }
+    if not module.check_mode and any(UNITS in Path(change.item).parents for change in state.changes):
+        module.run_command(["systemctl", "daemon-reload"], check_rc=True)
+    if failure:
+        module.fail_json(msg=failure, **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The state of a host on a directory that stands for its root."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleet.host_state import HostState, StateError, User
+
+
+class Accounts:
+    """Users and groups that exist in this test only; their numbers are those of who runs it."""
+
+    def __init__(self) -> None:
+        self.groups: set[str] = {"root"}
+        self.users: dict[str, User] = {"root": User("root", "/root", "/bin/sh")}
+
+    def uid(self, name: str) -> int | None:
+        return os.getuid() if name in self.users else None
+
+    def gid(self, name: str) -> int | None:
+        return os.getgid() if name in self.groups else None
+
+    def user(self, name: str) -> User | None:
+        return self.users.get(name)
+
+    def add_group(self, name: str) -> None:
+        self.groups.add(name)
+
+    def set_user(self, name: str, user: User, new: bool) -> None:
+        assert new == (name not in self.users)
+        self.users[name] = user
+
+
+@pytest.fixture
+def accounts() -> Accounts:
+    return Accounts()
+
+
+@pytest.fixture
+def apply(tmp_path: Path, accounts: Accounts) -> Any:
+    """Give a way to apply items below the temporary root, which gives what differed by item."""
+
+    def run(*items: dict[str, Any], check: bool = False, **secrets: str) -> dict[str, tuple[str, ...]]:
+        state = HostState(check, secrets, tmp_path, accounts)
+        state.apply(items)
+        run.changes = state.changes  # type: ignore[attr-defined]
+        return {change.item: change.what for change in state.changes}
+
+    return run
+
+
+def file(path: str, content: str = "text\n", **more: Any) -> dict[str, Any]:
+    return {"file": path, "content": content, "mode": "0640", **more}
+
+
+EVERYTHING = (
+    {"group": "fleet"},
+    {"user": "fleet", "group": "fleet", "home": "/var/lib/fleet", "shell": "/usr/sbin/nologin"},
+    {"directory": "/etc/fleet/secrets", "owner": "fleet", "group": "fleet", "mode": "0750", "exact": True},
+    {"file": "/etc/fleet/secrets/one", "secret": "one", "owner": "root", "group": "fleet", "mode": "0640"},
+    {"file": "/etc/fleet/fleet.json", "content": "{}\n", "mode": "0644"},
+    {"link": "/etc/fleet/current", "to": "releases/1"},
+    {"absent": "/etc/fleet/old"},
+)
+
+
+def test_a_check_tells_what_the_run_then_does_and_a_second_run_changes_nothing(
+    apply: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "etc/fleet").mkdir(parents=True)
+    (tmp_path / "etc/fleet/old").write_text("x")
+    told = apply(*EVERYTHING, check=True, one="secret")
+    assert list(told) == [
+        "group fleet",
+        "user fleet",
+        "/etc/fleet/secrets",
+        "/etc/fleet/secrets/one",
+        "/etc/fleet/fleet.json",
+        "/etc/fleet/current",
+        "/etc/fleet/old",
+    ]
+    assert [path.name for path in (tmp_path / "etc/fleet").iterdir()] == ["old"]
+    assert apply(*EVERYTHING, one="secret") == told
+    assert (tmp_path / "etc/fleet/secrets/one").read_text() == "secret"
+    assert (tmp_path / "etc/fleet/secrets").stat().st_mode & 0o7777 == 0o750
+    assert (tmp_path / "etc/fleet/current").readlink() == Path("releases/1")
+    assert not (tmp_path / "etc/fleet/old").exists()
+    assert apply(*EVERYTHING, one="secret") == {}
+
+
+def test_what_differs_is_told_by_item_with_before_and_after(apply: Any, tmp_path: Path) -> None:
+    apply({"directory": "/etc", "mode": "0755"}, file("/etc/a", "old\n"), file("/etc/b"))
+    (tmp_path / "etc/b").chmod(0o644)
+    assert apply(file("/etc/a", "new\n"), file("/etc/b")) == {"/etc/a": ("content",), "/etc/b": ("mode",)}
+    one, two = apply.changes
+    assert (one.before, one.after) == ("old\n", "new\n")
+    assert ("mode: 0644" in two.before, "mode: 0640" in two.after) == (True, True)
+    assert (tmp_path / "etc/b").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_secret_is_in_no_difference(apply: Any) -> None:
+    apply({"directory": "/etc", "mode": "0755"})
+    item = {"file": "/etc/key", "secret": "key", "mode": "0600"}
+    apply(item, key="first secret")
+    told = list(apply.changes)
+    apply(item, key="second secret")
+    assert [change.what for change in told + apply.changes] == [("missing",), ("content",)]
+    assert not [change for change in told + apply.changes if "secret" in change.before + change.after]
+
+
+def test_exact_removes_files_that_no_item_names(apply: Any, tmp_path: Path) -> None:
+    directory = {"directory": "/etc/secrets", "mode": "0750", "exact": True}
+    apply(directory, file("/etc/secrets/one"), file("/etc/secrets/two"))
+    (tmp_path / "etc/secrets/deeper").mkdir()
+    assert apply(directory, file("/etc/secrets/one")) == {"/etc/secrets/two": ("surplus",)}
+    assert sorted(path.name for path in (tmp_path / "etc/secrets").iterdir()) == ["deeper", "one"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_a_file_without_an_owner_keeps_the_one_that_it_has(apply: Any, tmp_path: Path) -> None:
+    apply({"directory": "/etc", "mode": "0755"}, file("/etc/a", "old\n"))
+    os.chown(tmp_path / "etc/a", 4321, 4322)
+    assert apply(file("/etc/a", "new\n")) == {"/etc/a": ("content",)}
+    found = (tmp_path / "etc/a").stat()
+    assert (found.st_uid, found.st_gid) == (4321, 4322)
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o777])
+def test_no_link_of_another_user_is_followed(apply: Any, tmp_path: Path, mode: int) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "state").chmod(mode)
+    (tmp_path / "state/inside").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StateError, match="a link that another user may have made"):
+        apply(file("/state/inside/file"))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    # The last part is never followed, wherever it is.
+    (tmp_path / "elsewhere/target").write_text("mine")
+    (tmp_path / "state/file").symlink_to(tmp_path / "elsewhere/target")
+    assert apply(file("/state/file")) == {"/state/file": ("no file",)}
+    assert (tmp_path / "elsewhere/target").read_text() == "mine"
+    assert not (tmp_path / "state/file").is_symlink()
+
+
+def test_a_link_in_a_directory_of_root_is_followed(apply: Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "var").mkdir(mode=0o755)
+    (tmp_path / "var/run").symlink_to("../run")
+    apply(file("/var/run/file"))
+    assert (tmp_path / "run/file").exists()
+
+
+def test_a_checker_sees_the_draft_by_its_name_and_can_refuse_it(apply: Any, tmp_path: Path) -> None:
+    apply({"directory": "/etc", "mode": "0755"})
+    named = [
+        "sh",
+        "-c",
+        'grep -q good "$0" && test "$(basename "$0")" = a.service || { echo no >&2; exit 1; }',
+    ]
+    apply(file("/etc/a.service", "good\n", validate=named))
+    with pytest.raises(StateError, match="is not written"):
+        apply(file("/etc/a.service", "bad\n", validate=named))
+    assert (tmp_path / "etc/a.service").read_text() == "good\n"
+    assert [path.name for path in (tmp_path / "etc").iterdir()] == ["a.service"]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (file("relative"), "no absolute path"),
+        (file("/etc/../shadow"), "no absolute path"),
+        (file("/nowhere/file"), "its directory is missing"),
+        (file("/etc"), "is a directory"),
+        (file("/etc/a", owner="nobody-of-this-name"), "there is no owner"),
+        ({"link": "/etc", "to": "x"}, "no link"),
+        ({"directory": "/file", "mode": "0755"}, "no directory"),
+        ({"mode": "0755"}, "has none of"),
+    ],
+)
+def test_what_can_t_be_is_refused_by_name(
+    apply: Any, tmp_path: Path, item: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match=message):
+        apply(item)
+    assert list((tmp_path / "etc").iterdir()) == []
+
+
+def test_what_came_before_a_failure_is_told(tmp_path: Path, accounts: Accounts) -> None:
+    state = HostState(root=tmp_path, accounts=accounts)
+    with pytest.raises(StateError):
+        state.apply([{"directory": "/etc", "mode": "0755"}, file("/nowhere/file")])
+    assert [change.item for change in state.changes] == ["/etc", "/nowhere/file"]
+
+
+def test_a_user_is_corrected(apply: Any, accounts: Accounts) -> None:
+    accounts.users["fleet"] = User("root", "/home/fleet", "/bin/sh")
+    item = {"user": "fleet", "group": "root", "home": "/var/lib/fleet", "shell": "/bin/sh"}
+    assert apply(item) == {"user fleet": ("home",)}
+    assert apply(item) == {}
