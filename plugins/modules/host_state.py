@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host_state import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.state import (
     KINDS,
     HostState,
     StateError,

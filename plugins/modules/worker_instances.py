@@ -7,7 +7,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import identity
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import prune_units
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import (
+    prune_units,
+    surplus_units,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.rollover import (
     Rollover,
     RolloverError,
@@ -84,6 +87,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+differs:
+  description: Whether anything was, or is, to be done; the same as C(changed), whatever a task makes of that.
+  type: bool
+  returned: always
 pools:
   description: >-
     For each pool of the run what C(was) the release, what it C(is), the C(unit), what is C(done) (V(kept),
@@ -195,7 +202,7 @@ def run(module: AnsibleModule, host: Host) -> dict[str, Any]:
         for pool, text in kept.items()
         if before.get(pool, {}).get("release") != (asked[pool] or ("",))[0]
     ]
-    removed: list[str] = []
+    removed = [path.name for path in surplus_units(host, before)] if module.check_mode else []
     if not module.check_mode:
         write_slices(host, params["slices"])
         trial = Trial(
@@ -206,6 +213,7 @@ def run(module: AnsibleModule, host: Host) -> dict[str, Any]:
         removed = prune_units(host)
     return {
         "changed": bool(diff or stale or removed),
+        "differs": bool(diff or stale or removed),
         "diff": diff,
         "pools": {
             step.pool: {

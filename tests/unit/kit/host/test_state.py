@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet.host_state import HostState, StateError, User
+from fleet.host.state import HostState, StateError, User
 
 
 class Accounts:

@@ -1,0 +1,60 @@
+"""Items of the module host_state that are made from a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+
+def secret_files(
+    names: Iterable[str], directory: str, group: str, private: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """Give a directory that holds secrets, and nothing else, as items of the module host_state.
+
+    Args:
+        names: The files' names, which are those of the secrets.
+        directory: Path of the directory.
+        group: Who may read them beside root.
+        private: Names of those that only root may read.
+
+    Returns:
+        The directory and its files.
+    """
+    own = set(private)
+    return [
+        {"directory": directory, "owner": "root", "group": group, "mode": "0750", "exact": True},
+        *(
+            {"file": f"{directory}/{name}", "secret": str(name), "owner": "root"}
+            | ({"group": "root", "mode": "0600"} if name in own else {"group": group, "mode": "0640"})
+            for name in names
+        ),
+    ]
+
+
+def source_files(sources: Iterable[str], directory: str) -> list[dict[str, Any]]:
+    """Give a directory that holds copies of the controller's files, and nothing else, as items of host_state.
+
+    Args:
+        sources: Paths of the files on the controller.
+        directory: Path of the directory on the host.
+
+    Returns:
+        The directory and its files, which all may read.
+    """
+    mine = {"owner": "root", "group": "root"}
+    return [
+        {"directory": directory, "mode": "0755", "exact": True, **mine},
+        *(
+            {"file": f"{directory}/{Path(path).name}", "source": path, "mode": "0644", **mine}
+            for path in sources
+        ),
+    ]
+
+
+class FilterModule:
+    """Filters of the roles that use host_state."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name the filters as roles call them."""
+        return {"secret_files": secret_files, "source_files": source_files}

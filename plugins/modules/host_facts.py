@@ -1,0 +1,73 @@
+"""Every fact of a host that the kit reads, in one step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.facts.hardware.linux import LinuxHardware
+from ansible.module_utils.facts.network.linux import LinuxNetwork
+from ansible.module_utils.facts.system.distribution import DistributionFactCollector
+from ansible.module_utils.facts.system.local import LocalFactCollector
+from ansible.module_utils.facts.system.platform import PlatformFactCollector
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.cgroup import limits
+
+DOCUMENTATION = r"""
+module: host_facts
+short_description: Every fact of a host that the kit reads, in one step
+description:
+  - Platform, distribution, processors, memory, network and C(facts.d), collected as M(ansible.builtin.setup)
+    does, without its disks, devices and services, which the kit never reads.
+  - C(/proc) of a container shows the cores and the memory of the machine around it, so this also reads the
+    CPU quota and the memory limit of the control groups (version 1 and 2) above what the host's init starts.
+attributes:
+  check_mode:
+    support: full
+author:
+  - celery-fleet (@celery-fleet)
+"""
+
+EXAMPLES = r"""
+- name: Gather the facts of the host
+  celery_fleet.kit.host_facts:
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: What is known of the host, by the names of M(ansible.builtin.setup), and what follows.
+  type: dict
+  returned: always
+  contains:
+    fleet_limits:
+      description: C(cores) and C(memory_mib) that may be used; null where there is no limit.
+      type: dict
+"""
+
+COLLECTORS = (PlatformFactCollector, DistributionFactCollector, LocalFactCollector)
+# What LocalFactCollector reads of setup's arguments.
+LOCAL_FACTS = "/etc/ansible/facts.d"
+
+
+def facts(module: AnsibleModule) -> dict[str, Any]:
+    """Collect the facts."""
+    found: dict[str, Any] = {}
+    for collector in COLLECTORS:
+        found |= collector().collect(module=module, collected_facts=found)
+    hardware = LinuxHardware(module)
+    found |= hardware.get_cpu_facts(collected_facts=found)
+    found |= hardware.get_memory_facts()
+    found |= LinuxNetwork(module).populate(collected_facts=found)
+    return found | {"fleet_limits": limits()}
+
+
+def main() -> None:
+    """Run the module."""
+    # Plays gather with the arguments of setup, if with any.
+    module = AnsibleModule(
+        argument_spec={"fact_path": {"type": "path", "default": LOCAL_FACTS}}, supports_check_mode=True
+    )
+    module.exit_json(changed=False, ansible_facts=facts(module))
+
+
+if __name__ == "__main__":
+    main()
