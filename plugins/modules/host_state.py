@@ -71,6 +71,10 @@ options:
       source:
         description: File on the controller, of the role, that holds the content.
         type: str
+      block:
+        description: Whether the content is only a part of the file, between two comments that mark it.
+        type: bool
+        default: false
       validate:
         description: Command that is given a draft of the file, with the file's own name, as last argument.
         type: list
@@ -98,6 +102,16 @@ options:
     description: Paths of which RV(present) tells whether they are there, before anything is changed.
     type: list
     elements: path
+    default: []
+  texts:
+    description: Paths of small files of which RV(texts) gives the content, empty if there is none.
+    type: list
+    elements: path
+    default: []
+  units:
+    description: Units of systemd of which RV(units) tells the state, after everything has been changed.
+    type: list
+    elements: str
     default: []
 attributes:
   check_mode:
@@ -133,6 +147,15 @@ present:
   description: Whether each of O(paths) is there.
   type: dict
   returned: always
+texts:
+  description: Content of each of O(texts).
+  type: dict
+  returned: always
+units:
+  description: Of each of O(units) its C(active) and its C(enabled) state, as C(systemctl show) gives them.
+  type: dict
+  returned: always
+  sample: {ssh.service: {active: active, enabled: enabled}}
 """
 
 TEXT: dict[str, Any] = {"type": "str"}
@@ -149,6 +172,7 @@ ITEM: dict[str, dict[str, Any]] = {
     "exact": {"type": "bool", "default": False},
     "content": TEXT,
     "secret": {"type": "str", "no_log": False},
+    "block": {"type": "bool", "default": False},
     "validate": {"type": "list", "elements": "str"},
     "to": TEXT,
     "home": TEXT,
@@ -168,6 +192,21 @@ def missing_packages(module: AnsibleModule, packages: list[str]) -> list[str]:
     return [name for name in packages if name not in installed]
 
 
+def unit_states(module: AnsibleModule, units: list[str]) -> dict[str, dict[str, str]]:
+    """Give the state of units."""
+    if not units:
+        return {}
+    command = ["systemctl", "show", "--property=ActiveState,UnitFileState", "--", *units]
+    _, printed, _ = module.run_command(command, check_rc=True)
+    found = [
+        dict(line.split("=", 1) for line in block.splitlines()) for block in printed.strip().split("\n\n")
+    ]
+    return {
+        unit: {"active": shown["ActiveState"], "enabled": shown["UnitFileState"]}
+        for unit, shown in zip(units, found, strict=True)
+    }
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -182,22 +221,27 @@ def main() -> None:
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "packages": {"type": "list", "elements": "str", "default": []},
             "paths": {"type": "list", "elements": "path", "default": []},
+            "texts": {"type": "list", "elements": "path", "default": []},
+            "units": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     params = module.params
     present = {path: Path(path).exists() for path in params["paths"]}
+    texts = {path: Path(path).read_text() if Path(path).is_file() else "" for path in params["texts"]}
     state = HostState(module.check_mode, {name: str(text) for name, text in params["secrets"].items()})
     failure = ""
     try:
         state.apply(params["items"])
     except StateError as error:
         failure = str(error)
-    result = {
+    result: dict[str, Any] = {
         "changed": bool(state.changes),
         "changes": {change.item: change.what for change in state.changes},
         "missing_packages": missing_packages(module, params["packages"]),
         "present": present,
+        "texts": texts,
+        "units": {},
         "diff": [
             {
                 "before_header": change.item,
@@ -210,6 +254,7 @@ def main() -> None:
     }
     if not module.check_mode and any(UNITS in Path(change.item).parents for change in state.changes):
         module.run_command(["systemctl", "daemon-reload"], check_rc=True)
+    result["units"] = unit_states(module, params["units"])
     if failure:
         module.fail_json(msg=failure, **result)
     module.exit_json(**result)

@@ -157,7 +157,8 @@ class HostState:
                 kind takes. A user: ``group``, ``home``, ``shell``. A directory: ``owner``, ``group``,
                 ``mode``, ``exact`` (files in it that no item names are removed). A file: ``content`` or the
                 name of a ``secret``, ``owner``, ``group``, ``mode``, ``validate`` (a command that is given a
-                draft of the same name). A link: ``to``.
+                draft of the same name), ``block`` (the content is the kit's own part of the file). A link:
+                ``to``.
 
         Returns:
             What differed.
@@ -244,13 +245,15 @@ class HostState:
 
     def _file(self, item: Mapping[str, Any]) -> None:
         path, secret = Path(item["file"]), item.get("secret") is not None
-        content = (self.secrets[item["secret"]] if secret else item["content"]).encode()
         with self._parent(path) as parent:
             found = _stat(parent, path.name)
             if found is not None and stat.S_ISDIR(found.st_mode):
                 raise StateError(f"{path} is a directory")
             regular = found is not None and stat.S_ISREG(found.st_mode)
             before = _read(parent, path.name) if regular else b""
+            content = (self.secrets[item["secret"]] if secret else item["content"]).encode()
+            if item.get("block"):
+                content = _with_block(before, content)
             wrong = [] if found is None or not regular else self._wrong_rights(item, found)
             if not regular or before != content:
                 wrong.insert(0, "content" if regular else "missing" if found is None else "no file")
@@ -438,6 +441,15 @@ def _read(directory: int | None, name: str) -> bytes:
     handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     with os.fdopen(handle, "rb") as file:
         return file.read()
+
+
+def _with_block(text: bytes, block: bytes) -> bytes:
+    """Put the kit's own lines into a text, in the place of those that are there, or at the end."""
+    begin, end = (b"# %s ANSIBLE MANAGED BLOCK\n" % word for word in (b"BEGIN", b"END"))
+    lines = text if text.endswith(b"\n") or not text else text + b"\n"
+    before, there, rest = lines.partition(begin)
+    after = rest.partition(end)[2] if there else b""
+    return before + begin + block.rstrip(b"\n") + b"\n" + end + after
 
 
 def _name(number: int, find: Callable[[], str]) -> str:

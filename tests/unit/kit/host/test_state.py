@@ -202,3 +202,16 @@ def test_a_user_is_corrected(apply: Any, accounts: Accounts) -> None:
     item = {"user": "fleet", "group": "root", "home": "/var/lib/fleet", "shell": "/bin/sh"}
     assert apply(item) == {"user fleet": ("home",)}
     assert apply(item) == {}
+
+
+def test_a_block_leaves_the_rest_of_a_file_as_it_is(apply: Any, tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/conf").write_text("mine")
+    (tmp_path / "etc/conf").chmod(0o640)
+    apply(file("/etc/conf", "one\n", block=True))
+    with (tmp_path / "etc/conf").open("a") as text:
+        text.write("after\n")
+    assert apply(file("/etc/conf", "one\n", block=True)) == {}
+    assert apply(file("/etc/conf", "two\nthree", block=True)) == {"/etc/conf": ("content",)}
+    begin, end = "# BEGIN ANSIBLE MANAGED BLOCK", "# END ANSIBLE MANAGED BLOCK"
+    assert (tmp_path / "etc/conf").read_text().splitlines() == ["mine", begin, "two", "three", end, "after"]
