@@ -228,10 +228,10 @@ def main() -> None:
     )
     params = module.params
     present = {path: Path(path).exists() for path in params["paths"]}
-    texts = {path: Path(path).read_text() if Path(path).is_file() else "" for path in params["texts"]}
     state = HostState(module.check_mode, {name: str(text) for name, text in params["secrets"].items()})
-    failure = ""
+    failure, texts = "", dict[str, str]()
     try:
+        texts = {path: state.text(path) for path in params["texts"]}
         state.apply(params["items"])
     except StateError as error:
         failure = str(error)

@@ -57,10 +57,18 @@ def test_old_passwords_lie_beside_the_new_ones() -> None:
 
 
 def test_the_operator_s_passwords_are_for_root_alone() -> None:
-    (task,) = [task for task in load("tasks/secrets.yml") if "| Write the passwords" in task["name"]]
     users = ("client", "client.previous", "verify", "verify.previous", "verify2")
-    known = {"__app_secrets": dict.fromkeys(users, "secret"), **task["vars"]}
-    assert evaluate(task["celery_fleet.kit.files"]["private"], **known) == ["verify", "verify.previous"]
+    items = evaluate(
+        load("vars/main.yml")["__app_secret_files"], __app_secrets=dict.fromkeys(users, "secret")
+    )
+    assert items[0]["directory"] == "/etc/celery-fleet/secrets"
+    assert items[0]["exact"]
+    modes = {Path(item["file"]).name: (item["group"], item["mode"]) for item in items[1:]}
+    assert {name for name, rights in modes.items() if rights == ("root", "0600")} == {
+        "verify",
+        "verify.previous",
+    }
+    assert modes["client"] == modes["verify2"] == ("celery-fleet", "0640")
 
 
 def test_the_kit_is_found_beside_the_roles() -> None:
@@ -70,7 +78,7 @@ def test_the_kit_is_found_beside_the_roles() -> None:
 
 
 def test_the_fleet_file_is_json_in_a_stable_order() -> None:
-    content = arguments("configure", "Write the file of the fleet")["content"]
+    content = load("vars/main.yml")["__app_fleet_document"][0]["content"]
     one = evaluate(content, app_fleet_file={"b": [1, "ü"], "a": {"d": None, "c": True}})
     two = evaluate(content, app_fleet_file={"a": {"c": True, "d": None}, "b": [1, "ü"]})
     assert one == two

@@ -186,6 +186,20 @@ class HostState:
                 raise StateError(f"{item[kind]}: {error.strerror or error}") from error
         return self.changes
 
+    def text(self, path: str) -> str:
+        """Give the content of a small file; empty if there is none, or no regular file.
+
+        Args:
+            path: Its absolute path.
+
+        Raises:
+            StateError: There is a link on the way that another user may have made.
+        """
+        with self._parent(Path(path)) as parent:
+            found = _stat(parent, Path(path).name)
+            regular = found is not None and stat.S_ISREG(found.st_mode)
+            return _read(parent, Path(path).name).decode(errors="replace") if regular else ""
+
     def _group(self, item: Mapping[str, Any]) -> None:
         name = item["group"]
         if self.accounts.gid(name) is None:

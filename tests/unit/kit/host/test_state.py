@@ -215,3 +215,15 @@ def test_a_block_leaves_the_rest_of_a_file_as_it_is(apply: Any, tmp_path: Path) 
     assert apply(file("/etc/conf", "two\nthree", block=True)) == {"/etc/conf": ("content",)}
     begin, end = "# BEGIN ANSIBLE MANAGED BLOCK", "# END ANSIBLE MANAGED BLOCK"
     assert (tmp_path / "etc/conf").read_text().splitlines() == ["mine", begin, "two", "three", end, "after"]
+
+
+def test_a_text_is_read_without_following_a_link(tmp_path: Path, accounts: Accounts) -> None:
+    state = HostState(root=tmp_path, accounts=accounts)
+    (tmp_path / "here").write_text("text\n")
+    (tmp_path / "link").symlink_to("here")
+    assert [state.text(path) for path in ("/here", "/link", "/nowhere", "/no/where")] == [
+        "text\n",
+        "",
+        "",
+        "",
+    ]
