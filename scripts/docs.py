@@ -15,7 +15,7 @@ import rights
 import verbs
 import yaml
 from fleet.catalogue import CATALOGUE, Kind
-from fleet.model.meanings import MEANINGS
+from fleet.model.fields import SPECS
 from fleet.plan.fleet import fleet_plan
 from fleet.plan.host import host_plan
 from fleet.plan.installed import plan_figures
@@ -213,7 +213,7 @@ BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "role_variables": reference.role_variables,
     "options": reference.options,
     **{f"options_{verb}": partial(reference.verb_options, verb=verb) for verb in verbs.verbs()},
-    **{name: partial(reference.model_fields, variable=name) for name in MEANINGS},
+    **{name: partial(reference.model_fields, variable=name) for name in SPECS},
     **{f"override_{name}": partial(overrides.example, name) for name in overrides.examples()},
 }
 PICTURES: Final = {"docs/fleet.svg": svg, "docs/fleet.mmd": mermaid}

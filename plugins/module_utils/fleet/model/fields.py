@@ -1,4 +1,9 @@
-"""Every field that a site may set, with its legal values."""
+"""Every field that a site may set: its legal values, its meaning, and whether a host may differ in it.
+
+A new field of a pool is one entry in ``POOL``, one line in ``types.Pool`` and the place that uses it. If it
+has a default, that is a line of ``fleet_pool_defaults`` in `group_vars/all/pools.yml`. The check of names and
+values, the plan's fields, the reference and the schema for editors follow.
+"""
 
 from __future__ import annotations
 
@@ -11,58 +16,47 @@ from .names import KINDS, ROUTING_KEY_BYTES
 from .spec import (
     LARGEST,
     Spec,
+    any_text,
+    field,
+    flag,
     is_number,
     list_of,
     map_of,
     number_between,
     one_of,
+    share,
     table_of,
     text_of,
+    variants_of,
     whole_number,
 )
 
-# One exchange, one queue, one kind: the broker has them once, so a single host cannot differ.
-FLEET_WIDE: Final = (
-    "kind",
-    "exchange",
-    "exchange_type",
-    "queue_type",
-    "queues",
-    "overflow",
-    "delivery_limit",
-    "calls",
-)
-
-_flag = Spec("true or false", lambda v: isinstance(v, bool))
-_any_text = text_of(r"(?s).+", "a text that is not empty")
 _entity = text_of(
     r"(?!amq\.)[A-Za-z0-9_.:-]{1,200}",
     "a name of at most 200 letters, digits, '_', '.', ':' and '-' that does not begin with 'amq.'",
     bad="name/invalid",
 )
-
-_routing_key = text_of(
-    rf"(?=.{{1,{ROUTING_KEY_BYTES}}}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*",
-    f"words of letters, digits, '_' and '-' with dots between them, at most {ROUTING_KEY_BYTES} characters",
-    missing="queue/no-routing-key",
-    bad="queue/bad-routing-key",
-)
-
+_queue_name = any_text("the name of a queue", missing="routing/no-queue")
 _overflow = ("reject-publish", "drop-head")
 _environment = Spec(
     "a mapping of variables to texts or numbers",
     lambda v: isinstance(v, dict),
+    {"type": "object"},
     names=text_of(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable"),
-    each=Spec(
-        "a text without line breaks, or a number",
-        lambda v: is_number(v) or (isinstance(v, str) and not re.search(r"[\x00-\x1f]", v)),
-        hidden=True,
+    each=field(
+        "Value of the variable. Never shown in a plan or a finding.",
+        Spec(
+            "a text without line breaks, or a number",
+            lambda v: is_number(v) or (isinstance(v, str) and not re.search(r"[\x00-\x1f]", v)),
+            {"type": ["string", "number"], "pattern": r"^[^\x00-\x1f]*$"},
+            hidden=True,
+        ),
     ),
     required=False,
     hidden=True,
 )
 
-POOL_NAME = text_of(
+POOL_NAME: Final = text_of(
     r"[a-z][a-z0-9_]{0,30}",
     "a name of at most 31 lower-case letters, digits and '_' that begins with a letter "
     "(systemd would read '-' as a slice within a slice)",
@@ -70,117 +64,247 @@ POOL_NAME = text_of(
 )
 
 _QUEUE = {
-    "routing_key": _routing_key,
-    "max_length": whole_number(1, "tasks", required=False, nullable=True),
-    "overflow": one_of(*_overflow, required=False),
+    "routing_key": field(
+        "Key that leads from the exchange to the queue.",
+        text_of(
+            rf"(?=.{{1,{ROUTING_KEY_BYTES}}}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*",
+            "words of letters, digits, '_' and '-' with dots between them, "
+            f"at most {ROUTING_KEY_BYTES} characters",
+            missing="queue/no-routing-key",
+            bad="queue/bad-routing-key",
+        ),
+    ),
+    "max_length": field(
+        "Tasks that may wait; null: no limit.", whole_number(1, "tasks", required=False, nullable=True)
+    ),
+    "overflow": field("As the pool's `overflow`, for this queue alone.", one_of(*_overflow, required=False)),
 }
 
-POOL = {
-    "kind": one_of(*KINDS),
-    "exchange": _entity,
-    "exchange_type": one_of("topic", "direct"),
-    "queue_type": one_of("quorum", "classic"),
-    "queues": Spec(
-        "a mapping of at least one queue",
-        lambda v: isinstance(v, dict) and len(v) > 0,
-        each=table_of(_QUEUE, missing="queue/no-routing-key"),
-        names=_entity,
-        missing="pool/no-queues",
-        bad="pool/no-queues",
+POOL: Final[Mapping[str, Spec]] = {
+    "kind": field(
+        "What its tasks need most. Prefetch, hints and the refusal of mixed queues go by it.",
+        one_of(*KINDS),
+        fleet_wide=True,
     ),
-    "overflow": one_of(*_overflow),
-    "delivery_limit": whole_number(1, "deliveries"),
-    "execution": one_of("prefork", "threads", "gevent"),
-    "acknowledgement": one_of("late", "early"),
-    "rollover": one_of("overlap", "wait"),
-    "weight": number_between(0, 1_000_000, above=True),
-    "concurrency": whole_number(1, nullable=True),
-    "min_concurrency": whole_number(1),
-    "max_concurrency": whole_number(1, nullable=True),
-    "autoscale": table_of(
-        {
-            "enabled": _flag,
-            "min": whole_number(1, nullable=True),
-            "max": whole_number(1, nullable=True),
-        }
+    "exchange": field("Exchange that its tasks are published to.", _entity, fleet_wide=True),
+    "exchange_type": field(
+        "`direct` works too, but loses native delays and publishing with `queue=`.",
+        one_of("topic", "direct"),
+        fleet_wide=True,
     ),
-    "environment": _environment,
-    "demand": table_of(
-        {"cores": number_between(0, 1_000_000, "cores"), "memory_mib": number_between(0, LARGEST, "MiB")},
+    "queue_type": field(
+        "`classic` is a quarter faster at its peak on one node, but has no delivery limit.",
+        one_of("quorum", "classic"),
+        fleet_wide=True,
     ),
-    "prefetch_multiplier": whole_number(1),
-    "max_tasks_per_child": whole_number(1, "tasks", missing="limits/missing"),
-    "time_limit": whole_number(1, "seconds", missing="limits/missing"),
-    "soft_time_limit": whole_number(1, "seconds", missing="limits/missing"),
-    "eta_horizon": whole_number(0, "seconds", required=False, nullable=True),
-    "calls": Spec(
-        "a list of pools, or null for every pool",
-        lambda v: isinstance(v, list),
-        each=text_of(r"(?s).+", "the name of a pool"),
-        required=False,
-        nullable=True,
+    "queues": field(
+        "The queues that it drains; no other pool may have one of them.",
+        Spec(
+            "a mapping of at least one queue",
+            lambda v: isinstance(v, dict) and len(v) > 0,
+            {"type": "object", "minProperties": 1},
+            each=table_of(_QUEUE, missing="queue/no-routing-key"),
+            names=_entity,
+            missing="pool/no-queues",
+            bad="pool/no-queues",
+        ),
+        fleet_wide=True,
+    ),
+    "overflow": field(
+        "A full queue refuses the publisher, or moves its oldest task to the dead letters.",
+        one_of(*_overflow),
+        fleet_wide=True,
+    ),
+    "delivery_limit": field(
+        "Deliveries before a task that kills its workers is dead-lettered (quorum only).",
+        whole_number(1, "deliveries"),
+        fleet_wide=True,
+    ),
+    "execution": field(
+        "Celery's execution pool. Only `prefork` enforces every limit.",
+        one_of("prefork", "threads", "gevent"),
+    ),
+    "acknowledgement": field(
+        "`late`: a task that its worker lost is delivered again; `early`: it is not.",
+        one_of("late", "early"),
+    ),
+    "rollover": field(
+        "In a deploy two releases run side by side, or the new one waits for the old one.",
+        one_of("overlap", "wait"),
+    ),
+    "weight": field(
+        "Share of the host, against the other pools of that host.", number_between(0, 1_000_000, above=True)
+    ),
+    "concurrency": field(
+        "Tasks at once; null: derived from the host's cores and memory.", whole_number(1, nullable=True)
+    ),
+    "min_concurrency": field("With room for fewer than this the host is refused.", whole_number(1)),
+    "max_concurrency": field(
+        "Upper end of the derived figure; null: as many as fit.", whole_number(1, nullable=True)
+    ),
+    "autoscale": field(
+        "Range of worker processes that grows and shrinks with the backlog.",
+        table_of(
+            {
+                "enabled": field("Whether the pool scales (`prefork` only).", flag()),
+                "min": field("Processes that always run.", whole_number(1, nullable=True)),
+                "max": field("Most processes; must fit the host.", whole_number(1, nullable=True)),
+            }
+        ),
+    ),
+    "environment": field("Extra environment of its worker processes.", _environment),
+    "demand": field(
+        "What one running task needs; sizing divides the host by it.",
+        table_of(
+            {
+                "cores": field(
+                    "Cores that one running task keeps busy.", number_between(0, 1_000_000, "cores")
+                ),
+                "memory_mib": field(
+                    "Memory of one running task with its process.", number_between(0, LARGEST, "MiB")
+                ),
+            }
+        ),
+    ),
+    "prefetch_multiplier": field("Tasks that a worker holds for each that it can run.", whole_number(1)),
+    "max_tasks_per_child": field(
+        "Tasks after which a process is replaced by a fresh one.",
+        whole_number(1, "tasks", missing="limits/missing"),
+    ),
+    "time_limit": field(
+        "Hard limit: the task's process is killed. Stop and delivery timeouts follow from it.",
+        whole_number(1, "seconds", missing="limits/missing"),
+    ),
+    "soft_time_limit": field(
+        "The task gets an exception and may clean up; must be below `time_limit`.",
+        whole_number(1, "seconds", missing="limits/missing"),
+    ),
+    "eta_horizon": field(
+        "Longest delay of its tasks where a delayed task is held by a worker.",
+        whole_number(0, "seconds", required=False, nullable=True),
+    ),
+    "calls": field(
+        "Pools that its tasks may publish to beside their own; null: every pool.",
+        list_of(
+            field("Name of a pool.", any_text("the name of a pool")),
+            "a list of pools",
+            required=False,
+            nullable=True,
+        ),
+        fleet_wide=True,
     ),
 }
 
-RESERVE = {
-    "cores": Spec("a share from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1),
-    "memory": Spec("a share from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1),
+# The broker has these once for the whole fleet, so no profile and no host can differ.
+FLEET_WIDE: Final = tuple(name for name, spec in POOL.items() if spec.fleet_wide)
+
+RESERVE: Final = {
+    "cores": field("Share of every host's cores that no pool plans with.", share()),
+    "memory": field("Share of every host's memory that no pool plans with.", share()),
 }
 
-_words = list_of(_any_text, "a list of words", required=False)
-_target = text_of(r"(?s).+", "the name of a queue", missing="routing/no-queue")
+_words = list_of(any_text(), "a list of words")
 _RULE = {
-    "name": _any_text,
-    "words": _words,
-    "task": text_of(r"\S+", "a pattern for the names of tasks, such as billing.*", required=False),
-    "match": one_of("name", "path", required=False),
-    "branches": list_of(
-        table_of({"words": list_of(_any_text, "a list of words"), "queue": _target}),
-        "a list of branches",
-        required=False,
+    "name": field("Name of the rule, for people.", any_text()),
+    "words": field(
+        "Whole words of the task's own name, any of which matches.",
+        list_of(any_text(), "a list of words", required=False),
     ),
-    "queue": _target,
+    "task": field(
+        "Pattern on the task's full name.",
+        text_of(r"\S+", "a pattern for the names of tasks, such as billing.*", required=False),
+    ),
+    "match": field(
+        "Whether words are looked for in the task's own name or in its module path too.",
+        one_of("name", "path", required=False),
+    ),
+    "branches": field(
+        "Queues by further words; the first match wins.",
+        list_of(
+            table_of(
+                {
+                    "words": field("Words of the branch.", _words),
+                    "queue": field("Queue of the branch.", _queue_name),
+                }
+            ),
+            "a list of branches",
+            required=False,
+        ),
+    ),
+    "queue": field("Queue of the rule if no branch matches.", _queue_name),
 }
 
-ROUTING = {
-    "default_queue": _target,
-    "periodic_queue": _target,
-    "hints": map_of(_target, "a mapping of hints to queues"),
-    "site_rules": list_of(table_of(_RULE), "a list of rules", required=False),
-    "rules": list_of(table_of(_RULE), "a list of rules"),
+ROUTING: Final = {
+    "default_queue": field("Where a task goes that no rule matches.", _queue_name),
+    "periodic_queue": field("Where a task of beat goes that no rule matches.", _queue_name),
+    "hints": field(
+        "Queue of each resource hint.",
+        map_of(field("Queue of this hint.", _queue_name), "a mapping of hints to queues"),
+    ),
+    "site_rules": field(
+        "Rules that are looked at before `rules`.",
+        list_of(table_of(_RULE), "a list of rules", required=False),
+    ),
+    "rules": field(
+        "Rules by a task's name; the first match wins.", list_of(table_of(_RULE), "a list of rules")
+    ),
 }
 
 _port = whole_number(1, most=65535)
-BROKER = {
-    "vhost": _any_text,
-    "port": _port,
-    "management_port": _port,
-    "tls": Spec("true or false", lambda v: isinstance(v, bool), required=False),
-    "nodes": list_of(
-        text_of(r"[^\s/]+", "a host name or address", bad="broker/no-address", missing="broker/no-address"),
-        "a list of addresses",
+BROKER: Final = {
+    "vhost": field("Virtual host of the fleet.", any_text()),
+    "port": field("Port of AMQP.", _port),
+    "management_port": field("Port of the management API.", _port),
+    "tls": field("Whether connections are encrypted; follows `fleet_tls`.", flag(required=False)),
+    "nodes": field(
+        "Addresses at which workers and clients reach the broker.",
+        list_of(
+            field(
+                "Address of one node; by default the `broker_address` of each host in `brokers`.",
+                text_of(
+                    r"[^\s/]+",
+                    "a host name or address",
+                    bad="broker/no-address",
+                    missing="broker/no-address",
+                ),
+            ),
+            "a list of addresses",
+        ),
     ),
 }
 
-SOURCES = {
-    "directory": {"path": _any_text},
-    "git": {"url": _any_text, "version": _any_text},
-    "package": {"requirement": _any_text},
-}
-
-APP = {
-    "name": text_of(
-        r"[A-Za-z0-9][A-Za-z0-9_-]*", "a name of letters, digits, '-' and '_'", bad="name/invalid"
+APP: Final = {
+    "name": field(
+        "Directory under `/opt`.",
+        text_of(r"[A-Za-z0-9][A-Za-z0-9_-]*", "a name of letters, digits, '-' and '_'", bad="name/invalid"),
     ),
-    "celery_app": text_of(
-        r"[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?", "a module and an app in it, such as demo.app:app"
+    "celery_app": field(
+        "What `celery --app` is given.",
+        text_of(r"[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?", "a module and an app in it, such as demo.app:app"),
     ),
-    "source": Spec("a mapping with a type", lambda v: isinstance(v, dict)),
-    "requirements": _any_text,
-    "python": _any_text,
-    "wheelhouse": _flag,
-    "keep_releases": whole_number(1),
-    "environment": _environment,
+    "source": field(
+        "Where the application comes from.",
+        variants_of(
+            {
+                "directory": {"path": field("`type: directory`: a tree on the controller.", any_text())},
+                "git": {
+                    "url": field("`type: git`: what `git clone` is given.", any_text()),
+                    "version": field("`type: git`: a tag, a branch or a commit.", any_text()),
+                },
+                "package": {
+                    "requirement": field(
+                        "`type: package`: a wheel on the controller, or a requirement in the lock.",
+                        any_text(),
+                    )
+                },
+            }
+        ),
+    ),
+    "requirements": field("Lock with hashes, in the source.", any_text()),
+    "python": field("Interpreter on the hosts that makes the virtual environment.", any_text()),
+    "wheelhouse": field("Whether the controller downloads the wheels, for hosts without an index.", flag()),
+    "keep_releases": field("Releases that stay on a host, the current one among them.", whole_number(1)),
+    "environment": field("Environment of every worker of the application.", _environment),
 }
 
 
@@ -192,37 +316,64 @@ def _is_json(value: object) -> bool:
     return value is None or isinstance(value, str | bool) or is_number(value)
 
 
-SCHEDULE = {
-    "task": text_of(r"\S+", "the full name of a task"),
-    "every": number_between(1, LARGEST, "seconds", required=False, nullable=True),
-    "crontab": Spec(
-        "five fields (minute, hour, day of month, month, day of week 0-6), such as '30 2 * * mon-fri', "
-        "of a time that comes",
-        is_crontab,
-        required=False,
-        nullable=True,
+_ENTRY = {
+    "task": field("Full name of the task.", text_of(r"\S+", "the full name of a task")),
+    "every": field(
+        "Seconds from one sending to the next; or `crontab`.",
+        number_between(1, LARGEST, "seconds", required=False, nullable=True),
     ),
-    "args": Spec(
-        "a list of texts, numbers, lists and mappings",
-        lambda v: isinstance(v, list) and _is_json(v),
-        required=False,
-        hidden=True,
+    "crontab": field(
+        "Minute, hour, day of month, month and day of week at which it is sent; or `every`.",
+        Spec(
+            "five fields (minute, hour, day of month, month, day of week 0-6), such as '30 2 * * mon-fri', "
+            "of a time that comes",
+            is_crontab,
+            {"type": "string", "pattern": r"^\s*\S+(\s+\S+){4}\s*$"},
+            required=False,
+            nullable=True,
+        ),
     ),
-    "kwargs": Spec(
-        "a mapping of names to texts, numbers, lists and mappings",
-        lambda v: isinstance(v, dict) and _is_json(v),
-        required=False,
-        hidden=True,
+    "args": field(
+        "Positional arguments.",
+        Spec(
+            "a list of texts, numbers, lists and mappings",
+            lambda v: isinstance(v, list) and _is_json(v),
+            {"type": "array"},
+            required=False,
+            hidden=True,
+        ),
     ),
-    "queue": text_of(r"(?s).+", "the name of a queue", required=False),
-    "expires": whole_number(1, "seconds", required=False, nullable=True),
+    "kwargs": field(
+        "Keyword arguments.",
+        Spec(
+            "a mapping of names to texts, numbers, lists and mappings",
+            lambda v: isinstance(v, dict) and _is_json(v),
+            {"type": "object"},
+            required=False,
+            hidden=True,
+        ),
+    ),
+    "queue": field(
+        "Queue that it goes to; without one the routing rules decide.",
+        any_text("the name of a queue", required=False),
+    ),
+    "expires": field(
+        "Seconds after which it is not worth running.",
+        whole_number(1, "seconds", required=False, nullable=True),
+    ),
 }
 
-ENTRY_NAME = text_of(
-    r"[A-Za-z0-9_.-]{1,100}", "a name of at most 100 letters, digits, '_', '.' and '-'", bad="name/invalid"
+SCHEDULE: Final = map_of(
+    table_of(_ENTRY, hidden=True),
+    "a mapping of entries",
+    names=text_of(
+        r"[A-Za-z0-9_.-]{1,100}",
+        "a name of at most 100 letters, digits, '_', '.' and '-'",
+        bad="name/invalid",
+    ),
 )
 
-# What each variable of the model holds. Pools have the same fields on every layer.
+# Variables of the model whose value is a mapping of known fields. Pools have the same fields on every layer.
 SPECS: Final[Mapping[str, Mapping[str, Spec]]] = {
     "fleet_pools": POOL,
     "fleet_reserve": RESERVE,

@@ -164,7 +164,7 @@ def named_pools(
     for name, fields in pools.items():
         here = f"{variable}.{name}"
         if known is None and not POOL_NAME.test(name):
-            findings.add(POOL_NAME.bad, here, name, f"is not {POOL_NAME.says}", "rename the pool")
+            findings.add(POOL_NAME.bad, here, name, f"is not {POOL_NAME.legal}", "rename the pool")
         elif known is not None and name not in known:
             _unknown_pool(findings, here, name, known, host)
         elif fields is None:

@@ -12,12 +12,12 @@ from typing import Any
 
 from ..catalogue import CATALOGUE
 from ..findings import Findings, line, nearest
-from .fields import APP, BROKER, ENTRY_NAME, RESERVE, ROUTING, SCHEDULE, SOURCES
+from .fields import APP, BROKER, RESERVE, ROUTING, SCHEDULE
 from .layers import merge
 from .plain import Plain, exact, plain
 from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
 from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
-from .spec import Spec, clean, clean_fields, map_of, one_of, reporter, table_of
+from .spec import Spec, clean, clean_fields, map_of, reporter, table_of
 from .types import Broker, Model, Reserve
 
 
@@ -43,7 +43,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         "app",
         "schedule",
     )
-    mapping = Spec("a mapping", lambda v: isinstance(v, dict))
+    mapping = Spec("a mapping", lambda v: isinstance(v, dict), {"type": "object"})
     if not isinstance(data, dict):
         findings.add("model/bad-value", "fleet_model", data, "is not a mapping", "give a mapping")
         data = {}
@@ -75,7 +75,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     routing = clean_fields(part["routing"], ROUTING, (), reporter(findings, "fleet_routing"))
     check_routing(routing, claims, findings)
     broker = clean_fields(part["broker"], BROKER, (), reporter(findings, "fleet_broker"))
-    app = _read_app(part["app"], findings)
+    app = clean_fields(part["app"], APP, (), reporter(findings, "fleet_app"))
     schedule = _read_schedule(part["schedule"], claims_of(claims), findings)
     model = Model(
         layers=layers,
@@ -124,7 +124,9 @@ def _read_profiles(
     raw: Mapping[str, Any], known: Mapping[str, Any], findings: Findings
 ) -> dict[str, dict[str, dict[str, Any]]]:
     profiles = {}
-    spec = table_of({"pools": map_of(Spec("fields", lambda v: True, nullable=True), "a mapping of pools")})
+    spec = table_of(
+        {"pools": map_of(Spec("fields", lambda v: True, {}, nullable=True), "a mapping of pools")}
+    )
     for name, profile in raw.items():
         variable = f"fleet_profiles.{name}"
         found = clean(profile, spec, (), reporter(findings, variable))
@@ -133,31 +135,12 @@ def _read_profiles(
     return profiles
 
 
-def _read_app(raw: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
-    app = clean_fields(raw, APP, (), reporter(findings, "fleet_app"))
-    source = app.get("source", {"type": None})
-    kind = source.get("type")
-    if isinstance(kind, str) and kind in SOURCES:
-        spec = {"type": one_of(kind), **SOURCES[kind]}
-        app["source"] = clean_fields(source, spec, (), reporter(findings, "fleet_app.source"))
-    elif "source" in app:
-        known = ", ".join(SOURCES)
-        findings.add(
-            "model/bad-value", "fleet_app.source.type", kind, f"is not one of {known}", f"use one of {known}"
-        )
-    return app
-
-
 def _read_schedule(
     raw: Mapping[str, Any], claims: Iterable[Claim], findings: Findings
 ) -> dict[str, dict[str, Any]]:
     """Give the entries of the schedule, and say which can't be sent."""
     known = {claim.queue for claim in claims}
-    entry = Spec(
-        "a mapping of " + ", ".join(SCHEDULE), lambda v: isinstance(v, dict), fields=SCHEDULE, hidden=True
-    )
-    root = Spec("a mapping of entries", lambda v: isinstance(v, dict), each=entry, names=ENTRY_NAME)
-    found: dict[str, dict[str, Any]] = clean(raw, root, (), reporter(findings, "fleet_schedule"))
+    found: dict[str, dict[str, Any]] = clean(raw, SCHEDULE, (), reporter(findings, "fleet_schedule"))
     for name, fields in found.items():
         here = f"fleet_schedule.{name}"
         given = [key for key in ("every", "crontab") if raw[name].get(key) is not None]

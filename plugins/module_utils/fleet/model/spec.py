@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypedDict, Unpack
 
 from ..findings import Findings, nearest
@@ -19,12 +19,14 @@ _INVALID: Final = object()
 
 @dataclass(frozen=True)
 class Spec:
-    """What a value may be.
+    """What a value may be, and what it means.
 
     Attributes:
-        says: A legal value in words.
+        legal: A legal value in words.
         test: Whether a value is legal, apart from what it contains.
+        schema: The same as JSON Schema, for editors; it may let more pass.
         fields: Of a mapping with known keys, what each may hold.
+        variants: Of a mapping whose ``type`` says what it holds, the fields of each type.
         each: What every value of a mapping, or item of a list, may be.
         names: What every key of a mapping may be.
         required: Whether it must be given.
@@ -32,11 +34,15 @@ class Spec:
         missing: Id of the finding if it is not given.
         bad: Id of the finding if it is not legal.
         hidden: Whether a finding must not show the value, because it may be a secret.
+        meaning: What it does, for the reference and for editors.
+        fleet_wide: Whether only the fleet's layers may set it, and no profile and no host.
     """
 
-    says: str
+    legal: str
     test: Callable[[Any], bool]
+    schema: Mapping[str, Any]
     fields: Mapping[str, Spec] | None = None
+    variants: Mapping[str, Mapping[str, Spec]] | None = None
     each: Spec | None = None
     names: Spec | None = None
     required: bool = True
@@ -44,15 +50,24 @@ class Spec:
     missing: str = "model/missing-key"
     bad: str = "model/bad-value"
     hidden: bool = False
+    meaning: str = ""
+    fleet_wide: bool = False
 
 
 class _More(TypedDict, total=False):
-    """The fields of a spec that its makers hand on."""
+    """The attributes of a spec that its makers hand on."""
 
     required: bool
     nullable: bool
     missing: str
     bad: str
+    hidden: bool
+    names: Spec
+
+
+def field(meaning: str, spec: Spec, *, fleet_wide: bool = False) -> Spec:
+    """Return the entry of a field: a spec with what the field means."""
+    return replace(spec, meaning=meaning, fleet_wide=fleet_wide)
 
 
 def is_number(value: object) -> bool:
@@ -62,10 +77,19 @@ def is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST**2
 
 
+def flag(**more: Unpack[_More]) -> Spec:
+    """Return the spec of true or false."""
+    return Spec("true or false", lambda v: isinstance(v, bool), {"type": "boolean"}, **more)
+
+
 def whole_number(least: int, unit: str = "", most: int = LARGEST, **more: Unpack[_More]) -> Spec:
     """Return the spec of a whole number."""
-    says = f"a whole number from {least} to {most}{unit and ' (' + unit + ')'}"
-    return Spec(says, lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most, **more)
+    return Spec(
+        f"a whole number from {least} to {most}{unit and ' (' + unit + ')'}",
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most,
+        {"type": "integer", "minimum": least, "maximum": most},
+        **more,
+    )
 
 
 def number_between(
@@ -73,49 +97,86 @@ def number_between(
 ) -> Spec:
     """Return the spec of a number."""
     lower = "above" if above else "of at least"
-    says = f"a number {lower} {least:g}{unit and ' (' + unit + ')'}, at most {most:g}"
-    return Spec(says, lambda v: is_number(v) and (v > least if above else v >= least) and v <= most, **more)
+    return Spec(
+        f"a number {lower} {least:g}{unit and ' (' + unit + ')'}, at most {most:g}",
+        lambda v: is_number(v) and (v > least if above else v >= least) and v <= most,
+        {"type": "number", "exclusiveMinimum" if above else "minimum": least, "maximum": most},
+        **more,
+    )
 
 
-def one_of(*names: str, **more: Unpack[_More]) -> Spec:
-    """Return the spec of one of some names."""
-    return Spec("one of " + ", ".join(names), lambda v: isinstance(v, str) and v in names, **more)
+def share() -> Spec:
+    """Return the spec of a share that is never the whole."""
+    return Spec(
+        "a share from 0 to below 1",
+        lambda v: is_number(v) and 0 <= v < 1,
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+    )
 
 
-def text_of(pattern: str, says: str, **more: Unpack[_More]) -> Spec:
-    """Return the spec of a text that matches a pattern."""
-    return Spec(says, lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None, **more)
+def one_of(*values: str, **more: Unpack[_More]) -> Spec:
+    """Return the spec of one of some values."""
+    return Spec(
+        "one of " + ", ".join(values),
+        lambda v: isinstance(v, str) and v in values,
+        {"enum": list(values)},
+        **more,
+    )
+
+
+def any_text(legal: str = "a text that is not empty", **more: Unpack[_More]) -> Spec:
+    """Return the spec of a text that is not empty."""
+    return Spec(legal, lambda v: isinstance(v, str) and v != "", {"type": "string", "minLength": 1}, **more)
+
+
+def text_of(pattern: str, legal: str, **more: Unpack[_More]) -> Spec:
+    """Return the spec of a text that matches a pattern, one that JavaScript reads as Python does."""
+    return Spec(
+        legal,
+        lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None,
+        {"type": "string", "pattern": f"^(?:{pattern})$"},
+        **more,
+    )
 
 
 def table_of(fields: Mapping[str, Spec], **more: Unpack[_More]) -> Spec:
     """Return the spec of a mapping with known fields."""
-    return Spec("a mapping of " + ", ".join(fields), lambda v: isinstance(v, dict), fields=fields, **more)
+    legal = "a mapping of " + ", ".join(fields)
+    return Spec(legal, lambda v: isinstance(v, dict), {"type": "object"}, fields=fields, **more)
 
 
-def map_of(each: Spec, says: str) -> Spec:
+def variants_of(variants: Mapping[str, Mapping[str, Spec]]) -> Spec:
+    """Return the spec of a mapping whose ``type`` says which fields it has."""
+    legal = "a mapping with a type"
+    return Spec(legal, lambda v: isinstance(v, dict), {"type": "object"}, variants=variants)
+
+
+def map_of(each: Spec, legal: str, **more: Unpack[_More]) -> Spec:
     """Return the spec of a mapping with any names."""
-    return Spec(says, lambda v: isinstance(v, dict), each=each)
+    return Spec(legal, lambda v: isinstance(v, dict), {"type": "object"}, each=each, **more)
 
 
-def list_of(each: Spec, says: str, *, required: bool = True) -> Spec:
+def list_of(each: Spec, legal: str, **more: Unpack[_More]) -> Spec:
     """Return the spec of a list."""
-    return Spec(says, lambda v: isinstance(v, list), each=each, required=required)
+    return Spec(legal, lambda v: isinstance(v, list), {"type": "array"}, each=each, **more)
 
 
 _Say = Callable[[str, tuple[str, ...], object, str, str], None]
 
 
 def clean(value: Plain, spec: Spec, path: tuple[str, ...], say: _Say) -> Plain:
-    """Give the legal part of a value, and say what is wrong with the rest."""
+    """Return the legal part of a value, and report what is wrong with the rest."""
     if value is None and spec.nullable:
         return None
     if value is None:
-        say(spec.missing, path, value, "is not given", f"give {spec.says}")
+        say(spec.missing, path, value, "is not given", f"give {spec.legal}")
         return _INVALID
     if not spec.test(value):
         shown = "(not shown)" if spec.hidden else value
-        say(spec.bad, path, shown, f"is not {spec.says}", f"give {spec.says}")
+        say(spec.bad, path, shown, f"is not {spec.legal}", f"give {spec.legal}")
         return _INVALID
+    if spec.variants is not None:
+        return _clean_variant(value, spec.variants, path, say)
     if spec.fields is not None:
         return clean_fields(value, spec.fields, path, say)
     if spec.each is None:
@@ -126,6 +187,17 @@ def clean(value: Plain, spec: Spec, path: tuple[str, ...], say: _Say) -> Plain:
     names = [key for key in value if spec.names is None or clean(key, spec.names, (*path, key), say) == key]
     found = {key: clean(value[key], spec.each, (*path, key), say) for key in names}
     return {key: item for key, item in found.items() if item is not _INVALID}
+
+
+def _clean_variant(
+    value: Plain, variants: Mapping[str, Mapping[str, Spec]], path: tuple[str, ...], say: _Say
+) -> Plain:
+    kind = value.get("type")
+    if isinstance(kind, str) and kind in variants:
+        return clean_fields(value, {"type": one_of(kind), **variants[kind]}, path, say)
+    known = ", ".join(variants)
+    say("model/bad-value", (*path, "type"), kind, f"is not one of {known}", f"use one of {known}")
+    return value
 
 
 def clean_fields(

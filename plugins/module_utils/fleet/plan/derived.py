@@ -6,8 +6,9 @@ import math
 from fractions import Fraction
 from typing import Any, Final
 
+from ..model.fields import POOL
 from ..model.types import Pool
-from .figures import plain_number
+from .figures import plain_value
 
 # A unit may take its hard limit and a minute to stop.
 STOP_MARGIN_S: Final = 60
@@ -73,44 +74,12 @@ def tasks_max(concurrency: int, cores: int) -> int:
 
 
 def pool_fields(pool: Pool) -> dict[str, Any]:
-    """Give the effective fields of a pool in plain types.
+    """Return the effective fields of a pool in plain types.
 
     Args:
         pool: A pool with its effective fields.
 
     Returns:
-        The fields as the model writes them.
+        Its name, and every field as the model writes it.
     """
-    return {
-        "name": pool.name,
-        "kind": pool.kind,
-        "exchange": pool.exchange,
-        "exchange_type": pool.exchange_type,
-        "queue_type": pool.queue_type,
-        "queues": {
-            queue.name: {
-                "routing_key": queue.routing_key,
-                "max_length": queue.max_length,
-                "overflow": queue.overflow,
-            }
-            for queue in pool.queues.values()
-        },
-        "execution": pool.execution,
-        "acknowledgement": pool.acknowledgement,
-        "rollover": pool.rollover,
-        "environment": dict(pool.environment),
-        "prefetch_multiplier": pool.prefetch_multiplier,
-        "max_tasks_per_child": pool.max_tasks_per_child,
-        "time_limit": pool.time_limit,
-        "soft_time_limit": pool.soft_time_limit,
-        "autoscale": {
-            "enabled": pool.autoscale.enabled,
-            "min": pool.autoscale.min,
-            "max": pool.autoscale.max,
-        },
-        "weight": plain_number(pool.weight),
-        "demand": {
-            "cores": plain_number(pool.demand.cores),
-            "memory_mib": plain_number(pool.demand.memory_mib),
-        },
-    }
+    return {"name": pool.name} | {name: plain_value(getattr(pool, name)) for name in POOL}

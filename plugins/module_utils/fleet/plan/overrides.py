@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
-from fractions import Fraction
 from typing import Any, Final
 
 from ..model.layers import merge
 from ..model.plain import Plain
 from ..model.types import Model, Pool
-from .figures import plain_number
+from .figures import plain_value
 from .sizing import Size
 
 # The lowest layers of a pool; whatever lies above them overrides them.
@@ -69,12 +67,8 @@ def _by(pool: Pool, path: tuple[str, ...]) -> str:
 
 
 def _value(pool: Pool, path: tuple[str, ...]) -> Plain:
-    """Give a field of a pool in plain types."""
-    held: Plain = pool
+    """Return a field of a pool in plain types."""
+    held: object = pool
     for key in path:
         held = held[key] if isinstance(held, Mapping) else getattr(held, key)
-    if isinstance(held, Fraction):
-        return plain_number(held)
-    if is_dataclass(held) and not isinstance(held, type):
-        return {field.name: _value(pool, (*path, field.name)) for field in fields(held)}
-    return {key: _value(pool, (*path, key)) for key in held} if isinstance(held, Mapping) else held
+    return plain_value(held)
