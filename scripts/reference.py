@@ -56,9 +56,14 @@ def model_fields(raw: dict[str, Any], variable: str) -> str:
                 _default(raw[part], path),
                 spec.meaning,
             )
-            for path, spec in fields.items()
+            for path, spec in found.items()
         ),
     )
+
+
+def fields(variable: str) -> dict[str, Spec]:
+    """Return every field of a variable of the model by its path: `<name>` for any name, `[]` for any item."""
+    return dict(_paths(SPECS[variable]))
 
 
 def _paths(fields: Mapping[str, Spec], root: str = "") -> Iterator[tuple[str, Spec]]:

@@ -43,7 +43,7 @@ def test_a_user_who_is_not_explained_stops_the_page(monkeypatch):
 def variables():
     """Every variable of the fleet that a page names, with the field behind it if there is one."""
     texts = [(path.name, path.read_text()) for path in PAGES]
-    texts += [("meanings", text) for means in docs.MEANINGS.values() for text in means.values()]
+    texts += [(name, spec.meaning) for name in docs.SPECS for spec in reference.fields(name).values()]
     for page, text in texts:
         for name, field in re.findall(r"`(fleet_[a-z_]+)\b(?:\.(\w+))?", text):
             yield page, name, field
@@ -59,6 +59,6 @@ def test_a_variable_that_a_page_names_exists():
 
 def test_a_field_that_a_page_names_is_one_of_its_variable():
     for page, name, field in variables():
-        fields = {path.split(".")[0] for path in docs.MEANINGS.get(name, ())}
+        fields = {path.split(".")[0] for path in (reference.fields(name) if name in docs.SPECS else ())}
         legal = reference.VARIABLES[name].legal if field else "mapping"
         assert field in ("", *fields) or "mapping" in legal or "{" in legal, f"{page}: {name}.{field}"
