@@ -38,8 +38,8 @@ def model_fields(raw: dict[str, Any], variable: str) -> str:
     Raises:
         ValueError: If a field has no meaning.
     """
-    fields = dict(_paths(SPECS[variable]))
-    unexplained = [path for path, spec in fields.items() if not spec.meaning]
+    found = fields(variable)
+    unexplained = [path for path, spec in found.items() if not spec.meaning]
     if unexplained:
         raise ValueError(
             f"{variable}: plugins/module_utils/fleet/model/fields.py does not explain {unexplained}"
