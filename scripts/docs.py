@@ -12,6 +12,7 @@ from typing import Any, Final
 import overrides
 import reference
 import rights
+import schema
 import verbs
 import yaml
 from fleet.catalogue import CATALOGUE, Kind
@@ -228,6 +229,7 @@ def main(arguments: Sequence[str]) -> int:
     raw = model()
     wanted = {name: _page((ROOT / name).read_text(), raw) for name in PAGES}
     wanted |= {name: draw(lab(raw)) for name, draw in PICTURES.items()}
+    wanted["docs/reference/schema.json"] = schema.text(raw)
     wanted |= {f"roles/{role}/README.md": reference.readme(role) for role in reference.roles()}
     stale = [name for name, text in wanted.items() if _read(ROOT / name) != text]
     for name in stale if "--check" not in arguments else ():
