@@ -32,36 +32,28 @@ def test_an_accepted_override_is_planned_and_told_with_its_reason(inventory):
     assert "--concurrency 60" in inventory.unit("balanced1", "io")
 
 
-@pytest.mark.further
-def test_an_acceptance_that_nothing_needs_is_told_when_the_hosts_are_known(inventory):
+# A run costs seconds, so all that is only told is told by one run, and all that refuses by another.
+@pytest.fixture(scope="module")
+def warned(tmp_path_factory):
+    inventory = Inventory(tmp_path_factory.mktemp("warned"))
     inventory.write("group_vars/all.yml", {"fleet_accepted_findings": {"sizing/over-budget": "they sleep"}})
+    inventory.write("group_vars/cpu_servers.yml", {"fleet_reserve": {"cores": 0.5, "memory": 0.1}})
+    inventory.write("host_vars/cpu1.yml", {"app_favourite_colour": "s3cret"})
     run = inventory.run()
     assert run.returncode == 0, run.stdout + run.stderr
-    assert told(run).count("accept/unused") == 1
+    return run
 
 
-@pytest.mark.further
-@pytest.mark.parametrize(
-    ("name", "finding", "near"),
-    [
-        ("worker_open_file", "inventory/misspelt-variable", "worker_open_files"),
-        ("fleet_host_pool", "inventory/misspelt-variable", "fleet_host_pools"),
-        ("broker_disk_free_limits", "inventory/misspelt-variable", "broker_disk_free_limit"),
-        ("app_favourite_colour", "inventory/unknown-variable", None),
-    ],
-)
-def test_a_variable_that_nobody_reads_is_told_with_its_file(inventory, name, finding, near):
-    inventory.write("host_vars/cpu1.yml", {name: "s3cret"})
-    run = inventory.run()
-    assert (run.returncode != 0) == (near is not None)
-    assert finding in run.stdout
-    assert "inventory/host_vars/cpu1.yml:1" in run.stdout
-    assert "s3cret" not in run.stdout
-    if near:
-        assert f"did you mean '{near}'?" in told(run).replace("''", "'")
+MISSPELT = {
+    "broker_disk_free_limits": "broker_disk_free_limit",
+    "fleet_host_pool": "fleet_host_pools",
+    "worker_open_file": "worker_open_files",
+}
 
 
-def test_a_finding_names_the_line_in_which_its_value_stands(inventory):
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    inventory = Inventory(tmp_path_factory.mktemp("refused"))
     inventory.write(
         "group_vars/all.yml",
         {
@@ -69,10 +61,43 @@ def test_a_finding_names_the_line_in_which_its_value_stands(inventory):
             "fleet_environment_pools": {"cpu": {"max_tasks_per_child": 5, "prefetch_multiplier": 9}},
         },
     )
+    inventory.write("host_vars/cpu1.yml", dict.fromkeys(sorted(MISSPELT), "s3cret"))
     run = inventory.run()
     assert run.returncode != 0
-    assert "mistake/high-prefetch" in run.stdout
-    assert "inventory/group_vars/all.yml:5" in run.stdout
+    assert "s3cret" not in run.stdout
+    return run
+
+
+@pytest.mark.xdist_group("warned")
+def test_an_acceptance_that_nothing_needs_is_told_when_the_hosts_are_known(warned):
+    assert told(warned).count("accept/unused") == 1
+
+
+@pytest.mark.xdist_group("warned")
+def test_a_group_with_a_model_of_its_own_is_told(warned):
+    assert "inventory/another-model" in warned.stdout
+    assert "fleet_reserve = (of this host)" in warned.stdout
+
+
+@pytest.mark.xdist_group("warned")
+def test_a_variable_that_nobody_reads_is_told_with_its_file(warned):
+    assert "inventory/unknown-variable" in warned.stdout
+    assert "inventory/host_vars/cpu1.yml:1" in warned.stdout
+    assert "s3cret" not in warned.stdout
+
+
+@pytest.mark.xdist_group("refused")
+@pytest.mark.parametrize("name", MISSPELT)
+def test_a_misspelt_variable_is_told_with_its_file_and_the_nearest(refused, name):
+    assert "inventory/misspelt-variable" in refused.stdout
+    assert f"inventory/host_vars/cpu1.yml:{sorted(MISSPELT).index(name) + 1}" in refused.stdout
+    assert f"did you mean '{MISSPELT[name]}'?" in told(refused).replace("''", "'")
+
+
+@pytest.mark.xdist_group("refused")
+def test_a_finding_names_the_line_in_which_its_value_stands(refused):
+    assert "mistake/high-prefetch" in refused.stdout
+    assert "inventory/group_vars/all.yml:5" in refused.stdout
 
 
 @pytest.mark.further
@@ -93,14 +118,6 @@ def test_a_limited_run_is_looked_at_as_well(inventory):
     assert run.returncode != 0
     assert "pool/none" in run.stdout
     assert "Look at the hosts" not in run.stdout
-
-
-def test_a_group_with_a_model_of_its_own_is_told(inventory):
-    inventory.write("group_vars/cpu_servers.yml", {"fleet_reserve": {"cores": 0.5, "memory": 0.1}})
-    run = inventory.run()
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "inventory/another-model" in run.stdout
-    assert "fleet_reserve = (of this host)" in run.stdout
 
 
 @pytest.mark.further
