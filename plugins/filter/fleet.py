@@ -9,7 +9,6 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.topology import topology
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.versions import for_broker_version
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.beat_file import beat_file
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.fleet_file import fleet_file
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.users import (
@@ -22,7 +21,6 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings im
     Finding,
     ModelError,
     report,
-    summary,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan import picture, tables
@@ -239,7 +237,6 @@ class FilterModule:
             "fleet_mermaid": lambda document: picture.mermaid(plain(document)),
             "undeclared": undeclared,
             "topology": topology,
-            "for_broker_version": for_broker_version,
             "fleet_file": fleet_file,
             "host_users": host_users,
             "beat_file": beat_file,
@@ -247,7 +244,6 @@ class FilterModule:
             "host_overrides": host_overrides,
             "findings": findings,
             "report": findings_report,
-            "summary": lambda found: summary(Finding(**finding) for finding in plain(found)),
             "unread_variables": unread_variables,
             "app_versions": app_versions,
         }

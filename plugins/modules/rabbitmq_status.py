@@ -20,11 +20,11 @@ options:
     description: Where the management API is.
     type: str
     required: true
-  user:
+  login_user:
     description: A user with the tag C(monitoring).
     type: str
     required: true
-  password:
+  login_password:
     description: Its password.
     type: str
     required: true
@@ -45,8 +45,8 @@ EXAMPLES = r"""
 - name: Ask about the queues
   celery_fleet.kit.rabbitmq_status:
     url: http://127.0.0.1:15672
-    user: monitor
-    password: "{{ broker_passwords.monitor }}"
+    login_user: monitor
+    login_password: "{{ broker_passwords.monitor }}"
     vhost: celery_fleet
 """
 
@@ -73,15 +73,15 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},
-            "user": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
+            "login_user": {"type": "str", "required": True},
+            "login_password": {"type": "str", "required": True, "no_log": True},
             "vhost": {"type": "str", "required": True},
             "timeout": {"type": "int", "default": 5},
         },
         supports_check_mode=True,
     )
     given = module.params
-    broker = Management(given["url"], given["user"], given["password"], given["timeout"])
+    broker = Management(given["url"], given["login_user"], given["login_password"], given["timeout"])
     try:
         told, obstacles = broker.queues(given["vhost"]), broker.obstacles()
     except BrokerError as error:

@@ -404,12 +404,6 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "use 1, 3 or 5",
         _RABBIT,
     ),
-    "inventory/two-beats": _error(
-        "More than one beat",
-        "each would send every periodic task, so that all of them run several times",
-        "leave one host in the group beat",
-        "Celery's documentation",
-    ),
     "inventory/idle-worker": _warning(
         "A worker host that runs no pool",
         "it costs money and does nothing",

@@ -20,7 +20,6 @@ from . import unread, versions
 BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
 CLIENTS: Final = "clients"
-BEAT: Final = "beat"
 # Members of a quorum queue beyond which a write waits for too many.
 MOST_BROKERS: Final = 7
 DAY_S: Final = 24 * 3600
@@ -133,8 +132,6 @@ def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findi
                 "it holds no host",
                 f"add to it {holds}",
             )
-    if len(groups.get(BEAT, [])) > 1:
-        findings.add("inventory/two-beats", f"groups.{BEAT}", ", ".join(groups[BEAT]))
     if len(groups.get(BROKERS, [])) % 2 == 0 and groups.get(BROKERS):
         findings.add(
             "inventory/even-brokers",

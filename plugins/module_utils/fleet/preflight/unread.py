@@ -16,6 +16,7 @@ from ..model.spec import RENAMED
 READERS: Final = (
     "group_vars/all/*.yml",
     "playbooks/*.yml",
+    "playbooks/parts/*.yml",
     "roles/*/*/*.yml",
     "roles/*/*/*.j2",
     "plugins/filter/*.py",
