@@ -68,25 +68,21 @@ def refused(tmp_path_factory):
     return run
 
 
-@pytest.mark.xdist_group("warned")
 def test_an_acceptance_that_nothing_needs_is_told_when_the_hosts_are_known(warned):
     assert told(warned).count("accept/unused") == 1
 
 
-@pytest.mark.xdist_group("warned")
 def test_a_group_with_a_model_of_its_own_is_told(warned):
     assert "inventory/another-model" in warned.stdout
     assert "fleet_reserve = (of this host)" in warned.stdout
 
 
-@pytest.mark.xdist_group("warned")
 def test_a_variable_that_nobody_reads_is_told_with_its_file(warned):
     assert "inventory/unknown-variable" in warned.stdout
     assert "inventory/host_vars/cpu1.yml:1" in warned.stdout
     assert "s3cret" not in warned.stdout
 
 
-@pytest.mark.xdist_group("refused")
 @pytest.mark.parametrize("name", MISSPELT)
 def test_a_misspelt_variable_is_told_with_its_file_and_the_nearest(refused, name):
     assert "inventory/misspelt-variable" in refused.stdout
@@ -94,7 +90,6 @@ def test_a_misspelt_variable_is_told_with_its_file_and_the_nearest(refused, name
     assert f"did you mean '{MISSPELT[name]}'?" in told(refused).replace("''", "'")
 
 
-@pytest.mark.xdist_group("refused")
 def test_a_finding_names_the_line_in_which_its_value_stands(refused):
     assert "mistake/high-prefetch" in refused.stdout
     assert "inventory/group_vars/all.yml:5" in refused.stdout
