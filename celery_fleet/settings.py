@@ -13,7 +13,7 @@ from celery_fleet.fleet_file import Fleet, Pool
 POOL_VARIABLE = "CELERY_FLEET_POOL"
 
 CONSUMER = "celery_fleet.worker.consumer:FleetConsumer"
-AUTOSCALER = "celery_fleet.worker.autoscale:FleetAutoscaler"
+AUTOSCALER = "celery_fleet.worker.slots:FleetAutoscaler"
 
 
 def task_queues(fleet: Fleet) -> list[Queue]:

@@ -9,6 +9,12 @@ from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
+WATCHDOG = "WATCHDOG=1"
+STOPPING = "STOPPING=1"
+
+# Microseconds of further time that each sign gives to a start that waits for the broker.
+START_EXTENSION = "EXTEND_TIMEOUT_USEC=60000000"
+
 # Seconds. Longer than this and the loop that reports would itself be held up.
 _SEND_TIMEOUT = 1.0
 
@@ -27,6 +33,7 @@ class Notifier:
     def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
         self.address = address
         self.watchdog = watchdog
+        self._stopping = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Notifier:
@@ -47,7 +54,11 @@ class Notifier:
         states:
             One assignment each.
         """
-        if self.address is None:
+        # systemd does not watch what it stops, and a sign of life would arm its watchdog again.
+        self._stopping |= STOPPING in states
+        if self._stopping:
+            states = tuple(each for each in states if each != WATCHDOG)
+        if self.address is None or not states:
             return
         address = "\0" + self.address[1:] if self.address.startswith("@") else self.address
         try:

@@ -31,8 +31,8 @@ from celery_fleet import connection, fleet_file
 from celery_fleet.errors import PublishError
 from celery_fleet.publishing.producer import FleetProducer
 from celery_fleet.scheduler import schedule
-from celery_fleet.systemd import Notifier
-from celery_fleet.worker.consumer import REPORT_INTERVAL, START_EXTENSION
+from celery_fleet.state_file import StateFile
+from celery_fleet.systemd import START_EXTENSION, STOPPING, WATCHDOG, Notifier
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ MARK_HEADER = "fleet_beat_mark"
 # Seconds.
 HEARTBEAT = 10
 LONGEST_PAUSE = 1.0
+# How often the same is reported, as a sign of life.
+REPORT_INTERVAL = 10.0
 # How often all runs are written into one message, which lets go of those before it.
 SAVE_INTERVAL = 60.0
 # What a holder of the lock sends comes back to it at once; if it doesn't, the lock is another's.
@@ -174,6 +176,8 @@ class FleetScheduler(Scheduler):
         self._fleet = fleet_file.load()
         fleet_file.read_password(self._file.password_file)  # so that a process that cannot ends here
         self._systemd = Notifier.from_environment()
+        directory = os.environ.get("RUNTIME_DIRECTORY")
+        self._state_file = StateFile(Path(directory) / "state.json" if directory else None)
         self._lock: Lock | None = None
         self._leads = self._ticking = self._stopping = False
         self._obstacle = ""
@@ -219,7 +223,7 @@ class FleetScheduler(Scheduler):
     def close(self) -> None:
         """Give the lock back; what is due meanwhile, the next scheduler sends."""
         self._stopping = True
-        self._systemd.send("STOPPING=1")
+        self._systemd.send(STOPPING)
         # Celery's signal handler calls this in the middle of a round, ends that, and calls it again.
         if not self._ticking:
             self._release()
@@ -324,23 +328,16 @@ class FleetScheduler(Scheduler):
         told = {"waiting": f"Waiting for the broker: {self._obstacle}", "standby": "Another is the scheduler"}
         tick = f", last sent {self._last_tick['name']}" if self._last_tick else ""
         text = told.get(role, f"The scheduler of {len(self.schedule)} entries{tick}")
-        ready = [f"EXTEND_TIMEOUT_USEC={START_EXTENSION}"] if role == "waiting" else ["READY=1"]
-        self._systemd.send(*ready, "WATCHDOG=1", f"STATUS={text}")
-        if directory := os.environ.get("RUNTIME_DIRECTORY"):
-            self._write(Path(directory), role)
-
-    def _write(self, directory: Path, role: str) -> None:
-        state = {
-            "schema": 1,
-            "role": role,
-            "obstacle": self._obstacle,
-            "release": Path(sys.prefix).resolve().parent.name,
-            "pid": os.getpid(),
-            "entries": len(self.schedule),
-            "last_tick": self._last_tick,
-            "updated": time.time(),
-        }
-        draft = directory / ".state.json"
-        draft.write_text(json.dumps(state), encoding="utf-8")
-        draft.chmod(0o640)
-        draft.rename(directory / "state.json")
+        ready = [START_EXTENSION] if role == "waiting" else ["READY=1"]
+        self._systemd.send(*ready, WATCHDOG, f"STATUS={text}")
+        self._state_file.write(
+            {
+                "role": role,
+                "obstacle": self._obstacle,
+                "release": Path(sys.prefix).resolve().parent.name,
+                "pid": os.getpid(),
+                "entries": len(self.schedule),
+                "last_tick": self._last_tick,
+            },
+            at_once=True,
+        )

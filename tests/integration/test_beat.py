@@ -7,18 +7,26 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fleet.model.names import BEAT
 from kombu import Connection
-from support.vhost import Vhost, wait_for
+from support.vhost import Vhost, temporary_vhost, wait_for
 
 from celery_fleet.scheduler.scheduler import RUNS_HEADER
 
 QUEUE = "general_scheduled"
-HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
+    """A fleet without workers, which would take what the test counts."""
+    with temporary_vhost(tmp_path_factory.mktemp("b")) as vhost:
+        yield vhost
 
 
 class Beat:

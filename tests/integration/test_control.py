@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -65,6 +66,38 @@ def test_a_stop_gives_back_at_once_and_finishes_what_runs(
         # Both were acknowledged over the connection that stayed open.
         assert vhost.ready_messages(QUEUE) == 19
     finally:
+        vhost.purge(QUEUE)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_that_stops_is_never_watched_again(
+    vhost: Vhost, monkeypatch: pytest.MonkeyPatch, pool: str
+) -> None:
+    """A sign of life would arm systemd's watchdog, which ends a task that runs on without a broker."""
+    label = f"unwatched-{pool}"
+    proxy = Proxy(*vhost.address).up()
+    worker = vhost.worker(
+        "general",
+        *("--pool", pool, "--concurrency", "1"),
+        fleet_file=vhost.fleet_file(proxy.address),
+        watchdog=1.5,
+    ).ready()
+    try:
+        vhost.client(monkeypatch).send_task("hold", (label,), queue=QUEUE)
+        wait_for(lambda: worker.state["active"], 10, "the start of the task")
+        worker.process.terminate()
+        wait_for(lambda: worker.systemd.count("STOPPING=1"), 5, "the stop")
+        began = worker.systemd.messages[-1][0]
+        proxy.down()
+        wait_for(lambda: "Connection to broker lost" in worker.log.read_text(), 10, "the loss")
+        time.sleep(3)  # two periods of the watchdog
+        assert worker.process.poll() is None
+        vhost.release(label)
+        assert worker.process.wait(15) == 0
+        assert len(vhost.events(label)["end"]) == 1
+        assert worker.systemd.count("WATCHDOG=1", began) == 0
+    finally:
+        proxy.down()
         vhost.purge(QUEUE)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_fleet.systemd import Notifier
+from celery_fleet.systemd import STOPPING, WATCHDOG, Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -25,6 +25,15 @@ def test_states_arrive_as_one_message(manager: tuple[str, socket.socket]) -> Non
     address, listener = manager
     Notifier.from_environment({"NOTIFY_SOCKET": address}).send("READY=1", "STATUS=Consuming: ü")
     assert listener.recv(1024).decode() == "READY=1\nSTATUS=Consuming: ü"
+
+
+def test_nothing_arms_the_watchdog_of_a_process_that_stops(manager: tuple[str, socket.socket]) -> None:
+    address, listener = manager
+    notifier = Notifier(address)
+    notifier.send(STOPPING, WATCHDOG, "STATUS=Stopping")
+    notifier.send(WATCHDOG)
+    notifier.send("READY=1", WATCHDOG)
+    assert [listener.recv(1024) for _ in range(2)] == [b"STOPPING=1\nSTATUS=Stopping", b"READY=1"]
 
 
 @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}])

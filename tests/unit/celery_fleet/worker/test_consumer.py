@@ -1,82 +1,197 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
+import json
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
-from amqp.exceptions import ConsumerCancelled
+from amqp.exceptions import ConsumerCancelled, NotFound, RecoverableConnectionError
+from celery.worker import state
+from support.worker_parts import Clock, Manager, RunningTask
 
-from celery_fleet.worker import consumer
-from celery_fleet.worker.consumer import CHECK_INTERVAL, FleetConsumer
-
-
-class Broker:
-    """What a worker sees of its two queues."""
-
-    def __init__(self) -> None:
-        self.consumers, self.messages, self.asked = 2, 0, 0
-
-    def queue_declare(self, _queue: str, passive: bool) -> SimpleNamespace:
-        assert passive
-        self.asked += 1
-        return SimpleNamespace(consumer_count=self.consumers, message_count=self.messages)
+from celery_fleet.worker import readiness
+from celery_fleet.worker.consumer import FleetConsumer
+from celery_fleet.worker.consumption import CHECK_INTERVAL
 
 
-@pytest.fixture
-def broker() -> Broker:
-    return Broker()
+@pytest.fixture(autouse=True)
+def no_stop() -> Any:
+    yield
+    state.should_stop = None
 
 
-@pytest.fixture
-def worker(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Any:
-    worker = SimpleNamespace(
-        gate=SimpleNamespace(running=[], waiting=0),
-        task_consumer=SimpleNamespace(
-            channel=broker,
-            queues=[SimpleNamespace(name="one"), SimpleNamespace(name="two")],
-            queues_by_tag={"1": "one", "2": "two"},
-        ),
-        _next_check=0.0,
-        _suspicions=0,
-        now=1000.0,
-    )
-    monkeypatch.setattr(consumer.time, "monotonic", lambda: worker.now)
-    return worker
+def later(worker: FleetConsumer, clock: Clock, seconds: float = 1.0) -> None:
+    clock.forward(seconds)
+    worker.round()
 
 
-def look(worker: Any) -> None:
-    FleetConsumer._look_for_consumer(worker)
-    worker.now += CHECK_INTERVAL
+def test_it_takes_no_task_before_its_pool_has_run_a_canary(worker: Any, clock: Clock) -> None:
+    worker.on_ready()
+    worker.round()
+    assert not worker.task_consumer.allowed
+    worker.pool.run_canary()
+    worker.round()
+    assert worker.task_consumer.allowed
+    assert worker.task_consumer.channel.prefetch == [8]
 
 
-def test_a_worker_with_its_consumer_goes_on(worker: Any, broker: Broker) -> None:
+def test_a_pool_that_never_answers_ends_the_process(
+    worker: Any, clock: Clock, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+    monkeypatch.setattr(readiness.os, "_exit", ended.append)
+    monkeypatch.setattr(readiness.logging, "shutdown", lambda: None)
+    worker.on_ready()
+    worker.round()
+    later(worker, clock, readiness.TIMEOUT - 1)
+    assert ended == []
+    later(worker, clock, 2)
+    assert ended == [readiness.EX_FAILURE]
+
+
+def test_a_pause_ends_the_consumption(consuming: Any, clock: Clock, manager: Manager, tmp_path: Path) -> None:
+    consuming.instance = type(consuming.instance)(directory=tmp_path)
+    (tmp_path / "paused").touch()
+    later(consuming, clock)
+    assert not consuming.task_consumer.allowed
+    (tmp_path / "paused").unlink()
+    later(consuming, clock)
+    assert consuming.task_consumer.allowed
+
+
+def test_another_number_of_slots_is_another_prefetch(
+    consuming: Any, clock: Clock, manager: Manager, tmp_path: Path
+) -> None:
+    consuming.instance = type(consuming.instance)(directory=tmp_path)
+    (tmp_path / "concurrency").write_text("5")
+    later(consuming, clock)
+    assert consuming.task_consumer.channel.prefetch == [8, 20]
+
+
+def test_a_worker_with_its_consumer_goes_on(consuming: Any, clock: Clock) -> None:
     for _ in range(3):
-        look(worker)
-    assert broker.asked == 6
-    worker.now -= CHECK_INTERVAL
-    look(worker)
-    assert broker.asked == 6
+        later(consuming, clock, CHECK_INTERVAL)
+    asked = consuming.task_consumer.channel.asked
+    assert asked == 6
+    later(consuming, clock)
+    assert consuming.task_consumer.channel.asked == asked
 
 
-def test_a_queue_without_any_consumer_is_enough(worker: Any, broker: Broker) -> None:
-    broker.consumers = 0
+def test_a_queue_without_any_consumer_is_enough(consuming: Any, clock: Clock) -> None:
+    consuming.task_consumer.channel.consumers = 0
     with pytest.raises(ConsumerCancelled):
-        look(worker)
+        later(consuming, clock, CHECK_INTERVAL)
 
 
-def test_a_queue_that_it_does_not_consume_is_enough(worker: Any) -> None:
-    del worker.task_consumer.queues_by_tag["2"]
+def test_a_queue_that_it_does_not_consume_is_enough(consuming: Any, clock: Clock) -> None:
+    del consuming.task_consumer.queues_by_tag["2"]
     with pytest.raises(ConsumerCancelled):
-        look(worker)
+        later(consuming, clock, CHECK_INTERVAL)
 
 
-def test_a_backlog_is_suspicious_only_if_nothing_is_started(worker: Any, broker: Broker) -> None:
+def test_a_backlog_is_suspicious_only_if_nothing_is_started(consuming: Any, clock: Clock) -> None:
     """Others may consume the queue, too."""
-    broker.messages = 5
-    look(worker)
-    worker.gate.running = ["a task"]
-    look(worker)
-    worker.gate.running = []
-    look(worker)
+    consuming.task_consumer.channel.messages = 5
+    later(consuming, clock, CHECK_INTERVAL)
+    consuming.gate._running.add(RunningTask())
+    later(consuming, clock, CHECK_INTERVAL)
+    consuming.gate._running.clear()
+    later(consuming, clock, CHECK_INTERVAL)
     with pytest.raises(ConsumerCancelled):
-        look(worker)
+        later(consuming, clock, CHECK_INTERVAL)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_queue_that_is_gone_is_awaited_by_those_who_had_it(worker: Any, clock: Clock, ready: bool) -> None:
+    def gone() -> None:
+        raise NotFound("no queue")
+
+    worker.condition.ready = ready
+    worker.task_consumer.consume = gone
+    worker.on_ready()
+    worker.round()
+    worker.pool.run_canary()
+    if ready:
+        with pytest.raises(RecoverableConnectionError):
+            worker.round()
+    else:
+        worker.round()
+        assert state.should_stop == readiness.EX_FAILURE == worker.controller.exitcode
+
+
+def test_status_report_and_state_file_are_views_of_one_phase(
+    make_worker: Any, clock: Clock, manager: Manager, tmp_path: Path
+) -> None:
+    worker: Any = make_worker()
+    file = tmp_path / "state.json"
+
+    def told() -> tuple[str, str]:
+        clock.forward(11)
+        worker.round()
+        worker.report.write(at_once=True)
+        return json.loads(file.read_text())["state"], worker.report.status()
+
+    assert told() == ("starting", "Waiting for the broker")
+    worker._note_obstacle(OSError("no route"))
+    worker._round_without_broker()
+    assert told() == ("waiting", "Waiting for the broker: no route")
+    assert manager.received[-1].endswith("STATUS=Waiting for the broker: no route")
+    worker.on_ready()
+    worker.round()
+    worker.pool.run_canary()
+    worker.round()
+    assert manager.received == ["READY=1\nWATCHDOG=1\nSTATUS=Consuming: 0 active, 0 reserved"]
+    assert told() == ("consuming", "Consuming: 0 active, 0 reserved")
+    (tmp_path / "paused").touch()
+    assert told() == ("paused", "Paused: 0 active")
+    assert manager.received[-1] == "WATCHDOG=1\nSTATUS=Paused: 0 active"
+    worker.stopping.on_signal(signal.SIGTERM, None)
+    assert told() == ("stopping", "Stopping: 0 active")
+
+
+@pytest.mark.parametrize("lost_before", [True, False])
+def test_a_worker_that_stops_gives_no_sign_of_life(
+    consuming: Any, clock: Clock, manager: Manager, lost_before: bool
+) -> None:
+    """systemd would arm its watchdog again, which it switched off, and kill what still runs."""
+    worker: Any = consuming
+    ended = []
+    worker.stopping._celery_handler = lambda: ended.append(True)
+    worker.report.systemd = type(worker.report.systemd)(str(manager.path), 30.0)
+    worker.gate._running.add(RunningTask())
+    if lost_before:
+        worker.consumption.forget()
+    worker.stopping.on_signal(signal.SIGTERM, None)
+    later(worker, clock)
+    if not lost_before:
+        assert manager.received == ["STOPPING=1\nSTATUS=Stopping: 1 active"]
+        worker.consumption.forget()
+    for _ in range(5):
+        clock.forward(20)
+        worker._note_obstacle(OSError("no broker"))
+        worker._round_without_broker()
+    worker.on_ready()
+    for _ in range(5):
+        later(worker, clock, 20)
+    worker.report.notify()
+    received = manager.received
+    assert ("STOPPING=1\nSTATUS=Stopping: 1 active" in received) == lost_before
+    assert not any("WATCHDOG=1" in message for message in received)
+    assert ended == [True]
+
+
+def test_it_ends_when_nothing_runs_any_more(consuming: Any, clock: Clock) -> None:
+    ended = []
+    consuming.stopping._celery_handler = lambda: ended.append(True)
+    consuming.gate._running.add(RunningTask())
+    consuming.stopping.on_signal(signal.SIGTERM, None)
+    for _ in range(3):
+        later(consuming, clock)
+    assert not consuming.task_consumer.allowed
+    assert ended == []
+    consuming.gate._running.clear()
+    later(consuming, clock)
+    assert ended == []  # the last acknowledgement is on its way
+    later(consuming, clock)
+    assert ended == [True]

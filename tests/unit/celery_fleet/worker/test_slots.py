@@ -7,7 +7,7 @@ import pytest
 from billiard.pool import ApplyResult
 from kombu.utils.imports import symbol_by_name
 
-from celery_fleet.worker.autoscale import FleetAutoscaler
+from celery_fleet.worker.slots import FleetAutoscaler
 
 
 class Pool:
@@ -34,7 +34,7 @@ def job(accepted: bool) -> ApplyResult:
 def test_no_process_goes_while_a_task_is_on_its_way_to_one(accepted: tuple[bool, ...], left: int) -> None:
     pool = Pool(*map(job, accepted))
     fitted: list[int] = []
-    consumer = SimpleNamespace(fit=lambda: fitted.append(pool.num_processes))
+    consumer = SimpleNamespace(slots=SimpleNamespace(fit_gate=lambda: fitted.append(pool.num_processes)))
     worker = SimpleNamespace(consumer=consumer)
     scaler: Any = FleetAutoscaler(
         pool, max_concurrency=6, min_concurrency=2, worker=worker, mutex=SimpleNamespace()

@@ -1,0 +1,130 @@
+"""What the broker delivers to a worker: begin and end it, give back what has not started, notice its loss."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from amqp.exceptions import ConsumerCancelled
+from celery.worker import state
+from celery.worker.request import Request
+
+from celery_fleet.worker.gate import Gate
+from celery_fleet.worker.phase import Condition
+
+logger = logging.getLogger(__name__)
+
+# Seconds between looks whether the broker still knows the consumer of an idle worker. The second one that
+# finds tasks waiting decides.
+CHECK_INTERVAL = 12.0
+
+
+class Consumption:
+    """The consumption of the pool's queues over the connection of the moment.
+
+    Args:
+        condition: The worker's condition, which is told whether it consumes.
+        gate: Where received tasks wait and run.
+        consumer: Celery's consumer, of which each connection makes another `task_consumer`.
+    """
+
+    def __init__(self, condition: Condition, gate: Gate, consumer: Any) -> None:  # noqa: ANN401 - Celery's
+        self._condition = condition
+        self._gate = gate
+        self._celery = consumer
+        self._queues_by_tag: dict[str, str] = {}
+        self._next_check, self._suspicions = 0.0, 0
+
+    def begin(self) -> None:
+        """Let the broker deliver, as many tasks as the slots and the prefetch multiplier say."""
+        celery, consumer = self._celery, self._celery.task_consumer
+        prefetch = max(self._condition.slots, 1) * celery.prefetch_multiplier
+        celery.initial_prefetch_count = prefetch
+        consumer.channel.basic_qos(0, prefetch, bool(celery.qos_global))
+        celery.qos.value = celery.qos.prev = prefetch
+        consumer.allowed = True
+        consumer.consume()
+        self._condition.consuming = True
+        self._queues_by_tag.update(consumer.queues_by_tag)
+        self._next_check = time.monotonic() + CHECK_INTERVAL
+        self._suspicions = 0
+
+    def end(self) -> None:
+        """Let the broker deliver nothing more, and give back what has not started."""
+        self.close_gate()
+        self._condition.consuming = False
+        self._celery.task_consumer.allowed = False
+        self._celery.task_consumer.cancel()
+        self.give_back()
+
+    def close_gate(self) -> None:
+        """Start nothing more."""
+        self._gate.set(slots=self._condition.slots, is_open=False)
+
+    def forget(self) -> None:
+        """Forget what was received and not started over a connection that is gone: it is delivered again."""
+        self._condition.connected = self._condition.consuming = False
+        self.close_gate()
+        self._gate.withdraw()
+
+    def give_back(self) -> None:
+        """Return to the queues what was received and has not started."""
+        requests = self._gate.withdraw()
+        for request in list(state.scheduled_requests):
+            if request._eta_timer_entry is not None:
+                self._celery.timer.cancel(request._eta_timer_entry)
+            requests.append(request)
+        for bucket in self._celery.task_buckets.values():
+            if bucket:
+                requests += [request for request, _ in bucket.contents]
+                bucket.clear_pending()
+        for request in requests:
+            if request.acknowledged or request.revoked():
+                continue
+            state.task_ready(request)
+            request.acknowledged = True
+            request.message.reject_log_error(logger, self._celery.connection_errors, requeue=True)
+        if requests:
+            logger.info("Gave %d tasks back that had not started", len(requests))
+
+    def check(self) -> None:
+        """Notice that the broker has no consumer any more though nobody said so.
+
+        Raises:
+            ConsumerCancelled: It has none, or delivers nothing of what waits in the queues.
+        """
+        now = time.monotonic()
+        if self._gate.running or self._gate.waiting:
+            self._next_check, self._suspicions = now + CHECK_INTERVAL, 0
+        if now < self._next_check:
+            return
+        self._next_check = now + CHECK_INTERVAL
+        consumer, backlog = self._celery.task_consumer, False
+        served = set(consumer.queues_by_tag.values())
+        lost = any(queue.name not in served for queue in consumer.queues)
+        for queue in served:
+            found = consumer.channel.queue_declare(queue, passive=True)
+            lost |= found.consumer_count == 0
+            backlog |= found.message_count > 0
+        # Something may have arrived while the broker answered.
+        idle = not (self._gate.running or self._gate.waiting)
+        self._suspicions = self._suspicions + 1 if backlog and idle else 0
+        if lost or self._suspicions > 1:
+            raise ConsumerCancelled("the broker has lost this worker's consumer")
+
+    def check_soon(self) -> None:
+        """Check at the next opportunity."""
+        self._next_check = 0.0
+
+    def queue_of(self, request: Request) -> str:
+        """Name the queue that a task was delivered from.
+
+        Args:
+            request: The task.
+
+        Returns:
+            The queue, or the routing key if its consumer is unknown.
+        """
+        origin = request.message.delivery_info
+        return self._queues_by_tag.get(origin.get("consumer_tag"), origin.get("routing_key") or "")

@@ -1,0 +1,162 @@
+"""What a worker reports: its status and signs of life, `state.json`, each task's end in the journal."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery.worker import state
+from celery.worker.request import Request
+
+from celery_fleet.state_file import StateFile
+from celery_fleet.systemd import START_EXTENSION, STOPPING, WATCHDOG, Notifier
+from celery_fleet.worker.gate import Ending, Gate
+from celery_fleet.worker.journal import Journal
+from celery_fleet.worker.orders import STATE, Instance
+from celery_fleet.worker.phase import Condition, Phase
+
+# Seconds between status texts, and so at most between two signs of life.
+INTERVAL = 10.0
+
+
+class Report:
+    """Tells systemd, the operator's verbs and the journal how the worker is.
+
+    Args:
+        condition: The worker's condition.
+        gate: Where its tasks are.
+        hostname: The name of its node.
+        instance: The worker as its unit made it.
+        queue_of: Names the queue that a task came from.
+        time_limit: Seconds that a task may run whose message and definition say nothing.
+    """
+
+    def __init__(
+        self,
+        condition: Condition,
+        gate: Gate,
+        hostname: str,
+        instance: Instance,
+        queue_of: Callable[[Request], str],
+        time_limit: float | None,
+    ) -> None:
+        self._condition = condition
+        self._gate = gate
+        self._hostname = hostname
+        self._instance = instance
+        self._queue_of = queue_of
+        self._time_limit = time_limit
+        self.systemd = Notifier.from_environment()
+        self._journal = Journal.from_environment()
+        self._file = StateFile(None if instance.directory is None else instance.directory / STATE)
+        self._announced = False  # over this connection
+        self._next = 0.0
+        self._executed = self._failed = self._lost_consumers = 0
+        self._last_task: float | None = None
+
+    def status(self) -> str:
+        """Give the line that `systemctl status` shows."""
+        active = len(self._gate.running)
+        match self._condition.phase:
+            case Phase.STOPPING:
+                return f"Stopping: {active} active"
+            case Phase.CONSUMING:
+                return f"Consuming: {active} active, {self._reserved()} reserved"
+            case Phase.PAUSED:
+                return f"Paused: {active} active"
+        obstacle = f": {self._condition.obstacle}" if self._condition.obstacle else ""
+        return f"Waiting for the broker{obstacle}"
+
+    def document(self) -> dict[str, Any]:
+        """Give what `state.json` holds."""
+        condition = self._condition
+        return {
+            "pool": self._instance.pool,
+            "instance": self._instance.name,
+            "node": self._hostname,
+            "release": self._instance.release,
+            "pid": os.getpid(),
+            "state": str(condition.phase),
+            "obstacle": condition.reason,
+            "slots": condition.slots,
+            "active": sorted(map(self._task, self._gate.running), key=lambda task: str(task["id"])),
+            "reserved": self._reserved(),
+            "executed": self._executed,
+            "failed": self._failed,
+            "last_task": self._last_task,
+            "proved": condition.proved,
+            "restarts_lost_consumer": self._lost_consumers,
+        }
+
+    def write(self, *, at_once: bool = False) -> None:
+        """Write `state.json` unless nothing is new."""
+        self._file.write(self.document(), at_once=at_once)
+
+    def notify(self) -> None:
+        """Tell systemd of a worker that is connected: that it is ready, and then that it lives."""
+        condition, now = self._condition, time.monotonic()
+        if not condition.proved or condition.stopping:
+            return
+        if not self._announced:
+            self._announced = condition.ready = True
+            self.systemd.send("READY=1", WATCHDOG, f"STATUS={self.status()}")
+        elif now >= self._next:
+            self.systemd.send(WATCHDOG, f"STATUS={self.status()}")
+        else:
+            return
+        self._next = now + min(INTERVAL, (self.systemd.watchdog or INTERVAL) / 3)
+
+    def notify_waiting(self) -> None:
+        """Tell systemd that a worker without a broker lives, and needs more time to start."""
+        condition = self._condition
+        # systemd switches the watchdog off for a stop, and a sign of life would switch it on again.
+        life = [] if condition.stopping else [WATCHDOG]
+        start = [] if condition.ready else [START_EXTENSION]
+        self.systemd.send(*life, *start, f"STATUS={self.status()}")
+
+    def notify_stopping(self) -> None:
+        """Tell systemd that the worker has begun to stop."""
+        self.systemd.send(STOPPING, f"STATUS={self.status()}")
+
+    def count_lost_consumer(self) -> None:
+        """Count that the broker had no consumer of this worker any more."""
+        self._lost_consumers += 1
+
+    def connection_closed(self) -> None:
+        """Announce the worker again over the next connection."""
+        self._announced = False
+
+    def task_ended(self, request: Request, ending: Ending) -> None:
+        """Count a task's end, and write it to the journal.
+
+        Args:
+            request: The task.
+            ending: How it ended.
+        """
+        self._executed += 1
+        self._failed += ending.failed
+        self._last_task = time.time()
+        self._journal.write(
+            f"Task {request.name}[{request.id}] ended: {ending.state} after {ending.runtime:.3f} s",
+            failed=ending.failed,
+            TASK_NAME=request.name,
+            TASK_ID=request.id,
+            RUNTIME=f"{ending.runtime:.6f}",
+            QUEUE=self._queue_of(request),
+            POOL=self._instance.pool,
+            STATE=ending.state,
+        )
+
+    def _reserved(self) -> int:
+        return self._gate.waiting + len(state.scheduled_requests)
+
+    def _task(self, request: Request) -> dict[str, Any]:
+        return {
+            "id": request.id,
+            "name": request.name,
+            "queue": self._queue_of(request),
+            "started": request.time_start,
+            "time_limit": request.time_limits[0] or request.task.time_limit or self._time_limit,
+        }
