@@ -22,6 +22,7 @@ from kombu.transport import TRANSPORT_ALIASES, pyamqp
 from celery_fleet import fleet_file
 from celery_fleet.errors import BrokerRefusedError, FleetFileError, LoginRefusedError
 from celery_fleet.fleet_file import Broker
+from celery_fleet.frames import tolerant_frame_handler
 
 # That of the broker's URLs: by the scheme alone Kombu knows the transport, also when it goes on to the
 # next node, and in its pools.
@@ -137,6 +138,7 @@ class Transport(pyamqp.Transport):
             ssl=tls,
             connect_timeout=client.connect_timeout,
             heartbeat=client.heartbeat,
+            frame_handler=tolerant_frame_handler,
             **{"socket_settings": SOCKET_SETTINGS, **options},
         )
         connection.client = client

@@ -17,6 +17,7 @@ from celery_fleet.publishing.unconfirmed import UNCONFIRMED
 from celery_fleet.worker import canary
 from celery_fleet.worker.consumption import Consumption
 from celery_fleet.worker.gate import Ending, Gate
+from celery_fleet.worker.intake import GuardedConsumer
 from celery_fleet.worker.orders import Instance
 from celery_fleet.worker.phase import Condition
 from celery_fleet.worker.readiness import EX_FAILURE, SelfTest, give_up
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 INTERVAL = 0.5
 
 
-class FleetConsumer(Consumer):
+class FleetConsumer(GuardedConsumer):
     """Celery's consumer, which takes tasks only when it may, and reports from its own loop.
 
     It takes none before its execution pool has run a canary, while the orders say so, and once it was told
@@ -59,7 +60,7 @@ class FleetConsumer(Consumer):
         self._in_loop = False
         self._next_round = 0.0
         super().__init__(*args, **kwargs)
-        self.gate = Gate(self._start_task, self._task_ended)
+        self.gate = Gate(self._start_task, self._task_ended, self._task_broken)
         self.on_task_request = self.gate.submit
         self.instance = Instance.from_environment()
         self.slots = Slots(self.condition, self.gate, self.pool, self.controller)
@@ -228,6 +229,10 @@ class FleetConsumer(Consumer):
 
     def _start_task(self, request: Request) -> object:
         return request.execute_using_pool(self.pool)
+
+    def _task_broken(self, request: Request, error: Exception) -> None:
+        self.slots.forget(request)
+        self.refuse_task(request, error)
 
     def _task_ended(self, request: Request, ending: Ending) -> None:
         self.report.task_ended(request, ending)

@@ -13,6 +13,8 @@ from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
 from celery.worker.request import Request
 
+from celery_fleet.worker.intake import BROKEN
+
 # Of a request, those that end it: by a result, an exception or a lost process, a limit.
 _ENDINGS = ("on_success", "on_failure", "on_timeout")
 
@@ -43,13 +45,19 @@ class Gate:
         Gives a request to the pool; raises `TaskRevokedError` when it must not run.
     ended:
         Is told of each end.
+    broken:
+        Is told of each request that cannot be given to the pool, and why.
     """
 
     def __init__(
-        self, start: Callable[[Request], object], ended: Callable[[Request, Ending], None] | None = None
+        self,
+        start: Callable[[Request], object],
+        ended: Callable[[Request, Ending], None] | None = None,
+        broken: Callable[[Request, Exception], None] | None = None,
     ) -> None:
         self._start = start
         self._ended = ended
+        self._broken = broken
         self._lock = threading.RLock()
         self._waiting: deque[Request] = deque()
         self._running: set[Request] = set()
@@ -109,6 +117,12 @@ class Gate:
                 self._start(request)
             except TaskRevokedError:
                 self.release(request)
+            except BROKEN as error:
+                # It may be another task's than the one that has just come: neither may fail for it.
+                self.release(request)
+                if self._broken is None:
+                    raise
+                self._broken(request, error)
             except BaseException:
                 self.release(request)
                 raise

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery.concurrency.prefork import TaskPool
 from celery.worker.autoscale import Autoscaler
+from celery.worker.request import Request
 
 from celery_fleet.worker.gate import Gate
 from celery_fleet.worker.orders import Orders
@@ -86,6 +87,13 @@ class Slots:
                 executor._max_workers = max(executor._max_workers, slots)
             pool.limit = slots
         self.fit_gate()
+
+    def forget(self, request: Request) -> None:
+        """Forget the job of a task that could not be sent to a process; the pool would wait for its start."""
+        if self.has_processes:
+            for job in list(self._pool._pool._cache.values()):
+                if job.correlation_id == request.id:
+                    job.discard()
 
     def settle(self) -> None:
         """Let the processes begin what was given to them, and forget what they do not.
