@@ -15,6 +15,10 @@ ROLES = sorted(path.parents[1].name for path in (ROOT / "roles").glob("*/tasks/m
 
 # Mappings whose keys are names that a site gives, or which something else checks, with better words.
 OPEN = {
+    "operate_plans": "each is a worker_plan",
+    "operate_topology": "the broker role checks it as broker_topology",
+    "operate_letters_queues": "by queue",
+    "operate_letters_selection": "by option",
     "preflight_model": "preflight itself finds every fault of it at once",
     "preflight_hosts": "by host",
     "broker_members": "by host",
