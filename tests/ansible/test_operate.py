@@ -1,0 +1,86 @@
+"""The role operate on a control host whose commands answer what a test wants."""
+
+import json
+
+import pytest
+import yaml
+from support.ansible_runs import Inventory
+
+LETTERS = {
+    "queues": {"cpu_tasks_dead": {"total": 2, "selected": 2}},
+    "selected": 2,
+    "done": 2,
+    "summary": [
+        {
+            "task": "shop.train", "reason": "rejected", "queue": "cpu_ml_training", "count": 2,
+            "sent_back": 0, "oldest": 60, "unroutable": 0,
+        }
+    ],
+    "letters": [],
+}  # fmt: skip
+# Answers, and writes down with which arguments it was called.
+COMMAND = """#!/bin/sh
+echo "$(basename "$0") $*" >> {log}
+cat {answer}
+"""
+
+
+@pytest.fixture
+def control(tmp_path):
+    """A run of dead_letters.yml's role with stub commands."""
+    site = Inventory(tmp_path)
+    site.write("group_vars/all.yml", {"ansible_connection": "local", "ansible_become": False})
+    for name, answer in {"python": LETTERS, "rabbitmqctl": []}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(answer))
+        command = tmp_path / name
+        command.write_text(COMMAND.format(log=tmp_path / "log", answer=tmp_path / f"{name}.json"))
+        command.chmod(0o755)
+    play = {
+        "hosts": "cpu1",
+        "gather_facts": False,
+        "environment": {"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        "vars": {"operate_python": str(tmp_path / "python"), "operate_broker": "cpu1"},
+        "tasks": [{"ansible.builtin.include_role": {"name": "operate", "tasks_from": "dead_letters"}}],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+
+    def run(*options, **given):
+        result = site.run(*options, "-e", json.dumps(given))
+        log = tmp_path / "log"
+        calls = log.read_text().splitlines() if log.exists() else []
+        return result, [line for line in calls if line.startswith("python")]
+
+    return run
+
+
+def test_dead_letters_are_listed_and_nothing_else_is_done(control):
+    run, calls = control()
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "shop.train" in run.stdout
+    assert calls == ["python -m celery_fleet dead-letters list --details 20"]
+
+
+@pytest.mark.parametrize("given", [{"dead_letters_action": "drop"}, {"dead_letters_action": "delete"}])
+def test_an_unknown_action_and_one_without_a_selection_are_rejected(control, given):
+    run, calls = control(**given)
+    assert run.returncode != 0
+    assert "Set dead_letters_action" in run.stdout
+    assert calls == []
+
+
+def test_a_selection_is_deleted_after_confirmation_and_check_mode_lists_it(control):
+    given = {"dead_letters_action": "delete", "dead_letters_tasks": "shop.*", "dead_letters_confirm": True}
+    run, calls = control("--check", **given)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert [call.split()[4] for call in calls] == ["list"]
+    run, calls = control(**given)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert calls[-1] == "python -m celery_fleet dead-letters delete --yes --task=shop.*"
+    assert "2 dead letters deleted" in run.stdout
+
+
+def test_nothing_is_sent_back_through_a_queue_without_its_policy(control):
+    run, calls = control(dead_letters_action="send_back", dead_letters_all="true")
+    assert run.returncode != 0
+    assert "run playbooks/broker.yml first" in " ".join(run.stdout.split())
+    assert [call.split()[4] for call in calls] == ["list"]
