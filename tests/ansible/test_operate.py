@@ -84,3 +84,27 @@ def test_nothing_is_sent_back_through_a_queue_without_its_policy(control):
     assert run.returncode != 0
     assert "run playbooks/broker.yml first" in " ".join(run.stdout.split())
     assert [call.split()[4] for call in calls] == ["list"]
+
+
+def test_a_queue_without_an_answer_fails_verify_and_check_mode_sends_nothing(tmp_path):
+    site = Inventory(tmp_path)
+    site.write("group_vars/all.yml", {"ansible_connection": "local", "ansible_become": False})
+    command = tmp_path / "python"
+    (tmp_path / "answer").write_text(
+        json.dumps({"answers": [], "missing": ["io_api_calls"], "dead_letters": {}})
+    )
+    command.write_text(COMMAND.format(log=tmp_path / "log", answer=tmp_path / "answer"))
+    command.chmod(0o755)
+    play = {
+        "hosts": "cpu1",
+        "gather_facts": False,
+        "vars": {"operate_python": str(command), "operate_plans": []},
+        "tasks": [{"ansible.builtin.include_role": {"name": "operate", "tasks_from": "verify"}}],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    assert site.run("--check").returncode == 0
+    assert not (tmp_path / "log").exists()
+    run = site.run("-e", "verify_timeout=7")
+    assert run.returncode != 0
+    assert "io_api_calls: no answer" in run.stdout
+    assert (tmp_path / "log").read_text() == "python -m celery_fleet verify --timeout 7\n"
