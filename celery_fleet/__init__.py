@@ -30,15 +30,11 @@ def hint(resource: str) -> dict[str, str]:
     message's headers and never reaches the task's arguments. ``@app.task(resource="io")`` says
     the same for every call of a task; a header wins over it.
 
-    Parameters
-    ----------
-    resource:
-        One of the hints of the fleet's routing, by default `cpu`, `io`, `memory` and `general`.
-        A hint that the fleet does not know leads to the default queue.
+    Args:
+        resource: One of the hints of the fleet's routing, by default `cpu`, `io`, `memory` and `general`. A
+            hint that the fleet does not know leads to the default queue.
 
-    Returns
-    -------
-    dict
+    Returns:
         The headers to publish with.
     """
     return {HINT_HEADER: resource}

@@ -10,6 +10,7 @@ from functools import partial
 
 from celery_fleet import fleet_file
 from celery_fleet.errors import FleetError, FleetFileError
+from celery_fleet.fleet import Fleet
 from celery_fleet.operator import dead_letters, verify
 from celery_fleet.publishing.router import Router
 
@@ -19,16 +20,12 @@ USAGE_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Parameters
-    ----------
-    arguments:
-        The command line without the program's name; by default that of the process.
+    Args:
+        arguments: The command line without the program's name; by default that of the process.
 
-    Returns
-    -------
-    int
-        0 on success; 1 when a queue is not served as it should be; 2 when the question cannot be
-        answered, with the reason on standard error.
+    Returns:
+        0 on success; 1 when a queue is not served as it should be; 2 when the question cannot be answered,
+        with the reason on standard error.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -104,7 +101,7 @@ def _add_dead_letters(parser: argparse.ArgumentParser) -> None:
         each.set_defaults(parser=each)
 
 
-def _route(fleet: fleet_file.Fleet, options: argparse.Namespace) -> int:
+def _route(fleet: Fleet, options: argparse.Namespace) -> int:
     decision = Router(fleet.routing).explain(
         options.name, queue=options.queue, hint=options.hint, periodic=options.periodic
     )
@@ -130,13 +127,13 @@ def _route(fleet: fleet_file.Fleet, options: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(fleet: fleet_file.Fleet, options: argparse.Namespace) -> int:
+def _verify(fleet: Fleet, options: argparse.Namespace) -> int:
     report = verify.verify(fleet, options.timeout, partial(print, file=sys.stderr, flush=True))
     print(json.dumps(report.as_dict()))
     return 0 if report.passed else 1
 
 
-def _dead_letters(fleet: fleet_file.Fleet, options: argparse.Namespace) -> int:
+def _dead_letters(fleet: Fleet, options: argparse.Namespace) -> int:
     exported = options.action == "delete" and options.exported
     selection = dead_letters.Selection(
         pools=options.pool,

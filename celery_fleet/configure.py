@@ -43,18 +43,13 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
     `celery_fleet.UnroutableError`; a full queue is tried again with growing pauses and then raises
     `celery_fleet.QueueFullError`. Both are `kombu.exceptions.OperationalError`.
 
-    Parameters
-    ----------
-    app:
-        The Celery application.
-    publish_patience:
-        Seconds that a publisher waits for room in a full queue; 0 raises at once.
+    Args:
+        app: The Celery application.
+        publish_patience: Seconds that a publisher waits for room in a full queue; 0 raises at once.
 
-    Raises
-    ------
-    FleetFileError
-        The fleet file or the password file cannot be used, or CELERY_FLEET_POOL names a pool that
-        the fleet file does not have.
+    Raises:
+        FleetFileError: The fleet file or the password file cannot be used, or CELERY_FLEET_POOL names a
+            pool that the fleet file does not have.
     """
     fleet = fleet_file.load()
     pool_name = os.environ.get(settings.POOL_VARIABLE) or None

@@ -21,7 +21,7 @@ from kombu.transport import TRANSPORT_ALIASES, pyamqp
 
 from celery_fleet import fleet_file
 from celery_fleet.errors import BrokerRefusedError, FleetFileError, LoginRefusedError
-from celery_fleet.fleet_file import Broker
+from celery_fleet.fleet import Broker
 from celery_fleet.frames import tolerant_frame_handler
 
 # That of the broker's URLs: by the scheme alone Kombu knows the transport, also when it goes on to the
@@ -89,17 +89,13 @@ class Transport(pyamqp.Transport):
     def establish_connection(self) -> pyamqp.Connection:
         """Connect and log in.
 
-        Returns
-        -------
-        The connection of py-amqp.
+        Returns:
+            The connection of py-amqp.
 
-        Raises
-        ------
-        LoginRefusedError
-            The broker refuses the password in the file and the one before.
-        BrokerRefusedError
-            The broker refuses the connection for another reason, or a file cannot be used. Like all
-            failures to connect, both are tried again by whatever tries again.
+        Raises:
+            LoginRefusedError: The broker refuses the password in the file and the one before.
+            BrokerRefusedError: The broker refuses the connection for another reason, or a file cannot be
+                used. Like all failures to connect, both are tried again by whatever tries again.
         """
         options = dict(self.client.transport_options)
         password_file = options.pop("password_file")
@@ -165,16 +161,11 @@ def connect(nodes: str | list[str], *args: object, **options: object) -> kombu.C
     Each process has an order of its own. So clients are spread over all nodes, and those of a node that
     dies over all that are left.
 
-    Parameters
-    ----------
-    nodes:
-        The nodes' URLs, or one.
-    args, options:
-        What `kombu.Connection` takes.
+    Args:
+        nodes: The nodes' URLs, or one.
+        args, options: What `kombu.Connection` takes.
 
-    Returns
-    -------
-    kombu.Connection
+    Returns:
         The connection, not established yet.
     """
     if not isinstance(nodes, str):
@@ -186,16 +177,11 @@ def connect(nodes: str | list[str], *args: object, **options: object) -> kombu.C
 def urls(broker: Broker, user: str) -> list[str]:
     """Give the URL of each broker node, without a password.
 
-    Parameters
-    ----------
-    broker:
-        The nodes and the virtual host.
-    user:
-        Who connects.
+    Args:
+        broker: The nodes and the virtual host.
+        user: Who connects.
 
-    Returns
-    -------
-    list of str
+    Returns:
         One URL a node.
     """
     login, vhost = quote(user, safe=""), quote(broker.vhost, safe="")
@@ -207,18 +193,12 @@ def transport_options(
 ) -> dict[str, Any]:
     """Give what the transport needs to know.
 
-    Parameters
-    ----------
-    broker:
-        The broker.
-    password_file:
-        The file with the password of the user who connects.
-    connect_timeout:
-        Seconds for each step of an attempt to reach a node.
+    Args:
+        broker: The broker.
+        password_file: The file with the password of the user who connects.
+        connect_timeout: Seconds for each step of an attempt to reach a node.
 
-    Returns
-    -------
-    dict
+    Returns:
         Options by name; files by their paths only.
     """
     return {

@@ -13,14 +13,10 @@ class FleetError(Exception):
 class FleetFileError(FleetError):
     """The fleet file, or a password file that it names, cannot be used.
 
-    Parameters
-    ----------
-    path:
-        The file.
-    problem:
-        What is wrong with it.
-    remedy:
-        What a person can do about it.
+    Args:
+        path: The file.
+        problem: What is wrong with it.
+        remedy: What a person can do about it.
     """
 
     def __init__(self, path: str, problem: str, remedy: str) -> None:
@@ -41,14 +37,10 @@ class BrokerRefusedError(RecoverableConnectionError):
 class LoginRefusedError(BrokerRefusedError):
     """The broker refuses a user's password, and the one before it.
 
-    Parameters
-    ----------
-    user:
-        Who wanted to log in.
-    node:
-        Where.
-    password_file:
-        The file with the password.
+    Args:
+        user: Who wanted to log in.
+        node: Where.
+        password_file: The file with the password.
     """
 
     def __init__(self, user: str, node: str, password_file: str) -> None:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from celery_fleet.errors import FleetFileError
+from celery_fleet.fleet import (
+    Branch,
+    Broker,
+    DeadLetters,
+    Fleet,
+    Node,
+    Pool,
+    Queue,
+    Routing,
+    Rule,
+    Verify,
+)
 
 DEFAULT_PATH = "/etc/celery-fleet/fleet.json"
 PATH_VARIABLE = "CELERY_FLEET_FILE"
@@ -18,127 +28,6 @@ SCHEMA = 2
 DEPLOY = "Run the deploy play for this host, which writes it; do not edit it by hand"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Node:
-    """A broker node as this host reaches it."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True)
-class Broker:
-    """The broker, and the user that a process is at it which belongs to no pool.
-
-    `ca_file` holds the certificates by which nodes are trusted; None where connections are not encrypted.
-    """
-
-    nodes: tuple[Node, ...]
-    vhost: str
-    user: str
-    password_file: str
-    ca_file: str | None
-
-
-@dataclass(frozen=True)
-class Queue:
-    """A task queue and the key that leads to it."""
-
-    name: str
-    routing_key: str
-
-
-@dataclass(frozen=True)
-class Pool:
-    """A worker pool: its exchange and queues, how its workers run tasks, and who they are at the broker.
-
-    Limits are in seconds.
-    """
-
-    name: str
-    exchange: str
-    exchange_type: str
-    queue_type: str
-    queues: tuple[Queue, ...]
-    execution: str
-    acknowledgement: str
-    prefetch_multiplier: int
-    max_tasks_per_child: int | None
-    time_limit: int
-    soft_time_limit: int
-    user: str
-    password_file: str
-
-
-@dataclass(frozen=True)
-class Branch:
-    """The queue of a rule for names that hold one of these words, too."""
-
-    words: tuple[str, ...]
-    queue: str
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A routing rule; it matches a pattern of whole task names, one of some words, or both."""
-
-    name: str
-    queue: str
-    words: tuple[str, ...] = ()
-    task: str | None = None
-    match: str = "name"
-    branches: tuple[Branch, ...] = ()
-
-
-@dataclass(frozen=True)
-class Routing:
-    """Where tasks go whose publisher names no queue."""
-
-    default_queue: str
-    periodic_queue: str
-    hints: Mapping[str, str]
-    site_rules: tuple[Rule, ...]
-    rules: tuple[Rule, ...]
-
-
-@dataclass(frozen=True)
-class Verify:
-    """Where canaries answer, and the user that listens there."""
-
-    exchange: str
-    queue: str
-    routing_key: str
-    user: str
-    password_file: str
-
-
-@dataclass(frozen=True)
-class DeadLetters:
-    """The dead-letter queues, each with the pools whose tasks end there, and the user that reads them."""
-
-    user: str
-    password_file: str
-    queues: Mapping[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """Everything that this host knows of the fleet."""
-
-    path: str
-    app_name: str
-    celery_app: str
-    broker: Broker
-    pools: Mapping[str, Pool]
-    routing: Routing
-    verify: Verify
-    dead_letters: DeadLetters
-
-    def addresses(self) -> dict[str, tuple[Pool, Queue]]:
-        """Map each queue's name to its pool and itself."""
-        return {queue.name: (pool, queue) for pool in self.pools.values() for queue in pool.queues}
 
 
 class _Section:
@@ -208,21 +97,15 @@ class _Section:
 def load(path: str | None = None) -> Fleet:
     """Read and check the fleet file.
 
-    Parameters
-    ----------
-    path:
-        The file; by default what CELERY_FLEET_FILE names, else `/etc/celery-fleet/fleet.json`.
+    Args:
+        path: The file; by default what CELERY_FLEET_FILE names, else `/etc/celery-fleet/fleet.json`.
 
-    Returns
-    -------
-    Fleet
+    Returns:
         Its contents.
 
-    Raises
-    ------
-    FleetFileError
-        The file is missing or unreadable, is not JSON, has another schema, lacks a field, or a
-        field has an unusable value. The message names the file, the field and the remedy.
+    Raises:
+        FleetFileError: The file is missing or unreadable, is not JSON, has another schema, lacks a field,
+            or a field has an unusable value. The message names the file, the field and the remedy.
     """
     path = path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH
     text = read_text(path, f"{DEPLOY}; elsewhere let {PATH_VARIABLE} name a copy")
@@ -244,20 +127,14 @@ def load(path: str | None = None) -> Fleet:
 def read_password(path: str) -> str:
     """Read a broker user's password.
 
-    Parameters
-    ----------
-    path:
-        A file that holds the password and at most a line's end.
+    Args:
+        path: A file that holds the password and at most a line's end.
 
-    Returns
-    -------
-    str
+    Returns:
         The password.
 
-    Raises
-    ------
-    FleetFileError
-        The file is missing, unreadable or empty.
+    Raises:
+        FleetFileError: The file is missing, unreadable or empty.
     """
     password = read_text(path).rstrip("\r\n")
     if not password:
@@ -268,22 +145,15 @@ def read_password(path: str) -> str:
 def read_text(path: str, remedy: str = DEPLOY) -> str:
     """Read a file that the configuration management wrote.
 
-    Parameters
-    ----------
-    path:
-        The file.
-    remedy:
-        What a person can do when it is missing.
+    Args:
+        path: The file.
+        remedy: What a person can do when it is missing.
 
-    Returns
-    -------
-    str
+    Returns:
         Its text.
 
-    Raises
-    ------
-    FleetFileError
-        The file is missing or unreadable.
+    Raises:
+        FleetFileError: The file is missing or unreadable.
     """
     try:
         return Path(path).read_text(encoding="utf-8")

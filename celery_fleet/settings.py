@@ -8,7 +8,7 @@ from typing import Any
 from kombu import Exchange, Queue
 
 from celery_fleet import connection
-from celery_fleet.fleet_file import Fleet, Pool
+from celery_fleet.fleet import Fleet, Pool
 
 POOL_VARIABLE = "CELERY_FLEET_POOL"
 
@@ -37,18 +37,13 @@ def task_queues(fleet: Fleet) -> list[Queue]:
 def owned(fleet: Fleet, pool_name: str | None, own: Mapping[str, Any]) -> dict[str, Any]:
     """Give the settings that the fleet decides, whatever the application says.
 
-    Parameters
-    ----------
-    fleet:
-        The fleet.
-    pool_name:
-        The pool whose worker this process is; None in clients.
-    own:
-        The settings so far, with the fleet's defaults, for those that are extended instead of replaced.
+    Args:
+        fleet: The fleet.
+        pool_name: The pool whose worker this process is; None in clients.
+        own: The settings so far, with the fleet's defaults, for those that are extended instead of
+            replaced.
 
-    Returns
-    -------
-    dict
+    Returns:
         Settings by name.
     """
     pool = None if pool_name is None else fleet.pools[pool_name]

@@ -21,10 +21,8 @@ LONGEST = 10.0
 class StateFile:
     """Writes a state when it has changed, and now and then as a sign of life.
 
-    Parameters
-    ----------
-    path:
-        The file; None writes nothing.
+    Args:
+        path: The file; None writes nothing.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -35,16 +33,11 @@ class StateFile:
     def write(self, state: Mapping[str, Any], *, at_once: bool = False) -> bool:
         """Write a state unless nothing is new.
 
-        Parameters
-        ----------
-        state:
-            All fields but `schema` and `updated`.
-        at_once:
-            Write it even if the last version is younger than a second.
+        Args:
+            state: All fields but `schema` and `updated`.
+            at_once: Write it even if the last version is younger than a second.
 
-        Returns
-        -------
-        bool
+        Returns:
             Whether the file was written. A failure is logged, since the worker is none the worse.
         """
         if self.path is None:

@@ -22,12 +22,9 @@ _SEND_TIMEOUT = 1.0
 class Notifier:
     """Sends states to systemd, or nowhere when the process is not a notifying unit.
 
-    Parameters
-    ----------
-    address:
-        The socket's path; `@` first means an abstract socket. None sends nothing.
-    watchdog:
-        Seconds after which systemd takes silence for a hang; None when it does not watch.
+    Args:
+        address: The socket's path; `@` first means an abstract socket. None sends nothing.
+        watchdog: Seconds after which systemd takes silence for a hang; None when it does not watch.
     """
 
     def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
@@ -49,10 +46,8 @@ class Notifier:
     def send(self, *states: str) -> None:
         """Send states such as `READY=1`; a failure is logged, since the worker is none the worse.
 
-        Parameters
-        ----------
-        states:
-            One assignment each.
+        Args:
+            states: One assignment each.
         """
         # systemd does not watch what it stops, and a sign of life would arm its watchdog again.
         self._stopping |= STOPPING in states

@@ -17,7 +17,8 @@ from kombu.exceptions import OperationalError
 
 from celery_fleet.connection import CONNECT_TIMEOUT, connect, transport_options, urls
 from celery_fleet.errors import PublishError, QueueFullError, VerifyError
-from celery_fleet.fleet_file import Fleet, read_password
+from celery_fleet.fleet import Fleet
+from celery_fleet.fleet_file import read_password
 from celery_fleet.publishing.producer import FleetProducer
 from celery_fleet.worker import canary
 
@@ -73,26 +74,17 @@ class Report:
 def verify(fleet: Fleet, timeout: float = TIMEOUT, progress: Callable[[str], None] = print) -> Report:
     """Send one canary through each queue's exchange and key, and wait for the answers.
 
-    Parameters
-    ----------
-    fleet:
-        The fleet.
-    timeout:
-        Seconds to wait for the last answer.
-    progress:
-        Called with a line for a person as answers come in.
+    Args:
+        fleet: The fleet.
+        timeout: Seconds to wait for the last answer.
+        progress: Called with a line for a person as answers come in.
 
-    Returns
-    -------
-    Report
+    Returns:
         What came of it.
 
-    Raises
-    ------
-    VerifyError
-        The broker cannot be reached, or another verification is running.
-    FleetFileError
-        The password of the verifying user cannot be read.
+    Raises:
+        VerifyError: The broker cannot be reached, or another verification is running.
+        FleetFileError: The password of the verifying user cannot be read.
     """
     read_password(fleet.verify.password_file)
     connection = connect(

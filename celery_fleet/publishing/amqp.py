@@ -19,7 +19,7 @@ from kombu.transport.native_delayed_delivery import (
 )
 
 from celery_fleet.connection import REPLY_TIMEOUT, connect
-from celery_fleet.fleet_file import Fleet
+from celery_fleet.fleet import Fleet
 from celery_fleet.publishing.producer import PATIENCE, FleetProducer
 from celery_fleet.publishing.router import HINT_HEADER, Router
 
@@ -135,14 +135,10 @@ class TaskConsumer(Consumer):
 class FleetAMQP(AMQP):
     """What `app.amqp` is in an application of the fleet.
 
-    Parameters
-    ----------
-    app:
-        The application.
-    fleet:
-        The fleet that it belongs to.
-    patience:
-        Seconds that a publisher waits for room in a full queue.
+    Args:
+        app: The application.
+        fleet: The fleet that it belongs to.
+        patience: Seconds that a publisher waits for room in a full queue.
     """
 
     Connection = staticmethod(connect)

@@ -20,10 +20,8 @@ def round_up_short_delays(app: Celery) -> None:
     be it a `countdown` of 0.5, a retry's, or an `eta` that is almost there. A task may come later
     than its delay but not before it, so short ones are rounded up.
 
-    Parameters
-    ----------
-    app:
-        The Celery application.
+    Args:
+        app: The Celery application.
     """
     send = app.send_task
 

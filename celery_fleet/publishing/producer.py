@@ -37,10 +37,8 @@ class FleetProducer(Producer):
 
     Its connection must have publisher confirms on.
 
-    Parameters
-    ----------
-    patience:
-        Seconds to go on trying when the queue is full.
+    Args:
+        patience: Seconds to go on trying when the queue is full.
     """
 
     def __init__(self, *args: object, patience: float = PATIENCE, **kwargs: object) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from celery_fleet.fleet_file import Branch, Routing, Rule
+from celery_fleet.fleet import Branch, Routing, Rule
 
 HINT_HEADER = "fleet_resource"
 
@@ -61,10 +61,8 @@ class Router:
     In order: an explicit queue, a resource hint, the site's rules, the default queue for Celery's
     own tasks, the rules, the queue for beat's tasks, the default queue.
 
-    Parameters
-    ----------
-    routing:
-        The rules as the fleet file has them.
+    Args:
+        routing: The rules as the fleet file has them.
     """
 
     def __init__(self, routing: Routing) -> None:
@@ -78,20 +76,13 @@ class Router:
     ) -> Decision:
         """Decide where a task goes, and say why.
 
-        Parameters
-        ----------
-        name:
-            The task's full name.
-        queue:
-            The queue that its publisher asks for, if any.
-        hint:
-            The resource that its publisher or its definition names, if any.
-        periodic:
-            Whether beat publishes it.
+        Args:
+            name: The task's full name.
+            queue: The queue that its publisher asks for, if any.
+            hint: The resource that its publisher or its definition names, if any.
+            periodic: Whether beat publishes it.
 
-        Returns
-        -------
-        Decision
+        Returns:
             The queue and the reason. An explicit queue is not checked for existence here.
         """
         if queue:

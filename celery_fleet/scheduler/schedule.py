@@ -32,20 +32,14 @@ class BeatFile:
 def load(path: str | None = None) -> BeatFile:
     """Read the scheduler's file.
 
-    Parameters
-    ----------
-    path:
-        The file; by default what CELERY_FLEET_BEAT_FILE names, else `/etc/celery-fleet/beat.json`.
+    Args:
+        path: The file; by default what CELERY_FLEET_BEAT_FILE names, else `/etc/celery-fleet/beat.json`.
 
-    Returns
-    -------
-    BeatFile
+    Returns:
         Its contents.
 
-    Raises
-    ------
-    FleetFileError
-        The file is missing or unreadable, or is not what this release understands.
+    Raises:
+        FleetFileError: The file is missing or unreadable, or is not what this release understands.
     """
     path = path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH
     text = read_text(path)
@@ -77,18 +71,12 @@ def ran(when: BaseSchedule, last: datetime, now: datetime) -> datetime:
     An interval's runs count as of the moments for which they were planned, so that delays don't add
     up. Of several that were missed, the last one is made up for.
 
-    Parameters
-    ----------
-    when:
-        The schedule of the entry.
-    last:
-        The time as of which the run before counts.
-    now:
-        The present time.
+    Args:
+        when: The schedule of the entry.
+        last: The time as of which the run before counts.
+        now: The present time.
 
-    Returns
-    -------
-    datetime
+    Returns:
         The time.
     """
     every = getattr(when, "run_every", None)
@@ -101,16 +89,11 @@ def ran(when: BaseSchedule, last: datetime, now: datetime) -> datetime:
 def merged(runs: Mapping[str, float], told: object) -> dict[str, float]:
     """Take what a message says of runs into what is known of them; the order of messages does not matter.
 
-    Parameters
-    ----------
-    runs:
-        The last run by entry, in seconds since the epoch.
-    told:
-        A JSON text with the same, from a message; anything else says nothing.
+    Args:
+        runs: The last run by entry, in seconds since the epoch.
+        told: A JSON text with the same, from a message; anything else says nothing.
 
-    Returns
-    -------
-    dict
+    Returns:
         The later run of each entry.
     """
     try:

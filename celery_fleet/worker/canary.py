@@ -12,7 +12,7 @@ from celery import Celery, Task
 from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.concurrency.base import BasePool
 
-from celery_fleet.fleet_file import Fleet
+from celery_fleet.fleet import Fleet
 from celery_fleet.settings import POOL_VARIABLE
 
 NAME = "celery_fleet.canary"
@@ -32,12 +32,9 @@ def register(app: Celery, fleet: Fleet) -> None:
     The one goes only where it is sent, publishes who ran it to the exchange of the answers, and needs no
     result backend. The other is never sent: it shows that an execution pool runs tasks.
 
-    Parameters
-    ----------
-    app:
-        The Celery application.
-    fleet:
-        The fleet, which says where canaries answer.
+    Args:
+        app: The Celery application.
+        fleet: The fleet, which says where canaries answer.
     """
 
     def canary(task: Task, run: str, queue: str) -> None:
@@ -83,16 +80,12 @@ def prove(
 ) -> None:
     """Let an execution pool run a canary in the way in which it runs every task.
 
-    Parameters
-    ----------
-    app:
-        The application.
-    pool:
-        The execution pool, which has started.
-    hostname:
-        The worker's name.
-    proved, failed:
-        One of them is called in the end, the latter with the reason; none when the pool never answers.
+    Args:
+        app: The application.
+        pool: The execution pool, which has started.
+        hostname: The worker's name.
+        proved, failed: One of them is called in the end, the latter with the reason; none when the pool
+            never answers.
     """
 
     def answered(answer: object) -> None:

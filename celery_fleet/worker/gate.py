@@ -39,14 +39,10 @@ class Gate:
     back and where it blocks the loop; and it forgets what runs when the connection is lost. All methods may
     be called from any thread.
 
-    Parameters
-    ----------
-    start:
-        Gives a request to the pool; raises `TaskRevokedError` when it must not run.
-    ended:
-        Is told of each end.
-    broken:
-        Is told of each request that cannot be given to the pool, and why.
+    Args:
+        start: Gives a request to the pool; raises `TaskRevokedError` when it must not run.
+        ended: Is told of each end.
+        broken: Is told of each request that cannot be given to the pool, and why.
     """
 
     def __init__(

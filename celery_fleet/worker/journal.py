@@ -18,10 +18,8 @@ ERROR = "3"
 class Journal:
     """Writes entries by the journal's own protocol, or as lines of the log where there is no journal.
 
-    Parameters
-    ----------
-    path:
-        The journal's socket; None where the process does not log to a journal.
+    Args:
+        path: The journal's socket; None where the process does not log to a journal.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -37,14 +35,10 @@ class Journal:
     def write(self, message: str, *, failed: bool, **fields: str) -> None:
         """Write an entry.
 
-        Parameters
-        ----------
-        message:
-            What a person reads.
-        failed:
-            Whether it is an error.
-        fields:
-            Further fields by their names in the journal.
+        Args:
+            message: What a person reads.
+            failed: Whether it is an error.
+            fields: Further fields by their names in the journal.
         """
         if self._path is None or not self._send(
             {"MESSAGE": message, "PRIORITY": ERROR if failed else INFO, **fields}

@@ -17,7 +17,7 @@ from fleet.model.names import BEAT
 from kombu import Connection
 from support.vhost import Vhost, temporary_vhost, wait_for
 
-from celery_fleet.scheduler.scheduler import RUNS_HEADER
+from celery_fleet.scheduler.lock import RUNS_HEADER
 
 QUEUE = "general_scheduled"
 

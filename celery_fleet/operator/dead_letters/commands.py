@@ -17,7 +17,8 @@ from kombu.exceptions import OperationalError
 
 from celery_fleet.connection import CONNECT_TIMEOUT, connect, transport_options, urls
 from celery_fleet.errors import DeadLettersError
-from celery_fleet.fleet_file import Fleet, read_password
+from celery_fleet.fleet import Fleet
+from celery_fleet.fleet_file import read_password
 from celery_fleet.operator.dead_letters.letters import DeadLetter, Found, Selection, exported
 from celery_fleet.operator.dead_letters.visit import Visit
 
@@ -25,20 +26,14 @@ from celery_fleet.operator.dead_letters.visit import Visit
 def read_exported(path: str) -> frozenset[str]:
     """Read which dead letters an export holds.
 
-    Parameters
-    ----------
-    path:
-        A file that `export` wrote.
+    Args:
+        path: A file that `export` wrote.
 
-    Returns
-    -------
-    frozenset of str
+    Returns:
         Their keys.
 
-    Raises
-    ------
-    DeadLettersError
-        The file cannot be read or is no export.
+    Raises:
+        DeadLettersError: The file cannot be read or is no export.
     """
     try:
         with Path(path).open(encoding="utf-8") as lines:
@@ -52,12 +47,9 @@ def read_exported(path: str) -> frozenset[str]:
 class DeadLetters:
     """The dead-letter queues of a fleet, for one run.
 
-    Parameters
-    ----------
-    fleet:
-        The fleet.
-    progress:
-        Called with a line for a person as the run goes on.
+    Args:
+        fleet: The fleet.
+        progress: Called with a line for a person as the run goes on.
     """
 
     def __init__(self, fleet: Fleet, progress: Callable[[str], None] = print) -> None:
@@ -67,20 +59,14 @@ class DeadLetters:
     def look(self, selection: Selection) -> Found:
         """Read the dead letters and leave everything as it was.
 
-        Parameters
-        ----------
-        selection:
-            Which ones are given.
+        Args:
+            selection: Which ones are given.
 
-        Returns
-        -------
-        Found
+        Returns:
             They, and how many there are.
 
-        Raises
-        ------
-        DeadLettersError
-            The broker cannot be reached, or somebody else is at work on the dead letters.
+        Raises:
+            DeadLettersError: The broker cannot be reached, or somebody else is at work on the dead letters.
         """
         return self._run(selection, lambda *_: None)
 
@@ -90,20 +76,14 @@ class DeadLetters:
         The broker keeps those for which there is no room yet, and moves them later. A letter whose routing
         key leads to no queue of the fleet stays where it is.
 
-        Parameters
-        ----------
-        selection:
-            Which ones.
+        Args:
+            selection: Which ones.
 
-        Returns
-        -------
-        Found
+        Returns:
             They; `done` is how many were handed to the broker.
 
-        Raises
-        ------
-        DeadLettersError
-            As `look` does.
+        Raises:
+            DeadLettersError: As `look` does.
         """
         return self._run(
             selection,
@@ -113,42 +93,30 @@ class DeadLetters:
     def delete(self, selection: Selection) -> Found:
         """Delete dead letters for good.
 
-        Parameters
-        ----------
-        selection:
-            Which ones.
+        Args:
+            selection: Which ones.
 
-        Returns
-        -------
-        Found
+        Returns:
             They; `done` is how many were deleted.
 
-        Raises
-        ------
-        DeadLettersError
-            As `look` does.
+        Raises:
+            DeadLettersError: As `look` does.
         """
         return self._run(selection, lambda channel, tag, _: channel.basic_ack(tag))
 
     def export(self, selection: Selection, path: str) -> Found:
         """Write dead letters with headers, properties and body to a file, one JSON object a line.
 
-        Parameters
-        ----------
-        selection:
-            Which ones.
-        path:
-            The file, which must not exist. It appears when it is complete, and only its owner may read it.
+        Args:
+            selection: Which ones.
+            path: The file, which must not exist. It appears when it is complete, and only its owner may
+                read it.
 
-        Returns
-        -------
-        Found
+        Returns:
             They.
 
-        Raises
-        ------
-        DeadLettersError
-            As `look` does, or the file exists or cannot be written.
+        Raises:
+            DeadLettersError: As `look` does, or the file exists or cannot be written.
         """
         try:
             with _new_file(path) as file:

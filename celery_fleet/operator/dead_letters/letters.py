@@ -15,7 +15,7 @@ from typing import Any
 
 from amqp import Message
 
-from celery_fleet.fleet_file import Fleet
+from celery_fleet.fleet import Fleet
 
 # What makes a delayed task wait also leaves its mark; it died of something else.
 DELAYED = "celery_delayed_"

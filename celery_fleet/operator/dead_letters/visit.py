@@ -11,7 +11,7 @@ from amqp.exceptions import AccessRefused, NotFound
 from kombu import Connection
 
 from celery_fleet.errors import DeadLettersError
-from celery_fleet.fleet_file import Fleet
+from celery_fleet.fleet import Fleet
 from celery_fleet.operator.dead_letters.letters import DeadLetter, Selection, read_letter
 
 # Seconds without a message after which those that were counted are no longer awaited.

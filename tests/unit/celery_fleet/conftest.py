@@ -11,6 +11,7 @@ from support.fleet_document import PASSWORD, document
 
 import celery_fleet
 from celery_fleet import fleet_file
+from celery_fleet.fleet import Fleet
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +32,10 @@ def contents(tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def write(
-    tmp_path: Path, contents: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], fleet_file.Fleet]:
+def write(tmp_path: Path, contents: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Fleet]:
     """Writes the contents as the process's fleet file, and reads them."""
 
-    def write_and_load() -> fleet_file.Fleet:
+    def write_and_load() -> Fleet:
         path = tmp_path / "fleet.json"
         path.write_text(json.dumps(contents), encoding="utf-8")
         monkeypatch.setenv("CELERY_FLEET_FILE", str(path))
@@ -46,12 +45,12 @@ def write(
 
 
 @pytest.fixture
-def fleet(write: Callable[[], fleet_file.Fleet]) -> fleet_file.Fleet:
+def fleet(write: Callable[[], Fleet]) -> Fleet:
     return write()
 
 
 @pytest.fixture
-def make_app(fleet: fleet_file.Fleet, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Celery]:
+def make_app(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Celery]:
     """Makes an application that is a member of the fleet."""
 
     def make(pool: str | None = None, **settings: object) -> Celery:

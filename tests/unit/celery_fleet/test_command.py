@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from celery_fleet import fleet_file
 from celery_fleet.__main__ import main
+from celery_fleet.fleet import Fleet
 
 
-def test_route_says_where_and_by_which_rule(
-    fleet: fleet_file.Fleet, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_route_says_where_and_by_which_rule(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["route", "demo.tasks.train_model"]) == 0
     assert capsys.readouterr().out == (
         "demo.tasks.train_model → cpu_ml_training (pool cpu)\n"
@@ -20,7 +18,7 @@ def test_route_says_where_and_by_which_rule(
     )
 
 
-def test_route_answers_machines(fleet: fleet_file.Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+def test_route_answers_machines(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["route", "--json", "demo.tasks.train_model"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "task": "demo.tasks.train_model",
@@ -45,7 +43,7 @@ def test_route_answers_machines(fleet: fleet_file.Fleet, capsys: pytest.CaptureF
     ],
 )
 def test_route_takes_what_a_publisher_says(
-    fleet: fleet_file.Fleet, capsys: pytest.CaptureFixture[str], arguments: list[str], queue: str, rule: str
+    fleet: Fleet, capsys: pytest.CaptureFixture[str], arguments: list[str], queue: str, rule: str
 ) -> None:
     assert main(["route", *arguments, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -57,7 +55,7 @@ def test_route_takes_what_a_publisher_says(
 
 
 def test_route_follows_the_rules_of_the_site(
-    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], capsys: pytest.CaptureFixture[str]
+    contents: dict[str, Any], write: Callable[[], Fleet], capsys: pytest.CaptureFixture[str]
 ) -> None:
     contents["routing"]["site_rules"] = [
         {"name": "invoices", "task": "billing.*", "queue": "general_scheduled"},
@@ -72,11 +70,11 @@ def test_route_follows_the_rules_of_the_site(
         assert f"by {rule};" in capsys.readouterr().out
 
 
-def test_route_needs_no_password(fleet: fleet_file.Fleet, tmp_path: object) -> None:
+def test_route_needs_no_password(fleet: Fleet, tmp_path: object) -> None:
     assert main(["route", "tidy"]) == 0
 
 
-def test_an_unknown_queue_is_an_error(fleet: fleet_file.Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_queue_is_an_error(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["route", "tidy", "--queue", "gone"]) == 2
     assert "has no queue `gone`" in capsys.readouterr().err
 

@@ -17,8 +17,8 @@ from celery.utils.quorum_queues import detect_quorum_queues
 from support.fleet_document import PASSWORD
 
 import celery_fleet
-from celery_fleet import fleet_file
 from celery_fleet.connection import Transport
+from celery_fleet.fleet import Fleet
 
 App = Callable[..., Celery]
 
@@ -40,7 +40,7 @@ def test_all_nodes_are_in_the_broker_url_and_no_password(make_app: App) -> None:
     ]
 
 
-def test_a_worker_is_its_pools_user(make_app: App, fleet: fleet_file.Fleet) -> None:
+def test_a_worker_is_its_pools_user(make_app: App, fleet: Fleet) -> None:
     conf = make_app("io").conf
     assert {urlsplit(url).username for url in conf.broker_url} == {"worker_io"}
     assert conf.broker_transport_options["password_file"] == fleet.pools["io"].password_file
@@ -84,14 +84,14 @@ def test_the_password_shows_up_nowhere(make_app: App, caplog: pytest.LogCaptureF
 
 
 def test_an_ipv6_node_is_bracketed(
-    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+    contents: dict[str, Any], write: Callable[[], Fleet], make_app: App
 ) -> None:
     contents["broker"]["nodes"] = [{"host": "fd00::1", "port": 5672}]
     write()
     assert make_app().connection().hostname == "fd00::1"
 
 
-def test_queues_are_told_but_never_declared(make_app: App, fleet: fleet_file.Fleet) -> None:
+def test_queues_are_told_but_never_declared(make_app: App, fleet: Fleet) -> None:
     app = make_app()
     queues: Any = app.amqp.queues
     assert set(queues) == set(fleet.addresses())
@@ -107,7 +107,7 @@ def test_queues_are_told_but_never_declared(make_app: App, fleet: fleet_file.Fle
 
 
 def test_a_classic_fleet_is_not_taken_for_quorum(
-    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+    contents: dict[str, Any], write: Callable[[], Fleet], make_app: App
 ) -> None:
     for pool in contents["pools"].values():
         pool["queue_type"] = "classic"
@@ -115,7 +115,7 @@ def test_a_classic_fleet_is_not_taken_for_quorum(
     assert not detect_quorum_queues(make_app(), "amqp")[0]
 
 
-def test_a_worker_has_the_limits_of_its_pool(make_app: App, fleet: fleet_file.Fleet) -> None:
+def test_a_worker_has_the_limits_of_its_pool(make_app: App, fleet: Fleet) -> None:
     conf = make_app("memory").conf
     pool = fleet.pools["memory"]
     assert conf.worker_prefetch_multiplier == pool.prefetch_multiplier
@@ -128,7 +128,7 @@ def test_a_worker_has_the_limits_of_its_pool(make_app: App, fleet: fleet_file.Fl
 
 
 def test_early_acknowledgement_is_the_pools_choice(
-    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+    contents: dict[str, Any], write: Callable[[], Fleet], make_app: App
 ) -> None:
     contents["pools"]["io"]["acknowledgement"] = "early"
     write()
@@ -138,7 +138,7 @@ def test_early_acknowledgement_is_the_pools_choice(
 
 
 def test_a_gevent_pool_has_no_heartbeats(
-    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+    contents: dict[str, Any], write: Callable[[], Fleet], make_app: App
 ) -> None:
     contents["pools"]["io"]["execution"] = "gevent"
     write()
@@ -206,7 +206,7 @@ class _PrefixedConfiguration:
 
 @pytest.mark.parametrize("source", [_Configuration, _PrefixedConfiguration])
 @pytest.mark.parametrize("when", ["before", "after", "after use"])
-def test_the_order_of_configuration_does_not_matter(fleet: fleet_file.Fleet, source: type, when: str) -> None:
+def test_the_order_of_configuration_does_not_matter(fleet: Fleet, source: type, when: str) -> None:
     namespace = "CELERY" if source is _PrefixedConfiguration else None
     app = Celery("test", set_as_current=False)
     if when == "before":
@@ -222,7 +222,7 @@ def test_the_order_of_configuration_does_not_matter(fleet: fleet_file.Fleet, sou
     assert len(app.conf.broker_url) == 2
 
 
-def test_an_application_that_was_used_already_is_converted(fleet: fleet_file.Fleet) -> None:
+def test_an_application_that_was_used_already_is_converted(fleet: Fleet) -> None:
     app = Celery("test", set_as_current=False)
     assert app.amqp.queues
     celery_fleet.configure(app)
@@ -255,7 +255,7 @@ def test_a_route_names_queue_exchange_and_key(make_app: App) -> None:
 
 
 def test_a_direct_exchange_is_addressed_by_name(
-    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+    contents: dict[str, Any], write: Callable[[], Fleet], make_app: App
 ) -> None:
     contents["pools"]["cpu"]["exchange_type"] = "direct"
     write()
@@ -304,7 +304,7 @@ def test_the_unlocking_of_a_chord_does_not_follow_its_body(make_app: App) -> Non
 
 
 def test_a_site_may_send_the_unlocking_of_chords_elsewhere(
-    contents: dict[str, Any], write: Callable[[], fleet_file.Fleet], make_app: App
+    contents: dict[str, Any], write: Callable[[], Fleet], make_app: App
 ) -> None:
     contents["routing"]["site_rules"] = [
         {"name": "chords", "task": "celery.chord_unlock", "queue": "general_scheduled"}

@@ -21,8 +21,8 @@ ALLOWED = {
 # Of the modules that belong to no room, these bring the rooms together.
 DOORS = {"__init__", "__main__", "configure"}
 
-# Lines of the largest file, which is a table of one format and its reader.
-LARGEST = {"fleet_file.py": 420, "scheduler/scheduler.py": 350}
+# Lines of the one file that is larger: the reader of the whole fleet file.
+LARGEST = {"fleet_file.py": 290}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

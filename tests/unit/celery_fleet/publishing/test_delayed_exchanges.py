@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kombu.transport import native_delayed_delivery as kombu_delays
 
-from celery_fleet.fleet_file import Fleet
+from celery_fleet.fleet import Fleet
 
 FIRST = kombu_delays.level_name(kombu_delays.MAX_LEVEL)
 LONGEST = 2**kombu_delays.MAX_NUMBER_OF_BITS_TO_USE - 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.fleet_document import document
 
 from celery_fleet import fleet_file
-from celery_fleet.fleet_file import Branch, Fleet, Routing, Rule
+from celery_fleet.fleet import Branch, Fleet, Routing, Rule
 from celery_fleet.publishing.router import Router, words
 
 # The figures of the guide that the routing implements.
