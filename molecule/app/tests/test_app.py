@@ -66,6 +66,7 @@ def test_the_release_is_complete_and_belongs_to_root(host: Hosts, name: str) -> 
         "venv/bin/celery",
         "src/demo/app.py",
         "kit/celery_fleet/__init__.py",
+        "kit/celery_fleet/worker/consumer.py",
         "requirements.lock",
     ):
         found = host(name).file(f"{place}/{part}")
