@@ -39,12 +39,16 @@ class Worker:
         """Give a property of the unit."""
         return str(self.host.check_output(f"systemctl show --property={name} --value {self.unit}"))
 
-    def send(self, seconds: float) -> str:
-        """Publish a task to the pool's first queue, and give the file that it will write."""
+    def send(self, held: bool = False) -> str:
+        """Publish a task to the pool's first queue, and return the file that it will write.
+
+        Args:
+            held: Whether it goes on until it is told to end.
+        """
         self.host.check_output(f"install -d -o celery-fleet -g celery-fleet {TRACES}")
         path = f"{TRACES}/{uuid.uuid4()}"
         queue = min(self.plan["queues"])
-        send = f"apply_async(('{path}', {seconds}), queue='{queue}')"
+        send = f"apply_async(('{path}', {held}), queue='{queue}')"
         code = f"import probe; probe.app.tasks['probe.trace'].{send}"
         self.host.check_output(f'{AS_WORKER} {PYTHON} -c "{code}"')
         return path
@@ -53,8 +57,16 @@ class Worker:
         """Give the lines that a task wrote so far."""
         return str(self.host.run(f"cat {path}").stdout).split()
 
-    def begun(self, path: str) -> None:
-        until(lambda: self.trace(path), f"{path} is begun by {self.unit}", 20)
+    def end(self, path: str) -> None:
+        """Let a task that is held end."""
+        self.host.check_output(f"touch {path}.end")
+
+    def begun(self, path: str, times: int = 1, seconds: float = 20) -> None:
+        until(
+            lambda: self.trace(path).count("begin") >= times,
+            f"{path} is begun {times} times by {self.unit}",
+            seconds,
+        )
 
     def ended(self, path: str, seconds: float) -> list[str]:
         until(lambda: "end" in self.trace(path), f"{path} is finished by {self.unit}", seconds)
@@ -119,4 +131,4 @@ class Fleet:
 
 
 def serves(worker: Worker) -> None:
-    assert worker.ended(worker.send(0), 30) == ["begin", "end"]
+    assert worker.ended(worker.send(), 30) == ["begin", "end"]

@@ -11,17 +11,18 @@ app = Celery("probe")
 celery_fleet.configure(app)
 
 
-def trace(path: str, seconds: float) -> None:
-    """Write a line to a file, wait, and write another one.
+def trace(path: str, held: bool) -> None:
+    """Write a line to a file, and another one at the end.
 
     Args:
         path: The file; its directory must be there.
-        seconds: How long to wait.
+        held: Whether to go on until there is a file of this name with `.end`.
     """
-    file = Path(path)
+    file, end = Path(path), Path(f"{path}.end")
     with file.open("a") as lines:
         lines.write("begin\n")
-    time.sleep(seconds)
+    while held and not end.exists():
+        time.sleep(0.1)
     with file.open("a") as lines:
         lines.write("end\n")
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -64,40 +65,45 @@ def test_a_stop_lets_a_task_finish_and_a_killed_process_loses_none(
 ) -> None:
     stopped, victims = [workers[FIRST, "general"], workers[SECOND, "cpu"]], workers[FIRST, "io"]
 
-    # Two workers are asked to stop while each runs a task of 40 seconds.
-    long = [worker.send(40) for worker in stopped]
-    begun = time.monotonic()
+    # Two workers are asked to stop while each runs a task.
+    long = [worker.send(held=True) for worker in stopped]
     for worker, path in zip(stopped, long, strict=True):
         worker.begun(path)
         worker.host.check_output(f"systemctl stop --no-block {worker.unit}")
 
     # Meanwhile the children of another pool are killed, one of them with a task.
-    path = victims.send(6)
+    path = victims.send(held=True)
     victims.begun(path)
     main = victims.show("MainPID")
     victims.host.check_output(f"pkill --signal KILL --parent {main}")
-    assert victims.ended(path, 40).count("begin") >= 2
+    victims.begun(path, times=2, seconds=40)
+    victims.end(path)
+    victims.ended(path, 20)
     assert victims.show("MainPID") == main
 
     # Then its main process.
-    path = victims.send(6)
+    path = victims.send(held=True)
     victims.begun(path)
     victims.host.check_output(f"kill -KILL {main}")
-    assert victims.ended(path, 60).count("begin") >= 2
+    victims.begun(path, times=2, seconds=60)
+    victims.end(path)
+    victims.ended(path, 20)
     victims.active()
     assert victims.show("MainPID") != main
     assert int(victims.show("NRestarts")) >= 1
 
     # The stopped workers finished what they ran, and nobody runs it again.
     for worker, path in zip(stopped, long, strict=True):
-        assert worker.ended(path, 60) == ["begin", "end"]
+        assert worker.show("ActiveState") == "deactivating"
+        assert worker.trace(path) == ["begin"]
+        worker.end(path)
+        assert worker.ended(path, 20) == ["begin", "end"]
         worker.stopped()
         assert worker.show("Result") == "success"
-    assert time.monotonic() - begun > 39
     for worker in stopped:
         worker.host.check_output(f"systemctl start {worker.unit}")
     for worker, path in zip(stopped, long, strict=True):
-        assert worker.ended(worker.send(0), 20) == ["begin", "end"]
+        assert worker.ended(worker.send(), 20) == ["begin", "end"]
         assert worker.trace(path) == ["begin", "end"]
 
 
@@ -137,13 +143,13 @@ def test_workers_wait_for_a_broker_that_is_down(workers: dict[tuple[str, str], W
     )
     assert set(starting.plan["queues"]) <= {consumer["queue_name"] for consumer in json.loads(listing)}
     for worker in [*running, starting]:
-        assert "end" in worker.ended(worker.send(0), 60)
+        assert "end" in worker.ended(worker.send(), 60)
     assert [(worker.show("MainPID"), worker.show("NRestarts")) for worker in running] == before
 
 
 def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: None, fleet: Fleet) -> None:
     old = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
-    long = [worker.send(100) for worker in old]
+    long = [worker.send(held=True) for worker in old]
     for worker, path in zip(old, long, strict=True):
         worker.begun(path)
     fleet.run("deploy", code="# second\n", fleet_environment_pools={"general": {"rollover": "wait"}})
@@ -161,7 +167,8 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: No
 
     assert room() == new[0].plan["concurrency"] - 1
     for before, after, path in zip(old, new, long, strict=True):
-        assert before.ended(path, 180) == ["begin", "end"]
+        before.end(path)
+        assert before.ended(path, 20) == ["begin", "end"]
         until(lambda b=before: b.unit not in fleet.files(FIRST) + fleet.files(SECOND), "the old is gone", 30)
         assert after.show("NRestarts") == "0"
     until(lambda: room() == new[0].plan["concurrency"], "the new one has all the room", 15)
@@ -193,7 +200,7 @@ def test_a_limit_of_one_pool_concerns_no_other(fleet: Fleet) -> None:
 
 def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> None:
     io, general = fleet.worker(FIRST, "io"), fleet.worker(FIRST, "general")
-    path = io.send(90)
+    path = io.send(held=True)
     io.begun(path)
     said = fleet.run("drain", FIRST, fleet_pool="io", drain_timeout=8, drain_reason="a new disk")
     assert len(re.findall(r"probe\.trace \[.+\] on .+, runs for \d+ s of at most \d+", said)) >= 2
@@ -204,7 +211,17 @@ def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> N
     fleet.run("undrain", FIRST)
     serves(fleet.worker(FIRST, "io"))
     assert io.trace(path) == ["begin"]
-    fleet.run("drain", FIRST, fleet_pool="io")
+    # A drain waits for the tasks of every instance, also when the newest has none.
+    beside = fleet.worker(FIRST, "io")
+    with ThreadPoolExecutor() as executor:
+        drain = executor.submit(fleet.run, "drain", FIRST, fleet_pool="io")
+        try:
+            until(lambda: beside.show("ActiveState") == "inactive", f"{beside.unit} is drained", 60)
+            assert not drain.done()
+            assert io.trace(path) == ["begin"]
+        finally:
+            io.end(path)
+    drain.result()
     assert io.ended(path, 5) == ["begin", "end"]
     assert general.show("ActiveState") == "active"
     # What a boot would do.
@@ -222,7 +239,7 @@ def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> N
 )
 def test_a_run_that_is_killed_and_repeated_ends_clean(fleet: Fleet, verb: str, at: str) -> None:
     worker = fleet.worker(FIRST, "general")
-    path = worker.send(20)
+    path = worker.send(held=True)
     worker.begun(path)
     running = subprocess.Popen(
         fleet.command(verb, FIRST, code=f"# {verb} {at}\n"),
@@ -241,9 +258,12 @@ def test_a_run_that_is_killed_and_repeated_ends_clean(fleet: Fleet, verb: str, a
         raise AssertionError(f"{at} was never begun")
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
+    if verb == "drain":
+        worker.end(path)  # or it would be waited for
     fleet.run(verb, FIRST, code=f"# {verb} {at}\n")
     if verb == "drain":
         fleet.run("undrain", FIRST)
+    worker.end(path)
     assert worker.ended(path, 40) == ["begin", "end"]
     until(lambda: len(fleet.files(FIRST)) == 2, "one instance of each pool is left", 30)
     for pool in ("io", "general"):
@@ -301,11 +321,12 @@ def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(scenario: Sce
 
 def test_a_retired_host_keeps_nothing_of_the_fleet(fleet: Fleet) -> None:
     worker, host = fleet.worker(FIRST, "general"), fleet.host(FIRST)
-    path = worker.send(30)
+    path = worker.send(held=True)
     worker.begun(path)
     said = fleet.run("retire", FIRST, fails=True, drain_timeout=2)
     assert f"Tasks still run on {FIRST}" in said
     assert worker.trace(path) == ["begin"]
+    worker.end(path)
     fleet.run("retire", FIRST, drain_timeout=60)
     assert worker.trace(path) == ["begin", "end"]
 
