@@ -10,7 +10,11 @@ from typing import Any, Final, ParamSpec, TypeVar
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.topology import topology
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.beat_file import beat_file
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.fleet_file import fleet_file
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.fleet_file import (
+    fleet_file,
+    scheduler_digest,
+    worker_digests,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.users import (
     fleet_users,
     host_users,
@@ -238,6 +242,8 @@ class FilterModule:
             "undeclared": undeclared,
             "topology": topology,
             "fleet_file": fleet_file,
+            "worker_digests": lambda fleet: worker_digests(plain(fleet)),
+            "scheduler_digest": lambda fleet: scheduler_digest(plain(fleet)),
             "host_users": host_users,
             "beat_file": beat_file,
             "users": fleet_users,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import Node
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import columns
-
-# Each instance of a pool on a host has a number in its node's name.
-INSTANCE = re.compile(r"_\d+@")
 
 
 def verify_table(result: Mapping[str, Any]) -> str:
@@ -67,12 +64,18 @@ def verify_faults(result: Mapping[str, Any], plans: Sequence[Mapping[str, Any]])
     for answer in result["answers"]:
         if answer["fault"]:
             faults.append(f"{answer['queue']}: {answer['fault']}")
-        elif INSTANCE.sub("@", answer["node"]) not in nodes.get(answer["expected_pool"], set()):
+        elif _planned(answer["node"]) not in nodes.get(answer["expected_pool"], set()):
             faults.append(
                 f"{answer['queue']}: executed by {answer['node']}, which the plan does not know as a node "
                 f"of pool {answer['expected_pool']}"
             )
     return faults
+
+
+def _planned(name: str) -> str:
+    """Give a node's name as a plan has it, without the number of its instance."""
+    node = Node.parse(name)
+    return str(node.planned) if node else name
 
 
 class FilterModule:

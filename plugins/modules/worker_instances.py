@@ -6,16 +6,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import identity
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import (
-    prune_units,
-    surplus_units,
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.records import Worker
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.rollover import RolloverError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.serve import (
+    RecordError,
+    recorded,
+    serve,
 )
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.rollover import (
-    Rollover,
-    RolloverError,
-)
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.steps import Step, steps
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.trial import Trial
 
@@ -32,16 +29,15 @@ description:
 options:
   source:
     description: >-
-      What is wanted: the units that are given, those that serve now, or those of the release before.
+      What is wanted: the pools that are given, those that serve now, or those of the release before.
     type: str
     choices: [given, served, previous]
     default: given
-  units:
-    description: Text of each pool's unit, its number open, for O(source=given). Other pools go.
-    type: dict
-    default: {}
-  slices:
-    description: Text of each pool's slice, for O(source=given).
+  pools:
+    description: >-
+      What each pool is to run, for O(source=given); other pools go. Each has C(release), C(digest),
+      C(rollover), C(figures), and the texts of its C(unit), its number open, and C(slice), as the lookup
+      P(celery_fleet.kit.workers#lookup) gives them.
     type: dict
     default: {}
   only:
@@ -99,139 +95,35 @@ pools:
   returned: success
 """
 
-
-def wanted_texts(module: AnsibleModule, host: Host) -> dict[str, str | None]:
-    """Give the unit of each pool of the run; none for a pool that goes."""
-    params, only = module.params, set(module.params["only"])
-    texts: dict[str, str | None]
-    if params["source"] == "given":
-        texts = {**dict.fromkeys(host.pools()), **params["units"]}
-        return {pool: text for pool, text in texts.items() if pool in only or not only}
-    which = "release" if params["source"] == "served" else "previous"
-    texts, missing = {}, []
-    for pool, record in host.served().items():
-        if only and pool not in only:
-            continue
-        path = host.text(record.get(which) or "-", pool)
-        if path.exists():
-            texts[pool] = path.read_text()
-        else:
-            missing.append(pool)
-    if missing and not texts:
-        module.fail_json(
-            msg=f"This host has no record of a release of {', '.join(missing)} "
-            + (
-                "before the present one: there is nothing to go back to"
-                if which == "previous"
-                else "yet: deploy first"
-            )
-        )
-    return texts
+FIELDS = ("release", "digest", "rollover", "unit", "figures")
 
 
-def differences(module: AnsibleModule, host: Host, found: list[Step]) -> list[dict[str, str]]:
-    """Give what changes as Ansible shows it."""
-    diffs = []
-    for pool, text in sorted(module.params["slices"].items()):
-        path = host.units / f"celery-fleet-{pool}.slice"
-        before = path.read_text() if path.exists() else ""
-        if before != text:
-            diffs.append(
-                {"before_header": str(path), "after_header": str(path), "before": before, "after": text}
-            )
-    for step in found:
-        if not step.changes:
-            continue
-        before, after = "", ""
-        for old in step.old:
-            before += f"{old.name.unit}: {old.state}{', enabled' if old.enabled else ''}\n"
-            after += f"{old.name.unit}: finishes what it runs\n"
-        record = host.served().get(step.pool, {})
-        path = host.text(record.get("release") or "-", step.pool)
-        if step.serve:
-            before += path.read_text() if path.exists() else ""
-            after += (module.params["units"].get(step.pool) or "") + f"{step.serve.unit}: serves\n"
-        diffs.append(
-            {"before_header": step.pool, "after_header": step.pool, "before": before, "after": after}
-        )
-    return diffs
-
-
-def write_slices(host: Host, slices: dict[str, str]) -> None:
-    """Write the slices that differ; systemd applies them to what runs in them."""
-    differing = {
-        path: text
-        for pool, text in slices.items()
-        if not (path := host.units / f"celery-fleet-{pool}.slice").exists() or path.read_text() != text
-    }
-    for path, text in differing.items():
-        path.write_text(text)
-    if differing:
-        host.systemctl("daemon-reload")
-
-
-def record(host: Host, texts: dict[str, str | None]) -> None:
-    """Write down what serves now, and keep its units."""
-    served = host.served()
-    for pool, text in texts.items():
-        if text is None:
-            served.pop(pool, None)
-            continue
-        release, _ = identity(text)
-        before = served.get(pool, {})
-        if before.get("release") != release:
-            served[pool] = {"release": release, "previous": before.get("release", "")}
-        path = host.text(release, pool)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    if served != host.served():
-        host.serve(served)
+def wanted(module: AnsibleModule, host: Host) -> dict[str, Worker | None]:
+    """Give what each pool of the run is to run; none for a pool that goes."""
+    params, only = module.params, module.params["only"]
+    if params["source"] != "given":
+        which = "release" if params["source"] == "served" else "previous"
+        return dict(recorded(host, which, only))
+    given = {pool: Worker(**{name: told[name] for name in FIELDS}) for pool, told in params["pools"].items()}
+    every: dict[str, Worker | None] = {**dict.fromkeys(host.pools()), **given}
+    return {pool: worker for pool, worker in every.items() if pool in only or not only}
 
 
 def run(module: AnsibleModule, host: Host) -> dict[str, Any]:
     """Do it, and say what was done."""
     params = module.params
-    texts = wanted_texts(module, host)
-    asked = {pool: text and identity(text) for pool, text in texts.items()}
-    before = host.served()
-    found = steps(host.instances(), asked, host.drained(), params["restart"])
-    diff = differences(module, host, found)
-    kept = {pool: text for pool, text in texts.items() if text}
-    stale = [
-        pool
-        for pool, text in kept.items()
-        if before.get(pool, {}).get("release") != (asked[pool] or ("",))[0]
-    ]
-    removed = [path.name for path in surplus_units(host, before)] if module.check_mode else []
-    if not module.check_mode:
-        write_slices(host, params["slices"])
-        trial = Trial(
+    workers = wanted(module, host)
+    result: dict[str, Any] = serve(
+        host,
+        workers,
+        {pool: told["slice"] for pool, told in params["pools"].items() if pool in workers},
+        Trial(
             params["timeout"], params["probation"], params["probation_tasks"], params["probation_failures"]
-        )
-        Rollover(host, kept, trial).run(found)
-        record(host, texts)
-        removed = prune_units(host)
-    return {
-        "changed": bool(diff or stale or removed),
-        "differs": bool(diff or stale or removed),
-        "diff": diff,
-        "pools": {
-            step.pool: {
-                "was": before.get(step.pool, {}).get("release", ""),
-                "is": (asked[step.pool] or ("",))[0],
-                "unit": step.serve.unit if step.serve else "",
-                "done": "gone"
-                if asked[step.pool] is None
-                else "drained"
-                if not step.serve
-                else "started"
-                if step.new or step.start
-                else "kept",
-                "finish": [old.name.unit for old in step.old if old.state != "inactive"],
-            }
-            for step in found
-        },
-    }
+        ),
+        params["restart"],
+        module.check_mode,
+    )
+    return result
 
 
 def main() -> None:
@@ -239,8 +131,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "source": {"type": "str", "choices": ["given", "served", "previous"], "default": "given"},
-            "units": {"type": "dict", "default": {}},
-            "slices": {"type": "dict", "default": {}},
+            "pools": {"type": "dict", "default": {}},
             "only": {"type": "list", "elements": "str", "default": []},
             "restart": {"type": "bool", "default": False},
             "timeout": {"type": "int", "required": True},
@@ -256,7 +147,7 @@ def main() -> None:
             module.exit_json(**run(module, host))
         with host.alone():
             result = run(module, host)
-    except (RolloverError, SystemdError, ValueError) as error:
+    except (RecordError, RolloverError, SystemdError, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import PREFIX
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.installed import read_units
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.records import installed
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
 
 DOCUMENTATION = r"""
 module: worker_state
 short_description: Read which pools of the fleet a host runs now, and with what figures
 description:
-  - Reads the fleet's installed units and slices and asks systemd which of them run. Changes nothing.
-  - Environments are not returned, because they may hold secrets.
+  - Reads the host's records of its workers and asks systemd which of them run. Changes nothing.
 attributes:
   check_mode:
     support: full
@@ -29,27 +27,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pools:
-  description: The figures and the running releases of each pool that has units on the host.
+  description: >-
+    For each pool of the host its C(figures), none if it was started by an earlier kit, and the C(releases)
+    that take tasks.
   type: dict
   returned: always
 """
-
-UNITS = Path("/etc/systemd/system")
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    texts = {path.name: path.read_text() for path in UNITS.glob(f"{PREFIX}*") if path.is_file()}
-    instances = []
-    if texts:
-        _, listed, _ = module.run_command(
-            ["systemctl", "list-units", "--all", "--plain", "--no-legend", f"{PREFIX}*@*.service"],
-            check_rc=True,
-        )
-        # unit, whether it is loaded, its state, …
-        instances = [(words[0], words[2]) for line in listed.splitlines() if len(words := line.split()) > 2]
-    module.exit_json(changed=False, pools=read_units(texts, instances))
+    try:
+        pools = installed(Host())
+    except (SystemdError, ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, pools=pools)
 
 
 if __name__ == "__main__":

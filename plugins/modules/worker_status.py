@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import PREFIX
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import BEAT, INSTANCES, PREFIX
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.status import (
-    BEAT,
     PROPERTIES,
     beat,
     instance,
@@ -96,7 +95,7 @@ def main() -> None:
             "show",
             f"--property={','.join(PROPERTIES)},LoadState",
             "--",
-            f"{PREFIX}*@*.service",
+            INSTANCES,
             BEAT,
         ],
         check_rc=True,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections import defaultdict
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.units import FLEET_FILE, pool, render
+from support.units import pool, render
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "worker"
@@ -41,14 +40,6 @@ def command(plan: dict[str, Any]) -> dict[str, str]:
     assert words[0] == "/opt/shop/releases/shop-1/venv/bin/celery"
     assert words[1:4] == ["--app", "shop.app:app", "worker"]
     return dict(zip(words[4::2], words[5::2], strict=True))
-
-
-def digest(plan: dict[str, Any] | None = None, **changes: Any) -> str:
-    values = service(plan, **changes)["Environment"]
-    (found,) = [value for value in values if value.startswith("CELERY_FLEET_INSTANCE=")]
-    release, found, number = found.partition("=")[2].split("_")
-    assert (release, len(found), number) == ("shop-1", 8, "@n@")
-    return found
 
 
 def test_a_prefork_worker_gets_every_figure_of_the_plan() -> None:
@@ -108,42 +99,13 @@ def test_the_environment_of_the_pool_overrides_that_of_the_application_and_is_qu
     ]
     assert values[-3:] == ['"A=pool"', '"B=x \\"y\\" 5%% \\\\"', '"OMP_NUM_THREADS=1"']
     assert "CELERY_FLEET_POOL=cpu" in values
+    assert "CELERY_FLEET_INSTANCE=%i" in values
     assert "CELERY_FLEET_FILE=/etc/celery-fleet/fleet.json" in values
 
 
 def test_tasks_may_write_where_the_site_says() -> None:
     assert "ReadWritePaths" not in service()
     assert service(worker_writable_paths=["/srv/a", "/srv/b"])["ReadWritePaths"] == ["/srv/a", "/srv/b"]
-
-
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        (("broker", "nodes"), [{"host": "10.0.0.2", "port": 5672}]),
-        (("routing", "default_queue"), "cpu_one"),
-        (("pools", "cpu", "time_limit"), 60),
-        (("pools", "io", "queues"), {"io_two": {"routing_key": "io.two"}}),
-    ],
-)
-def test_a_worker_is_started_again_when_what_it_reads_changes(place: tuple[str, ...], value: object) -> None:
-    changed = deepcopy(FLEET_FILE)
-    section = changed
-    for key in place[:-1]:
-        section = section[key]
-    section[place[-1]] = value
-    assert digest(worker_fleet_file=changed) != digest()
-
-
-def test_a_worker_is_started_again_when_its_unit_changes() -> None:
-    assert digest(pool(concurrency=11)) != digest()
-    assert digest(pool(environment={"A": "1"})) != digest()
-
-
-def test_a_worker_runs_on_when_only_other_pools_or_its_budget_change() -> None:
-    changed = deepcopy(FLEET_FILE)
-    changed["pools"]["io"]["time_limit"] = 60
-    assert digest(worker_fleet_file=changed) == digest()
-    assert digest(pool(memory_max_mib=1024, cpu_weight=1)) == digest()
 
 
 def test_the_slice_holds_the_budget() -> None:

@@ -1,16 +1,9 @@
-"""The module that reads what a host runs, on units as the role and lists as systemd write them."""
+"""The module that reads what a host runs."""
 
 import json
-from pathlib import Path
 
 import pytest
-from ansible.plugins.loader import init_plugin_loader
-from support.units import pool, render
-
-LISTED = """\
-celery-fleet-cpu@shop-1_01234567_1.service loaded active   running Celery worker, release shop-1
-celery-fleet-cpu@shop-0_89abcdef_1.service loaded inactive dead    Celery worker, release shop-0
-"""
+from fleet.host.records import Worker, keep
 
 
 class LeftError(Exception):
@@ -19,49 +12,32 @@ class LeftError(Exception):
 
 @pytest.fixture
 def answer(tmp_path, monkeypatch):
-    """Run the module on the unit files of a directory."""
-    init_plugin_loader([str(Path(__file__).parents[2] / "collections")])
+    """Run the module on the records of a directory."""
+    from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
     from ansible_collections.celery_fleet.kit.plugins.modules import worker_state
-
-    asked = []
 
     class Module:
         def __init__(self, argument_spec, supports_check_mode):
             assert supports_check_mode
 
-        def run_command(self, command, check_rc):
-            assert check_rc
-            asked.append(command)
-            return 0, LISTED, ""
-
         def exit_json(self, **found):
             raise LeftError(json.dumps(found))
 
+    host = Host(tmp_path, lambda *_: "")
     monkeypatch.setattr(worker_state, "AnsibleModule", Module)
-    monkeypatch.setattr(worker_state, "UNITS", tmp_path)
+    monkeypatch.setattr(worker_state, "Host", lambda: host)
 
     def run():
         with pytest.raises(LeftError) as left:
             worker_state.main()
-        return json.loads(str(left.value)), asked
+        return json.loads(str(left.value))
 
-    return run
-
-
-def test_units_and_their_releases_are_read(tmp_path, answer):
-    plan = pool(environment={"TOKEN": "hush"})
-    (tmp_path / "celery-fleet-cpu@shop-1_01234567_1.service").write_text(render("worker.service.j2", plan))
-    (tmp_path / plan["slice"]).write_text(render("worker.slice.j2", plan))
-    (tmp_path / "celery-fleet-cpu@.service.d").mkdir()
-    found, asked = answer()
-    assert found["changed"] is False
-    assert list(found["pools"]) == ["cpu"]
-    assert found["pools"]["cpu"]["releases"] == ["shop-1"]
-    assert found["pools"]["cpu"]["figures"]["concurrency"] == "12"
-    assert found["pools"]["cpu"]["figures"]["tasks_max"] == "512"
-    assert "hush" not in json.dumps(found)
-    assert asked[0][:2] == ["systemctl", "list-units"]
+    return host, run
 
 
-def test_a_host_without_the_fleet_is_not_asked(answer):
-    assert answer() == ({"changed": False, "pools": {}}, [])
+def test_the_records_are_read(answer):
+    host, run = answer
+    assert run() == {"changed": False, "pools": {}}
+    keep(host, "cpu", Worker("shop-1", "01234567", "overlap", "TOKEN=hush", {"concurrency": 12}))
+    host.serve({"cpu": {"release": "shop-1", "previous": ""}})
+    assert run() == {"changed": False, "pools": {"cpu": {"figures": {"concurrency": 12}, "releases": []}}}

@@ -41,13 +41,13 @@ ANSWER = {
             "delegate_to": "localhost",
         },
         {
-            "ansible.builtin.template": {
-                "src": str(ROOT / "roles/worker/templates/worker.service.j2"),
-                "dest": "{{ out }}/{{ inventory_hostname }}.{{ __worker_pool.unit }}",
+            "ansible.builtin.copy": {
+                "content": "{{ item.value.unit }}",
+                "dest": "{{ out }}/{{ inventory_hostname }}.{{ worker_plan.pools[item.key].unit }}",
                 "mode": "0600",
             },
-            "loop": "{{ worker_plan.pools.values() }}",
-            "loop_control": {"loop_var": "__worker_pool", "label": "{{ __worker_pool.unit }}"},
+            "loop": "{{ __worker_given | dict2items }}",
+            "loop_control": {"label": "{{ item.key }}"},
             "delegate_to": "localhost",
         },
     ],

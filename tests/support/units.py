@@ -39,24 +39,6 @@ def pool(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-FLEET_FILE: dict[str, Any] = {
-    "schema": 1,
-    "app": {"name": "shop", "celery_app": "shop.app:app"},
-    "broker": {"nodes": [{"host": "10.0.0.1", "port": 5672}], "vhost": "fleet", "user": "worker"},
-    "pools": {
-        name: {
-            "exchange": f"{name}_tasks",
-            "exchange_type": "topic",
-            "queue_type": "quorum",
-            "queues": {f"{name}_one": {"routing_key": f"{name}.one"}},
-            "time_limit": 3600,
-        }
-        for name in ("cpu", "io")
-    },
-    "routing": {"default_queue": "io_one"},
-}
-
-
 def render(template: str, plan: dict[str, Any], **changes: Any) -> str:
     """Render a template of the role."""
     variables: dict[str, Any] = {
@@ -64,9 +46,9 @@ def render(template: str, plan: dict[str, Any], **changes: Any) -> str:
         **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
         "ansible_managed": "Managed",
         "__worker_pool": plan,
+        "__worker_node": "cpu_worker_@n@@cpu1",
         "worker_release": "shop-1",
         "worker_app": {"name": "shop", "celery_app": "shop.app:app", "environment": {}},
-        "worker_fleet_file": FLEET_FILE,
     } | changes
     text = trust_as_template((ROLE / "templates" / template).read_text())
     return str(Templar(loader=DataLoader(), variables=variables).template(text))

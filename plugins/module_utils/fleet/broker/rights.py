@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from ..host.names import node_pattern
 from ..model.names import BEAT, VERIFY
 from ..model.types import Pool
 from .delays import DELAY_ENTRY, DELAY_LEVELS
@@ -62,7 +63,7 @@ def permissions_of(pools: Iterable[Pool], delayed: bool) -> list[dict[str, Any]]
 
 
 def _worker_permission(pool: Pool, callees: Iterable[Pool], delayed: bool) -> dict[str, Any]:
-    control = (*CONTROL, rf"{pool.name}_worker(_\d+)?@.+\.celery\.pidbox")
+    control = (*CONTROL, rf"{node_pattern(pool.name)}\.celery\.pidbox")
     return _permission(
         worker_user(pool.name),
         _rights([], *control),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ..broker.objects import VERIFY_KEY
 from ..broker.rights import worker_user
+from ..host.names import CA_FILE, SECRETS
 from ..model.names import DEAD, VERIFY
 from ..model.pools import effective_pools
 from ..model.read import read_model
+from .digest import digest
 
 SCHEMA: Final = 2
-SECRETS: Final = "/etc/celery-fleet/secrets"
-CA_FILE: Final = "/etc/celery-fleet/ca.pem"
 
 
 def fleet_file(
@@ -47,7 +47,7 @@ def fleet_file(
             "nodes": [{"host": node, "port": model.broker.port} for node in model.broker.nodes],
             "vhost": model.broker.vhost,
             **login_of("client"),
-            "tls": {"ca_file": CA_FILE} if model.broker.tls else None,
+            "tls": {"ca_file": str(CA_FILE)} if model.broker.tls else None,
         },
         "pools": {
             name: {
@@ -85,3 +85,30 @@ def fleet_file(
 def login_of(user: str) -> dict[str, str]:
     """Return a user's name and the file of its password."""
     return {"user": user, "password_file": f"{SECRETS}/{user}"}
+
+
+def worker_reads(fleet: Mapping[str, Any], pool: str) -> dict[str, Any]:
+    """Give the part of ``fleet.json`` that a pool's worker reads: if it differs, the worker must be replaced.
+
+    The dead letters and the figures of other pools are no part of it, only where their tasks go.
+
+    Args:
+        fleet: The file's content.
+        pool: The pool.
+    """
+    address = ("queues", "exchange", "exchange_type", "queue_type")
+    return {
+        **{name: part for name, part in fleet.items() if name not in ("pools", "dead_letters")},
+        "pool": fleet["pools"][pool],
+        "addresses": [{name: other[name] for name in address} for other in fleet["pools"].values()],
+    }
+
+
+def worker_digests(fleet: Mapping[str, Any]) -> dict[str, str]:
+    """Give for each pool a digest of what ``worker_reads`` gives."""
+    return {pool: digest(worker_reads(fleet, pool)) for pool in fleet["pools"]}
+
+
+def scheduler_digest(fleet: Mapping[str, Any]) -> str:
+    """Give a digest of what the scheduler reads of ``fleet.json``: where the broker is, and the routing."""
+    return digest([fleet["broker"], fleet["routing"]])

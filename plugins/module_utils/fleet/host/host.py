@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .names import PREFIX, Name
+from .names import CONFIG, INSTANCES, LOCK, MARK, RUNTIME, UNITS, Name, below
 from .steps import RUNNING, Instance
 from .systemd import SHOWN, call
 
@@ -19,13 +19,15 @@ class Host:
 
     Args:
         root: Directory that stands for the root of the file system.
+        call: Runs a command of systemd and gives what it prints, as ``systemd.call`` does.
     """
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        self.units = root / "etc/systemd/system"
-        self.config = root / "etc/celery-fleet"
-        self.runtime = root / "run/celery-fleet"
-        self.lock = root / "run/celery-fleet.lock"
+    def __init__(self, root: Path = Path("/"), call: Callable[..., str] = call) -> None:
+        self.call = call
+        self.units = below(root, UNITS)
+        self.config = below(root, CONFIG)
+        self.runtime = below(root, RUNTIME)
+        self.lock = below(root, LOCK)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -40,7 +42,7 @@ class Host:
         Raises:
             SystemdError: If it fails.
         """
-        return call("systemctl", *arguments)
+        return self.call("systemctl", *arguments)
 
     def show(self, units: Iterable[str]) -> dict[str, tuple[str, int]]:
         """Give the state of units and how often they were started again."""
@@ -54,16 +56,14 @@ class Host:
 
     def files(self) -> list[Path]:
         """Give the unit files of instances."""
-        found = self.units.glob(f"{PREFIX}*@?*.service")
-        return sorted(path for path in found if path.is_file() and "CELERY_FLEET_POOL=" in path.read_text())
+        found = (path for path in self.units.glob(INSTANCES) if Name.parse(path.name))
+        return sorted(path for path in found if path.is_file() and MARK in path.read_text())
 
     def instances(self) -> list[Instance]:
         """Give every instance that has a unit file, is started at boot, or runs."""
         wants = self.units / "multi-user.target.wants"
-        enabled = {path.name for path in wants.glob(f"{PREFIX}*@*.service") if path.is_symlink()}
-        listed = self.systemctl(
-            "list-units", "--all", "--plain", "--no-legend", "--full", f"{PREFIX}*@*.service"
-        )
+        enabled = {path.name for path in wants.glob(INSTANCES) if path.is_symlink()}
+        listed = self.systemctl("list-units", "--all", "--plain", "--no-legend", "--full", INSTANCES)
         loaded = {line.split()[0] for line in listed.splitlines() if line.strip()}
         units = {path.name for path in self.files()} | enabled | loaded
         found = []
@@ -105,14 +105,14 @@ class Host:
 
     def serve(self, record: Mapping[str, Mapping[str, str]]) -> None:
         """Write down what serves."""
-        path = self.config / "served.json"
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-        fresh.replace(path)
+        self.write(self.config / "served.json", json.dumps(record, indent=2, sort_keys=True) + "\n")
 
-    def text(self, release: str, pool: str) -> Path:
-        """Give the file that keeps a pool's unit as it was of a release, its number open."""
-        return self.config / "units" / release / f"{pool}.service"
+    def write(self, path: Path, text: str) -> None:
+        """Write a file of the kit's own, so that nobody reads half of it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.new")
+        draft.write_text(text)
+        draft.replace(path)
 
     def pools(self) -> set[str]:
         """Give the pools that have anything here."""

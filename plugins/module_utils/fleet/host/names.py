@@ -1,25 +1,45 @@
-"""Names of the fleet's units: made and read in one place."""
+"""Names of the fleet's units, slices, nodes and files on a host: made and read here, and nowhere else."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Final
 
+# User and group of every process of the application.
+USER: Final = "celery-fleet"
+UNITS: Final = PurePosixPath("/etc/systemd/system")
+CONFIG: Final = PurePosixPath("/etc/celery-fleet")
+STATE: Final = PurePosixPath("/var/lib/celery-fleet")
+RUNTIME: Final = PurePosixPath("/run/celery-fleet")
+LOCK: Final = PurePosixPath("/run/celery-fleet.lock")
+PROGRAM: Final = PurePosixPath("/usr/local/lib/celery-fleet")
+FLEET_FILE: Final = CONFIG / "fleet.json"
+BEAT_FILE: Final = CONFIG / "beat.json"
+SECRETS: Final = CONFIG / "secrets"
+CA_FILE: Final = CONFIG / "ca.pem"
+
 PREFIX: Final = "celery-fleet-"
+BEAT: Final = f"{PREFIX}beat.service"
+# One instance for each worker that ends: a single unit would miss an end that comes while it runs.
+PRUNE: Final = "prune-celery-fleet@.service"
+# Pattern of systemd for every instance of every pool.
+INSTANCES: Final = f"{PREFIX}*@*.service"
+# Stands in a unit's text for the number of its instance, which only the host knows.
 NUMBER: Final = "@n@"
+# Only the kit's own units of instances have this line.
+MARK: Final = "Environment=CELERY_FLEET_POOL="
+
 _UNIT: Final = re.compile(
     rf"{PREFIX}(?P<pool>[^@]+)@(?P<release>.+?)(?:_(?P<digest>[0-9a-f]{{8}})_(?P<number>\d+))?\.service"
 )
-
-_IDENTITY: Final = re.compile(
-    rf"CELERY_FLEET_INSTANCE=(?P<release>[^_\s]+)_(?P<digest>[0-9a-f]{{8}})_{NUMBER}"
-)
+_NODE: Final = re.compile(r"(?P<pool>.+)_worker(?:_(?P<number>\d+))?@(?P<host>[^@]+)")
 
 
 @dataclass(frozen=True)
 class Name:
-    """What the name of an instance's unit says; units of kits before this one have no digest."""
+    """What the name of an instance's unit says; one that the kit did not make has no digest."""
 
     pool: str
     release: str
@@ -49,19 +69,97 @@ class Name:
         return f"{PREFIX}{self.pool}@{self.instance}.service"
 
 
-def identity(text: str) -> tuple[str, str]:
-    """Read which release and which digest a rendered unit is of.
+@dataclass(frozen=True)
+class Node:
+    """The name of a worker in Celery's remote control, with or without the number of its instance."""
+
+    pool: str
+    host: str
+    number: int | str | None = None
+
+    def __str__(self) -> str:
+        number = "" if self.number is None else f"_{self.number}"
+        return f"{self.pool}_worker{number}@{self.host}"
+
+    @classmethod
+    def parse(cls, name: str) -> Node | None:
+        """Read a node's name; none if it is no worker's of the fleet.
+
+        Args:
+            name: The name, as Celery shows it.
+        """
+        found = _NODE.fullmatch(name)
+        return found and cls(found["pool"], found["host"], found["number"] and int(found["number"]))
+
+    @property
+    def planned(self) -> str:
+        """The name as a plan has it, which is that of all instances."""
+        return str(self.numbered(None))
+
+    def numbered(self, number: int | str | None) -> Node:
+        """Give the node of another instance of the pool on this host."""
+        return Node(self.pool, self.host, number)
+
+
+def node_pattern(pool: str) -> str:
+    """Give a regular expression that matches every node of a pool, and no other pool's.
 
     Args:
-        text: The unit, with its number still open.
+        pool: The pool; its name holds no character that means something in a pattern.
+    """
+    return rf"{pool}_worker(_\d+)?@.+"
+
+
+def slice_of(pool: str) -> str:
+    """Name the slice that holds a pool's budget."""
+    return f"{PREFIX}{pool}.slice"
+
+
+def pool_of(slice_name: str) -> str:
+    """Name the pool of a slice."""
+    return slice_name.removeprefix(PREFIX).removesuffix(".slice")
+
+
+def units_of(pool: str) -> str:
+    """Name the units of a pool, open between ``@`` and the suffix, where its instances differ."""
+    return f"{PREFIX}{pool}@.service"
+
+
+def root_of(application: str) -> PurePosixPath:
+    """Give the directory of an application, which has ``releases``, ``incoming`` and the link ``current``."""
+    return PurePosixPath("/opt", application)
+
+
+def below(root: Path, place: PurePosixPath) -> Path:
+    """Give a place of this file where another directory stands for the root of the file system."""
+    return root / place.relative_to("/")
+
+
+def installation(application: str) -> dict[str, str]:
+    """Say where everything lies on a host, for roles and playbooks.
+
+    Args:
+        application: Name of the application.
 
     Returns:
-        Release and digest.
-
-    Raises:
-        ValueError: If it does not say.
+        The ``user``, directories (``config``, ``state``, ``units``, ``program``, ``root`` of the application
+        and its ``releases``), the link ``current`` to its release, files (``fleet_file``, ``beat_file``,
+        ``secrets``, ``ca_file``) and units (``beat_unit``, ``prune_unit``).
     """
-    found = _IDENTITY.search(text)
-    if not found:
-        raise ValueError(f"the unit has no CELERY_FLEET_INSTANCE=<release>_<digest>_{NUMBER}")
-    return found["release"], found["digest"]
+    root = root_of(application)
+    return {
+        "user": USER,
+        "config": str(CONFIG),
+        "state": str(STATE),
+        "units": str(UNITS),
+        "program": str(PROGRAM),
+        "root": str(root),
+        "releases": str(root / "releases"),
+        "current": str(root / "current"),
+        "fleet_file": str(FLEET_FILE),
+        "beat_file": str(BEAT_FILE),
+        "secrets": str(SECRETS),
+        "ca_file": str(CA_FILE),
+        "beat_unit": BEAT,
+        "prune_unit": PRUNE,
+    }

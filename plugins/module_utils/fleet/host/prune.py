@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .host import Host
-from .names import PREFIX
+from .names import PREFIX, pool_of
 from .steps import RUNNING
 from .systemd import SystemdError
 
@@ -53,16 +53,9 @@ def surplus_units(host: Host, known: Iterable[str]) -> list[Path]:
     present = host.instances()
     alive = {found.name.unit for found in present if found.state in RUNNING or found.enabled}
     gone = [path for path in host.files() if path.name not in alive]
-    concrete = {path.name for path in host.files()}
-    for path in host.units.glob(f"{PREFIX}*@.service"):
-        pool = path.name.removeprefix(PREFIX).removesuffix("@.service")
-        # The kit's earlier template; an instance of it needs it as long as it runs.
-        of_it = [unit for unit in alive - concrete if unit.startswith(f"{PREFIX}{pool}@")]
-        if not of_it and "CELERY_FLEET_POOL=" in path.read_text():
-            gone.append(path)
     pools = {*known, *(found.name.pool for found in present if found.name.unit in alive)}
     slices = sorted(host.units.glob(f"{PREFIX}*.slice"))
-    return [*gone, *(path for path in slices if path.stem.removeprefix(PREFIX) not in pools)]
+    return [*gone, *(path for path in slices if pool_of(path.name) not in pools)]
 
 
 def prune_units(host: Host) -> list[str]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .host import Host
 from .names import NUMBER, Name
+from .records import Worker
 from .steps import RUNNING, Step
-from .systemd import SystemdError, call, for_systemd
+from .systemd import for_systemd
 from .trial import Seen, Trial, ready, verdict
 
 POLL = 0.3
 # Seconds that a failed instance gets to end, so that its unit goes at once.
 FAREWELL = 10.0
-WAIT = "CELERY_FLEET_ROLLOVER=wait"
 
 
 class RolloverError(Exception):
@@ -31,13 +31,17 @@ class Rollover:
 
     Args:
         host: The host.
-        texts: Units of the pools that are to serve, by pool, their numbers open.
+        workers: What the pools are to run, by pool.
         trial: What a new instance must pass.
+        now: Gives seconds of a clock that only goes forward.
+        sleep: Waits for so many seconds.
     """
 
     host: Host
-    texts: Mapping[str, str]
+    workers: Mapping[str, Worker]
     trial: Trial
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
     paused: list[str] = field(default_factory=list)
 
     def run(self, steps: Sequence[Step]) -> None:
@@ -52,7 +56,8 @@ class Rollover:
                 self._begin(step)
             self._start([step for step in steps if step.start])
             self._judge([step for step in steps if step.serve])
-        except (RolloverError, SystemdError):
+        except BaseException:
+            # Whatever it is, nothing unproved may be left to serve.
             self._undo(steps)
             raise
         for step in steps:
@@ -60,7 +65,7 @@ class Rollover:
 
     def _begin(self, step: Step) -> None:
         """Make room, and write the unit."""
-        if step.serve and step.new and WAIT in self.texts[step.pool]:
+        if step.serve and step.new and self.workers[step.pool].waits:
             for old in (found for found in step.old if found.up):
                 self.host.pause(old.name.unit, True)
                 self.paused.append(old.name.unit)
@@ -72,11 +77,11 @@ class Rollover:
 
     def _write(self, name: Name) -> None:
         version = int(self.host.systemctl("--version").split()[1])
-        text = for_systemd(self.texts[name.pool].replace(NUMBER, str(name.number)), version)
+        text = for_systemd(self.workers[name.pool].unit.replace(NUMBER, str(name.number)), version)
         with tempfile.TemporaryDirectory() as directory:
             draft = Path(directory) / name.unit
             draft.write_text(text)
-            call("systemd-analyze", "verify", "--man=no", str(draft))
+            self.host.call("systemd-analyze", "verify", "--man=no", str(draft))
             shutil.copyfile(draft, self.host.units / name.unit)
 
     def _start(self, steps: Sequence[Step]) -> None:
@@ -88,9 +93,9 @@ class Rollover:
     def _judge(self, steps: Sequence[Step]) -> None:
         open_steps = {step.serve.unit: step for step in steps if step.serve}
         before = {unit: restarts for unit, (_, restarts) in self.host.show(open_steps).items()}
-        begun, ready_since = time.monotonic(), dict[str, float]()
+        begun, ready_since = self.now(), dict[str, float]()
         while open_steps:
-            now = time.monotonic()
+            now = self.now()
             for unit, (state, restarts) in self.host.show(list(open_steps)).items():
                 step = open_steps[unit]
                 # A start by hand begins the count anew. Of one on trial every restart counts.
@@ -103,7 +108,7 @@ class Rollover:
                     now - begun,
                     now - ready_since[unit] if unit in ready_since else None,
                 )
-                waits = WAIT in self.texts[step.pool]
+                waits = self.workers[step.pool].waits
                 if unit not in ready_since and ready(seen, waits, step.new):
                     ready_since[unit] = now
                 found = verdict(seen, self.trial, waits, step.new)
@@ -111,10 +116,10 @@ class Rollover:
                     raise RolloverError(f"{unit} {found}; the end of its journal:\n{self._journal(unit)}")
                 if found == "":
                     del open_steps[unit]
-            time.sleep(POLL if open_steps else 0)
+            self.sleep(POLL if open_steps else 0)
 
     def _journal(self, unit: str) -> str:
-        return call("journalctl", "--no-pager", "--output=cat", "--lines=60", f"--unit={unit}")
+        return self.host.call("journalctl", "--no-pager", "--output=cat", "--lines=60", f"--unit={unit}")
 
     def _undo(self, steps: Sequence[Step]) -> None:
         """Remove what did not prove itself, and let the old ones go on."""
@@ -124,9 +129,9 @@ class Rollover:
             self.host.systemctl("stop", "--no-block", *new)
         for unit in self.paused:
             self.host.pause(unit, False)
-        end = time.monotonic() + FAREWELL
-        while time.monotonic() < end and any(state in RUNNING for state, _ in self.host.show(new).values()):
-            time.sleep(POLL)
+        end = self.now() + FAREWELL
+        while self.now() < end and any(state in RUNNING for state, _ in self.host.show(new).values()):
+            self.sleep(POLL)
         # One that still finishes tasks goes when it ends.
         for unit, (state, _) in self.host.show(new).items():
             if state not in RUNNING:
@@ -147,4 +152,4 @@ class Rollover:
             self.host.systemctl("stop", "--no-block", *stop)
 
     def _moves(self, step: Step) -> bool:
-        return step.serve is not None or step.pool not in self.texts
+        return step.serve is not None or step.pool not in self.workers

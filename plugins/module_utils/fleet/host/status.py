@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .names import PREFIX
+from .names import Name
 
-BEAT: Final = "celery-fleet-beat.service"
 # Properties of a unit that tell how it is; one call of systemctl gives them for all units.
 PROPERTIES: Final = (
     "Id",
@@ -53,7 +52,8 @@ def instance(
     Returns:
         Plain figures: times are in seconds, memory in MiB; none where something is not known.
     """
-    pool, _, name = unit["Id"].removeprefix(PREFIX).removesuffix(".service").partition("@")
+    named = Name.parse(unit["Id"])
+    pool, name = (named.pool, named.instance) if named else ("", unit["Id"])
     entered = _number(unit.get("ActiveEnterTimestampMonotonic"))
     runs = unit["ActiveState"] in ("active", "reloading", "deactivating", "activating")
     own = state if runs and state and state.get("pid") == _number(unit.get("MainPID")) else None

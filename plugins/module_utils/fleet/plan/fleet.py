@@ -22,7 +22,7 @@ def fleet_plan(raw_model: object, hosts: object) -> dict[str, Any]:
         raw_model: The mapping ``fleet_model``.
         hosts: For each worker host its ``groups`` and ``host_pools``, its ``hardware`` as ``read_hardware``
             takes it (none if it is not known), and, if known, its ``nodename`` and what is ``installed``
-            on it, as ``read_units`` gives it.
+            on it, as ``records.installed`` gives it.
 
     Returns:
         In plain types the ``pools`` of the model, the ``hosts`` (each with its ``state``: ``planned``,

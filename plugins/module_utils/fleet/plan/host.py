@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from ..findings import Findings, show
+from ..host.names import Node, slice_of, units_of
 from ..model.plain import plain, texts
 from ..model.pools import effective_pools
 from ..model.read import read_model
@@ -156,9 +157,9 @@ def _pool_plan(pool: Pool, sized: Size, cores: int, nodename: str) -> dict[str, 
             "cores": plain_number(sized.left["cores"]),
             "memory_mib": plain_number(sized.left["memory"]),
         },
-        "node": f"{pool.name}_worker@{nodename}",
-        "slice": f"celery-fleet-{pool.name}.slice",
-        "unit": f"celery-fleet-{pool.name}@.service",
+        "node": str(Node(pool.name, nodename)),
+        "slice": slice_of(pool.name),
+        "unit": units_of(pool.name),
         "prefetch_count": sized.concurrency * pool.prefetch_multiplier,
         "stop_timeout": pool.time_limit + STOP_MARGIN_S,
         "consumer_timeout_ms": consumer_timeout_s(pool) * 1000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from ..host.status import BEAT
+from ..host.names import BEAT
 from ..text import span
 
 SCHEMA: Final = 1

@@ -1,7 +1,7 @@
 """Which instances a host should run, and when a new one may take over."""
 
 import pytest
-from fleet.host.names import Name, identity
+from fleet.host.names import Name
 from fleet.host.steps import Instance, Step, steps
 from fleet.host.systemd import for_systemd
 from fleet.host.trial import Seen, Trial, verdict
@@ -17,14 +17,6 @@ def instance(identity=OLD, number=1, state="active", enabled=True):
 def step(*present, wanted=NEW, **more):
     (found,) = steps(present, {"cpu": wanted}, **more)
     return found
-
-
-def test_names_are_read_as_they_are_written():
-    name = Name("io", "demo-1.2-0123", "89abcdef", 12)
-    assert name.unit == "celery-fleet-io@demo-1.2-0123_89abcdef_12.service"
-    assert Name.parse(name.unit) == name
-    assert Name.parse("celery-fleet-io@demo-0123.service") == Name("io", "demo-0123")
-    assert Name.parse("prune-celery-fleet@celery-fleet-io-demo-0123.service") is None
 
 
 def test_a_new_release_starts_beside_the_old_one_with_the_next_number():
@@ -129,12 +121,6 @@ HEALTHY = {"proved": True, "state": "consuming", "slots": 4, "executed": 0, "fai
 )
 def test_a_new_instance_must_prove_itself(found, new, waits, expected):
     assert verdict(found, TRIAL, waits, new) == expected
-
-
-def test_what_a_unit_is_of_stands_in_it():
-    assert identity("Environment=CELERY_FLEET_INSTANCE=demo-1_89abcdef_@n@\n") == ("demo-1", "89abcdef")
-    with pytest.raises(ValueError, match="CELERY_FLEET_INSTANCE"):
-        identity("[Service]\n")
 
 
 def test_an_old_systemd_gets_no_key_that_it_does_not_know():

@@ -4,13 +4,16 @@ import copy
 import json
 
 import pytest
+from fleet.files.worker import worker
 from fleet.findings import Findings, ModelError
+from fleet.host.host import Host
+from fleet.host.records import Worker, keep
+from fleet.host.records import installed as installed_on
 from fleet.plan.fleet import fleet_plan
 from fleet.plan.hardware import read_hardware
-from fleet.plan.installed import changes, plan_figures, read_units
+from fleet.plan.installed import changes, plan_figures
 from fleet.plan.ranges import host_ranges
 from fleet.plan.tables import fleet_text
-from support.units import render
 
 DECLARED = {"declared": {"cores": 16, "memory_gib": 32}}
 
@@ -160,28 +163,38 @@ def test_the_top_of_autoscale_shows_what_would_fit(model):
 
 @pytest.mark.parametrize("execution", ["prefork", "gevent", "threads"])
 @pytest.mark.parametrize("autoscale", [False, True])
-def test_a_unit_as_the_role_writes_it_is_no_change(model, execution, autoscale):
+def test_what_a_host_has_on_record_is_no_change(model, execution, autoscale, tmp_path):
     if autoscale and execution != "prefork":
         model["pools"]["cpu"]["concurrency"] = 3
     else:
         model["pools"]["cpu"]["autoscale"]["enabled"] = autoscale
     model["pools"]["cpu"]["execution"] = execution
     pool = {**entry(model)["pools"]["cpu"], "environment": {"HUSH": "a secret"}}
-    texts = {
-        "celery-fleet-cpu@r1_01234567_1.service": render("worker.service.j2", pool),
-        pool["slice"]: render("worker.slice.j2", pool),
-        "celery-fleet-exporter.service": "[Service]\nExecStart=/bin/true\n",
+    given = worker(pool, "r1", "0123", "[Service]\nEnvironment=HUSH=a secret\n", "")
+    del given["slice"]
+    host = Host(tmp_path, lambda *_: "")
+    keep(host, "cpu", Worker(**given))
+    host.serve({"cpu": {"release": "r1"}})
+    found = installed_on(host)
+    assert found == {"cpu": {"figures": plan_figures(pool), "releases": []}}
+    assert "secret" not in json.dumps(found)
+    assert changes({"cpu": pool}, {"cpu": {**found["cpu"], "releases": ["r1"]}}) == {
+        "cpu": {"action": "keep", "fields": {}}
     }
-    found = read_units(
-        texts, [("celery-fleet-cpu@r1_01234567_1.service", "active"), ("celery-fleet-x@r1.service", "active")]
-    )
-    assert found == {"cpu": {"figures": plan_figures(pool), "releases": ["r1"]}}
-    assert changes({"cpu": pool}, found) == {"cpu": {"action": "keep", "fields": {}}}
+
+
+def test_a_worker_of_an_earlier_kit_is_replaced(model):
+    now = installed(model)
+    now["cpu"]["figures"] = None
+    assert entry(model, installed=now)["changes"]["cpu"] == {
+        "action": "change",
+        "fields": {"worker": {"now": "of an earlier kit", "then": "of this one"}},
+    }
 
 
 def test_what_would_change(model):
     now = installed(model)
-    now["cpu"]["figures"] |= {"concurrency": "8", "memory_max_mib": "14000"}
+    now["cpu"]["figures"] |= {"concurrency": 8, "memory_max_mib": 14000}
     now["old"] = {"figures": {}, "releases": []}
     document = fleet_plan(
         model, {"c1": cpu_host(installed=now), "c2": cpu_host(installed={}), "c3": cpu_host()}
@@ -191,8 +204,8 @@ def test_what_would_change(model):
             "cpu": {
                 "action": "change",
                 "fields": {
-                    "concurrency": {"now": "8", "then": "12"},
-                    "memory_max_mib": {"now": "14000", "then": "29491"},
+                    "concurrency": {"now": 8, "then": 12},
+                    "memory_max_mib": {"now": 14000, "then": 29491},
                 },
             },
             "old": {"action": "remove", "fields": {}},

@@ -5,6 +5,7 @@ import copy
 import pytest
 from fleet.broker import queues
 from fleet.host import status as host_status
+from fleet.host.names import BEAT
 from fleet.host.status import PROPERTIES
 from fleet.status import document as status_document
 from fleet.status.document import STALE_S
@@ -60,7 +61,7 @@ def _instance(unit=None, state=STATE):
 
 
 def _beat(**state):
-    unit = {**UNIT, "Id": host_status.BEAT, "MainPID": "9"}
+    unit = {**UNIT, "Id": BEAT, "MainPID": "9"}
     return host_status.beat(unit, {**TICK, **state}, NOW, UP)
 
 
@@ -174,8 +175,8 @@ def test_of_a_process_that_is_gone_only_systemd_tells():
 def test_units_are_read_from_what_systemctl_shows():
     shown = "\n\n".join(
         "\n".join(f"{name}={value}" for name, value in each.items())
-        for each in (UNIT, {**UNIT, "Id": host_status.BEAT, "StatusText": "a=b"})
+        for each in (UNIT, {**UNIT, "Id": BEAT, "StatusText": "a=b"})
     )
     assert set(UNIT) == set(PROPERTIES)
-    assert host_status.read_units(shown) == [UNIT, {**UNIT, "Id": host_status.BEAT, "StatusText": "a=b"}]
+    assert host_status.read_units(shown) == [UNIT, {**UNIT, "Id": BEAT, "StatusText": "a=b"}]
     assert host_status.read_units("") == []
