@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import surplus_releases
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import Surplus, prune, surplus
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.state import HostState, StateError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
 
@@ -17,7 +16,8 @@ short_description: Point an application's current link at a release, and remove 
 description:
   - The link is made anew and renamed over the old one, so there is no moment without a current release.
   - Keeps the releases that were current last, the current one, and every one that an instance may run
-    or that a rollback needs. A release that never was completed is removed as well.
+    or that a rollback needs. A release that never was completed is removed as well, unless
+    it is being built, and so are units that nothing needs.
 options:
   root:
     description: Directory of the application, such as C(/opt/demo).
@@ -61,13 +61,6 @@ in_use:
 """
 
 
-def completed_last(releases: Path) -> str:
-    """Give the release that was made current last."""
-    complete = [path for path in releases.glob("*/.complete") if path.is_file()]
-    newest = max(complete, key=lambda path: path.stat().st_mtime, default=None)
-    return newest.parent.name if newest else ""
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -83,22 +76,18 @@ def main() -> None:
     mark = releases / release / ".complete"
     if not module.check_mode and not mark.exists():
         module.fail_json(msg=f"{releases / release} is no complete release")
-    state = HostState(module.check_mode)
+    host, state, found = Host(), HostState(module.check_mode), Surplus()
     there = sorted(path.name for path in releases.iterdir() if path.is_dir()) if releases.is_dir() else []
-    removed: list[str] = []
-    in_use: list[str] = []
     try:
         changes = state.apply([{"link": str(root / "current"), "to": f"releases/{release}"}])
-        if keep is not None:
-            removed, in_use = surplus_releases(Host(), root, release, keep)
-    except (StateError, SystemdError) as error:
+        if keep is not None and module.check_mode:
+            found = surplus(host, root, release, keep)
+        elif keep is not None:
+            with host.alone():
+                found = prune(host, root, release, keep)
+    except (StateError, SystemdError, OSError) as error:
         module.fail_json(msg=str(error))
-    if not module.check_mode:
-        # The mark's age tells when a release was current, also after a way back to an older one.
-        if completed_last(releases) != release:
-            mark.touch()
-        for name in removed:
-            shutil.rmtree(releases / name)
+    removed = [path.name for path in found.releases]
     diff = [
         {
             "before_header": change.item,
@@ -115,7 +104,12 @@ def main() -> None:
         diff.append(
             {"before_header": str(releases), "after_header": str(releases), "before": before, "after": after}
         )
-    module.exit_json(changed=bool(diff), removed=removed, in_use=in_use, diff=diff)
+    if found.units:
+        before = "".join(f"{path.name}\n" for path in found.units)
+        diff.append(
+            {"before_header": str(host.units), "after_header": str(host.units), "before": before, "after": ""}
+        )
+    module.exit_json(changed=bool(diff), removed=removed, in_use=list(found.in_use), diff=diff)
 
 
 if __name__ == "__main__":

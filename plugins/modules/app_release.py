@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import building
 
 DOCUMENTATION = r"""
 module: app_release
@@ -154,14 +156,11 @@ def import_app(python: Path, params: dict[str, Any]) -> list[str]:
 
 
 def build(place: Path, params: dict[str, Any]) -> list[str]:
-    """Build the release in its directory, and give the names of its tasks.
+    """Build the release in its empty directory, and give the names of its tasks.
 
     Raises:
         BuildError: a step failed.
     """
-    if place.exists():
-        shutil.rmtree(place)
-    place.mkdir(parents=True)
     run("Unpacking", "tar", "-xzf", params["archive"], "-C", str(place), "--no-same-owner")
     remedy = f"; is the package with the venv module of {params['python']} installed (app_packages)?"
     run("Making the virtual environment", params["python"], "-m", "venv", str(place / "venv"), remedy=remedy)
@@ -227,7 +226,8 @@ def main() -> None:
     os.umask(0o022)
     begun = time.monotonic()
     try:
-        tasks = build(place, params)
+        with building(Host(), place):
+            tasks = build(place, params)
     except BuildError as error:
         module.fail_json(msg=f"Release {params['release']}: {error}")
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,19 @@ class Host:
     Args:
         root: Directory that stands for the root of the file system.
         call: Runs a command of systemd and gives what it prints, as ``systemd.call`` does.
+        now: Gives seconds of a clock that only goes forward.
+        sleep: Waits for so many seconds.
     """
 
-    def __init__(self, root: Path = Path("/"), call: Callable[..., str] = call) -> None:
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        call: Callable[..., str] = call,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.now, self.sleep = now, sleep
+        self.root = root
         self.call = call
         self.units = below(root, UNITS)
         self.config = below(root, CONFIG)

@@ -1,46 +1,122 @@
-"""Remove releases, units and kept texts that nothing needs any more; also a program on each host."""
+"""Remove releases, units and records that nothing needs any more: one rule for every verb, and a program.
+
+It never removes what runs, what is started at boot, the current release, the newest ones that are to stay,
+what a rollback would go back to, or what is being built; and it follows no link.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .host import Host
-from .names import PREFIX, pool_of
+from .names import PREFIX, PROGRAM, PRUNE, below, pool_of
 from .steps import RUNNING
 from .systemd import SystemdError
 
-
-def needed(host: Host) -> set[str]:
-    """Give the releases that an instance may run, and the one to go back to."""
-    kept = {found.name.release for found in host.instances()}
-    return kept | {release for record in host.served().values() for release in record.values() if release}
+COMPLETE = ".complete"
 
 
-def surplus_releases(host: Host, root: Path, current: str, keep: int) -> tuple[list[str], list[str]]:
-    """Find the releases of an application that nothing needs.
+class InUseError(Exception):
+    """Something still runs on a host that is to keep nothing."""
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """What nothing needs.
+
+    Attributes:
+        units: Files of units and slices.
+        releases: Directories of releases.
+        records: Directories with records of releases that are gone, or go.
+        in_use: Names of releases beyond the number that stay because something needs them.
+    """
+
+    units: tuple[Path, ...] = ()
+    releases: tuple[Path, ...] = ()
+    records: tuple[Path, ...] = ()
+    in_use: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of units and releases, for a person."""
+        return [path.name for path in (*self.units, *self.releases)]
+
+
+@contextlib.contextmanager
+def building(host: Host, place: Path) -> Iterator[None]:
+    """Make the directory of a release, and keep it from being removed while it is built.
+
+    Args:
+        host: The host.
+        place: The directory; what an earlier attempt left in it is removed.
+    """
+    with host.alone():
+        if place.exists():
+            shutil.rmtree(place)
+        place.mkdir(parents=True)
+        directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(directory, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(directory)
+
+
+def _is_built(place: Path) -> bool:
+    """Tell whether a release is being built; a process that was killed has lost its lock."""
+    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(directory)
+    return False
+
+
+def surplus(host: Host, root: Path, current: str, keep: int) -> Surplus:
+    """Find what nothing needs on a host.
 
     Args:
         host: The host.
         root: Directory of the application.
         current: Name of the current release.
         keep: How many complete releases stay, the current one among them.
-
-    Returns:
-        Names of those that may go, and of those beyond the number that are needed.
     """
-    releases = root / "releases"
-    there = [path for path in releases.iterdir() if path.is_dir()] if releases.is_dir() else []
-    complete = [path for path in there if (path / ".complete").exists()]
-    complete.sort(key=lambda path: (path / ".complete").stat().st_mtime, reverse=True)
+    there = _directories(root / "releases")
+    complete = sorted(
+        (path for path in there if (path / COMPLETE).exists()),
+        key=lambda path: (path / COMPLETE).stat().st_mtime,
+        reverse=True,
+    )
     others = [path.name for path in complete if path.name != current]
     kept = {current, *others[: max(keep - 1, 0)]}
-    beyond = sorted(path.name for path in there if path.name not in kept)
-    in_use = needed(host)
-    return [name for name in beyond if name not in in_use], [name for name in beyond if name in in_use]
+    needed = {found.name.release for found in host.instances()}
+    needed |= {release for record in host.served().values() for release in record.values()}
+    beyond = [path for path in there if path.name not in kept]
+    releases = [
+        path for path in beyond if path.name not in needed and (path in complete or not _is_built(path))
+    ]
+    left = {path.name for path in there} - {path.name for path in releases}
+    return Surplus(
+        units=tuple(surplus_units(host, host.served())),
+        releases=tuple(releases),
+        records=tuple(path for path in _directories(host.config / "units") if path.name not in left),
+        in_use=tuple(path.name for path in beyond if path.name in needed),
+    )
+
+
+def _directories(place: Path) -> list[Path]:
+    """Give the directories in a place, and no links to some."""
+    found = place.iterdir() if place.is_dir() else ()
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
 def surplus_units(host: Host, known: Iterable[str]) -> list[Path]:
@@ -51,67 +127,98 @@ def surplus_units(host: Host, known: Iterable[str]) -> list[Path]:
         known: Pools of the host.
     """
     present = host.instances()
-    alive = {found.name.unit for found in present if found.state in RUNNING or found.enabled}
-    gone = [path for path in host.files() if path.name not in alive]
-    pools = {*known, *(found.name.pool for found in present if found.name.unit in alive)}
+    alive = [found.name for found in present if found.state in RUNNING or found.enabled]
+    units = {name.unit for name in alive}
+    pools = {*known, *(name.pool for name in alive)}
     slices = sorted(host.units.glob(f"{PREFIX}*.slice"))
-    return [*gone, *(path for path in slices if pool_of(path.name) not in pools)]
+    return [
+        *(path for path in host.files() if path.name not in units),
+        *(path for path in slices if pool_of(path.name) not in pools),
+    ]
 
 
-def prune_units(host: Host) -> list[str]:
-    """Remove what ``surplus_units`` finds.
-
-    Args:
-        host: The host.
-
-    Returns:
-        Names of the files.
-    """
-    gone = surplus_units(host, host.served())
+def remove_units(host: Host, gone: Iterable[Path]) -> None:
+    """Remove files of units and slices, and let systemd forget them."""
+    gone = list(gone)
     for path in gone:
         if path.suffix == ".slice":
             host.systemctl("stop", path.name)
         path.unlink()
-    if gone:
-        if not any(host.units.glob(f"{PREFIX}*.slice")):
-            # systemd made it for the pools' slices, and keeps it without any.
-            host.systemctl("stop", f"{PREFIX.removesuffix('-')}.slice")
-        host.systemctl("daemon-reload")
-        # Without it systemd goes on listing those that failed.
-        failed = [path.name for path in gone if "@" in path.name and "@." not in path.name]
-        with contextlib.suppress(SystemdError):
-            host.systemctl("reset-failed", *failed)
-    return [path.name for path in gone]
+    if not gone:
+        return
+    if not any(host.units.glob(f"{PREFIX}*.slice")):
+        # systemd made it for the pools' slices, and keeps it without any.
+        host.systemctl("stop", f"{PREFIX.removesuffix('-')}.slice")
+    host.systemctl("daemon-reload")
+    # Without it systemd goes on listing those that failed.
+    with contextlib.suppress(SystemdError):
+        host.systemctl("reset-failed", *(path.name for path in gone if path.suffix == ".service"))
 
 
-def prune(host: Host, root: Path, keep: int) -> list[str]:
-    """Remove units and releases that nothing needs any more; for an instance's end.
+def prune(host: Host, root: Path, current: str, keep: int) -> Surplus:
+    """Remove what nothing needs.
 
     Args:
-        host: The host.
+        host: The host, which is this run's ``alone``.
         root: Directory of the application.
-        keep: How many complete releases stay.
+        current: Name of the current release; without one no release is removed.
+        keep: How many complete releases stay, the current one among them.
 
     Returns:
         What was removed.
     """
-    removed = prune_units(host)
-    current = root / "current"
-    if current.is_symlink():
-        releases, _ = surplus_releases(host, root, current.readlink().name, keep)
-        for name in releases:
-            # A release without the mark of a complete one may be in the making.
-            if (root / "releases" / name / ".complete").exists():
-                shutil.rmtree(root / "releases" / name)
-                removed.append(name)
-    for place in host.config.glob("units/*"):
-        if not (root / "releases" / place.name).exists():
-            shutil.rmtree(place)
-    return removed
+    mark = root / "releases" / current / COMPLETE
+    found = surplus(host, root, current, keep)
+    if not (current and mark.exists()):
+        found = Surplus(units=found.units)
+    else:
+        marks = [path / COMPLETE for path in _directories(root / "releases")]
+        newest = max((each.stat().st_mtime, each) for each in marks if each.exists())[1]
+        # Its age tells when a release was current, also after a way back to an older one.
+        if newest != mark:
+            mark.touch()
+    remove_units(host, found.units)
+    for path in (*found.releases, *found.records):
+        shutil.rmtree(path)
+    return found
+
+
+def retire(host: Host, root: Path, check: bool = False) -> list[str]:
+    """Remove everything of the fleet from a host but what tasks wrote.
+
+    Args:
+        host: The host, which is this run's ``alone`` unless it only checks.
+        root: Directory of the application.
+        check: Whether nothing is removed.
+
+    Returns:
+        What was removed.
+
+    Raises:
+        InUseError: If an instance still runs.
+    """
+    running = [found.name.unit for found in host.instances() if found.state in RUNNING]
+    if running and not check:
+        raise InUseError(f"{', '.join(running)} still run")
+    units = surplus_units(host, ())
+    prune_unit, program = host.units / PRUNE, below(host.root, PROGRAM)
+    gone = [path for path in (prune_unit, program, root, host.config) if path.exists() or path.is_symlink()]
+    if not check:
+        remove_units(host, units)
+        for path in gone:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        if gone:
+            host.systemctl("daemon-reload")
+    return [str(path) for path in (*units, *gone)]
 
 
 if __name__ == "__main__":
-    here = Host()
+    here, application = Host(), Path(sys.argv[1])
+    link = application / "current"
     with here.alone():
-        for name in prune(here, Path(sys.argv[1]), int(sys.argv[2])):
+        release = link.readlink().name if link.is_symlink() else ""
+        for name in prune(here, application, release, int(sys.argv[2])).names:
             print(f"Removed {name}")

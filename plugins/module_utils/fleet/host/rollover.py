@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,15 +32,11 @@ class Rollover:
         host: The host.
         workers: What the pools are to run, by pool.
         trial: What a new instance must pass.
-        now: Gives seconds of a clock that only goes forward.
-        sleep: Waits for so many seconds.
     """
 
     host: Host
     workers: Mapping[str, Worker]
     trial: Trial
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
     paused: list[str] = field(default_factory=list)
 
     def run(self, steps: Sequence[Step]) -> None:
@@ -93,9 +88,9 @@ class Rollover:
     def _judge(self, steps: Sequence[Step]) -> None:
         open_steps = {step.serve.unit: step for step in steps if step.serve}
         before = {unit: restarts for unit, (_, restarts) in self.host.show(open_steps).items()}
-        begun, ready_since = self.now(), dict[str, float]()
+        begun, ready_since = self.host.now(), dict[str, float]()
         while open_steps:
-            now = self.now()
+            now = self.host.now()
             for unit, (state, restarts) in self.host.show(list(open_steps)).items():
                 step = open_steps[unit]
                 # A start by hand begins the count anew. Of one on trial every restart counts.
@@ -116,7 +111,7 @@ class Rollover:
                     raise RolloverError(f"{unit} {found}; the end of its journal:\n{self._journal(unit)}")
                 if found == "":
                     del open_steps[unit]
-            self.sleep(POLL if open_steps else 0)
+            self.host.sleep(POLL if open_steps else 0)
 
     def _journal(self, unit: str) -> str:
         return self.host.call("journalctl", "--no-pager", "--output=cat", "--lines=60", f"--unit={unit}")
@@ -129,9 +124,9 @@ class Rollover:
             self.host.systemctl("stop", "--no-block", *new)
         for unit in self.paused:
             self.host.pause(unit, False)
-        end = self.now() + FAREWELL
-        while self.now() < end and any(state in RUNNING for state, _ in self.host.show(new).values()):
-            self.sleep(POLL)
+        end = self.host.now() + FAREWELL
+        while self.host.now() < end and any(state in RUNNING for state, _ in self.host.show(new).values()):
+            self.host.sleep(POLL)
         # One that still finishes tasks goes when it ends.
         for unit, (state, _) in self.host.show(new).items():
             if state not in RUNNING:

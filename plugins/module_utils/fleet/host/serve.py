@@ -7,7 +7,7 @@ from typing import Any
 
 from .host import Host
 from .names import slice_of
-from .prune import prune_units, surplus_units
+from .prune import remove_units, surplus_units
 from .records import Worker, keep, kept
 from .rollover import Rollover
 from .steps import Step, steps
@@ -82,14 +82,14 @@ def serve(
     moved = [
         pool for pool, worker in workers.items() if before.get(pool, {}).get("release") != worker.release
     ]
-    if check:
-        removed = [path.name for path in surplus_units(host, before)]
-    else:
+    if not check:
         _write_slices(host, slices)
         Rollover(host, workers, trial).run(found)
         _record(host, wanted)
-        removed = prune_units(host)
-    differs = bool(diff or moved or removed)
+    surplus = surplus_units(host, host.served())
+    if not check:
+        remove_units(host, surplus)
+    differs = bool(diff or moved or surplus)
     return {
         "changed": differs,
         "differs": differs,
