@@ -19,7 +19,6 @@ CONCURRENCY = "concurrency"
 
 INSTANCE_VARIABLE = "CELERY_FLEET_INSTANCE"
 ROLLOVER_VARIABLE = "CELERY_FLEET_ROLLOVER"
-CONCURRENCY_VARIABLE = "CELERY_FLEET_CONCURRENCY"
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class Instance:
     pool: str = ""
     name: str = ""
     directory: Path | None = None
-    slots: int | None = None
     waits: bool = False
 
     @property
@@ -59,19 +57,17 @@ class Instance:
             pool=environment.get(POOL_VARIABLE, ""),
             name=environment.get(INSTANCE_VARIABLE, ""),
             directory=Path(directory) if directory else None,
-            slots=_number(environment.get(CONCURRENCY_VARIABLE, ""), CONCURRENCY_VARIABLE),
             waits=environment.get(ROLLOVER_VARIABLE) == "wait",
         )
 
     def orders(self) -> Orders:
         """Read what the worker shall do now."""
         if self.directory is None:
-            return Orders(slots=self.slots)
-        slots = self.slots
+            return Orders()
+        slots = None
         try:
             path = self.directory / CONCURRENCY
-            ordered = _number(path.read_text(encoding="utf-8"), str(path))
-            slots = slots if ordered is None else ordered
+            slots = _number(path.read_text(encoding="utf-8"), str(path))
         except FileNotFoundError:
             pass
         except (OSError, UnicodeDecodeError) as error:

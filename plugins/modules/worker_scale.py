@@ -73,8 +73,7 @@ def main() -> None:
     except SystemdError as error:
         module.fail_json(msg=str(error))
     before = {unit: host.state(unit).get("slots") for unit in units}
-    files = {unit: host.place(unit) / "concurrency" for unit in units}
-    changed = [u for u, file in files.items() if not file.exists() or file.read_text().strip() != str(wanted)]
+    changed = [unit for unit in units if host.slots(unit) != wanted]
     result = {
         "changed": bool(changed),
         "units": units,
@@ -85,10 +84,7 @@ def main() -> None:
     }
     if not module.check_mode:
         for unit in changed:
-            draft = files[unit].with_name(".concurrency")
-            draft.write_text(f"{wanted}\n")
-            draft.chmod(0o644)
-            draft.replace(files[unit])
+            host.set_slots(unit, wanted)
         end = time.monotonic() + module.params["timeout"]
         # One that waits for the room of another follows as that finishes, and is not waited for.
         while late := [

@@ -134,7 +134,7 @@ def test_control_files_rule_a_worker(vhost: Vhost, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_worker_waits_for_the_room_of_another(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
-    wait = {"CELERY_FLEET_ROLLOVER": "wait", "CELERY_FLEET_CONCURRENCY": "2"}
+    wait = {"CELERY_FLEET_ROLLOVER": "wait"}
     arguments = ("--pool", "prefork", "--concurrency", "2")
     old = vhost.worker("general", *arguments).ready()
     app = vhost.client(monkeypatch)

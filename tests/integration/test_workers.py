@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 from amqp.exceptions import AccessRefused
 from kombu import Connection
-from support.fleet_document import document
+from support.fleet_files import document
 from support.vhost import Proxy, Vhost, Worker, wait_for
 
 import celery_fleet

@@ -30,7 +30,7 @@ from kombu import Connection
 
 import celery_fleet
 from support import fleet_model
-from support.fleet_document import document
+from support.fleet_files import document
 
 VARIABLE = "CELERY_FLEET_TEST_BROKER"
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from support.fleet_document import PASSWORD, document
+from support.fleet_files import PASSWORD, document
 
 import celery_fleet
 from celery_fleet import fleet_file

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.beat import Scheduler
 from celery.exceptions import QueueNotFound
 from celery.utils.quorum_queues import detect_quorum_queues
-from support.fleet_document import PASSWORD
+from support.fleet_files import PASSWORD
 
 import celery_fleet
 from celery_fleet.connection import Transport

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 from demo import sinks
-from support.fleet_document import document
+from support.fleet_files import document
 
 
 class Running(NamedTuple):

@@ -104,6 +104,15 @@ class Host:
             else:
                 (self.place(unit) / "paused").unlink()
 
+    def slots(self, unit: str) -> int | None:
+        """Give how many tasks an instance was ordered to take at once; none if its unit alone says it."""
+        path = self.place(unit) / "concurrency"
+        return int(path.read_text()) if path.exists() else None
+
+    def set_slots(self, unit: str, slots: int) -> None:
+        """Order how many tasks an instance takes at once."""
+        self.write(self.place(unit) / "concurrency", f"{slots}\n", 0o644)
+
     def drained(self) -> set[str]:
         """Give the pools that are to run nothing here."""
         return {path.name for path in (self.config / "drained").glob("*")}
@@ -118,11 +127,13 @@ class Host:
         """Write down what serves."""
         self.write(self.config / "served.json", json.dumps(record, indent=2, sort_keys=True) + "\n")
 
-    def write(self, path: Path, text: str) -> None:
+    def write(self, path: Path, text: str, mode: int | None = None) -> None:
         """Write a file of the kit's own, so that nobody reads half of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.new")
         draft.write_text(text)
+        if mode is not None:
+            draft.chmod(mode)
         draft.replace(path)
 
     def pools(self) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fleet_document import document
+from support.fleet_files import document
 
 from celery_fleet import fleet_file
 from celery_fleet.fleet import Branch, Fleet, Routing, Rule

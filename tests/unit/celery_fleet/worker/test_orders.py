@@ -25,7 +25,6 @@ def instance(directory: Path, **more: str) -> Instance:
             "CELERY_FLEET_POOL": "io",
             "CELERY_FLEET_INSTANCE": "1.0_rc_abcd_2",
             "RUNTIME_DIRECTORY": f"{directory}:/run/other",
-            "CELERY_FLEET_CONCURRENCY": "50",
             **more,
         }
     )
@@ -38,10 +37,10 @@ def other(directory: Path, pool: str = "io", **more: Any) -> None:
     (runtime / "state.json").write_text(json.dumps(contents))
 
 
-def test_orders_come_from_files_and_the_unit(directory: Path) -> None:
+def test_orders_come_from_files(directory: Path) -> None:
     worker = instance(directory)
     assert worker.release == "1.0_rc"
-    assert worker.orders() == Orders(paused=False, slots=50, taken=0)
+    assert worker.orders() == Orders(paused=False, slots=None, taken=0)
     (directory / "paused").touch()
     (directory / "concurrency").write_text("80\n")
     assert worker.orders() == Orders(paused=True, slots=80)
@@ -53,7 +52,7 @@ def test_orders_come_from_files_and_the_unit(directory: Path) -> None:
 @pytest.mark.parametrize("text", ["", "many", "-1", "1.5"])
 def test_a_senseless_figure_changes_nothing(directory: Path, text: str) -> None:
     (directory / "concurrency").write_text(text)
-    assert instance(directory).orders().slots == 50
+    assert instance(directory).orders().slots is None
 
 
 def test_a_waiting_worker_leaves_room_for_what_others_run(directory: Path) -> None:
