@@ -55,7 +55,7 @@ def plans(raw: dict[str, Any]) -> list[dict[str, Any]]:
     for profile, group in workers.items():
         hardware = next(iter(group["hosts"].values()))["lab_hardware"]
         facts = {"cores": hardware["cores"], "memory_mib": hardware["memory_gib"] * MIB_PER_GIB}
-        plan = host_plan(raw, profile, [profile], {}, facts, "host")
+        plan = host_plan(raw, {"name": profile, "groups": [profile], "hardware": facts})
         found.append({**plan, "size": f"{hardware['cores']} cores, {hardware['memory_gib']} GB"})
     return found
 
@@ -114,7 +114,7 @@ def lab(raw: dict[str, Any]) -> dict[str, Any]:
     """Plan the servers of the lab, as they are declared there."""
     workers = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text())["workers"]["children"]
     hosts = {
-        host: {"groups": [profile], "host_pools": {}, "hardware": {"declared": given["lab_hardware"]}}
+        host: {"groups": [profile], "pools": {}, "hardware": {"declared": given["lab_hardware"]}}
         for profile, group in workers.items()
         for host, given in group["hosts"].items()
     }
@@ -125,9 +125,7 @@ def example(raw: dict[str, Any]) -> str:
     """Show a plan in which everything occurs that a plan can say."""
     large = {"declared": {"cores": 16, "memory_gib": 32}}
     balanced = {"groups": ["balanced_servers"], "hardware": {"cores": 8, "memory_mib": 64300}}
-    (before,) = fleet_plan(raw, {"balanced-1": balanced | {"host_pools": {"io": {"concurrency": 40}}}})[
-        "hosts"
-    ]
+    (before,) = fleet_plan(raw, {"balanced-1": balanced | {"pools": {"io": {"concurrency": 40}}}})["hosts"]
     running = {
         name: {"figures": plan_figures(pool), "releases": ["r1"]} for name, pool in before["pools"].items()
     }
@@ -137,7 +135,7 @@ def example(raw: dict[str, Any]) -> str:
         "cpu-3": {
             "groups": ["cpu_servers"],
             "hardware": large,
-            "host_pools": {"cpu": {"concurrency": 8, "time_limit": 5400}},
+            "pools": {"cpu": {"concurrency": 8, "time_limit": 5400}},
         },
         "memory-1": {
             "groups": ["memory_servers"],

@@ -34,7 +34,7 @@ def example(name: str, raw: dict[str, Any]) -> str:
         variables |= _read(inventory / f"host_vars/{host}.yml")
         hosts[host] = {
             "groups": [group, "workers"],
-            "host_pools": variables.get("fleet_host_pools", {}),
+            "pools": variables.get("fleet_host_pools", {}),
             "hardware": {"declared": variables["fleet_hardware"]},
         }
     files = [path for path in sorted(inventory.rglob("*.yml")) if not path.is_symlink()]

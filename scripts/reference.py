@@ -113,7 +113,7 @@ def site_variables(raw: dict[str, Any]) -> str:
     used: set[str] = set()
     for path in sorted((ROOT / "group_vars/all").glob("*.yml")):
         text = path.read_text()
-        used |= set(USED.findall(text)) | (yaml.safe_load(text).keys() if path.stem != "wiring" else set())
+        used |= set(USED.findall(text)) | (yaml.safe_load(text).keys() if path.stem != "derived" else set())
     unknown = used - VARIABLES.keys() - {name for verb in verbs.verbs() for name in verbs.options(verb)}
     if unknown:
         raise ValueError(f"scripts/variables.py does not explain {sorted(unknown)}")

@@ -41,8 +41,8 @@ class ChaosFleet:
     def __init__(self, scenario: Scenario, load: Load, host: Callable[[str], Any]) -> None:
         self.scenario, self.load, self.host = scenario, load, host
         self.workers = scenario.groups["workers"]
-        plans = scenario.variables("fleet_plan", "fleet_app")
-        self.plans = {name: plans[name]["fleet_plan"] for name in self.workers}
+        plans = scenario.variables("worker_plan", "fleet_app")
+        self.plans = {name: plans[name]["worker_plan"] for name in self.workers}
         self.pools = {name: sorted(plan["pools"]) for name, plan in self.plans.items()}
         self.application = str(plans[self.workers[0]]["fleet_app"]["name"])
         self.releases = 0

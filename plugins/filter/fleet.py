@@ -29,8 +29,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings im
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan import picture, tables
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.fleet import fleet_plan
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.host import host_plan as plan_of
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.host import host_plans
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.host import host_plan, host_plans
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import checks, unread, versions
 
 try:
@@ -69,26 +68,27 @@ def _told(function: Callable[Options, Result]) -> Callable[Options, Result]:
     return told
 
 
-def host_plan(
-    model: object, host: str, groups: Iterable[object], host_pools: object, hardware: object, nodename: object
-) -> dict[str, Any]:
-    """Give the plan of one host."""
-    planned: dict[str, Any] = plan_of(model, plain(host), groups, host_pools, hardware, plain(nodename))
-    return planned
+def known_host(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what is known of one host, as ``read_host`` takes it."""
+    return known_hosts(hostvars, [name])[plain(name)]
 
 
-def host_overrides(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Pick from the variables of hosts what the model needs; what is not known is none."""
+def known_hosts(hostvars: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what is known of hosts, as ``read_hosts`` takes it; what is not known is none."""
     raw = getattr(hostvars, "raw_get", hostvars.get)
     fleet = raw("localhost") or {}
     return {
-        plain(host): {**_host(hostvars[host]), "differs": _differs(raw(host) or {}, fleet)}
-        for host in hostnames
+        plain(name): {
+            "name": plain(name),
+            **_host(hostvars[name]),
+            "differs": _differs(raw(name) or {}, fleet),
+        }
+        for name in names
     }
 
 
 def _differs(variables: Mapping[str, Any], fleet: Mapping[str, Any]) -> list[str]:
-    """Give the variables of the model that a host has otherwise than the fleet, before templating."""
+    """Return the variables of the model that a host has otherwise than the fleet, before templating."""
     return [name for name in MODEL if name in fleet and variables.get(name) != fleet[name]]
 
 
@@ -103,7 +103,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
     known = {key: value for key, value in hardware.items() if value is not None}
     return {
         "groups": plain(variables.get("group_names") or []),
-        "host_pools": _own_pools(variables),
+        "pools": _pools(variables),
         "hardware": known or None,
         "nodename": plain(facts.get("nodename")),
         "distribution": plain(facts.get("distribution")),
@@ -115,8 +115,8 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _own_pools(variables: Mapping[str, Any]) -> object:
-    """Give what a host has otherwise; what `scale` persisted (``fleet_scale``) comes last."""
+def _pools(variables: Mapping[str, Any]) -> object:
+    """Return what a host has otherwise; what `scale` persisted (``fleet_scale``) comes last."""
     pools = plain(variables.get("fleet_host_pools") or {})
     scale = plain(variables.get("fleet_scale") or {})
     if not isinstance(pools, dict) or not scale:
@@ -124,8 +124,8 @@ def _own_pools(variables: Mapping[str, Any]) -> object:
     return pools | {name: {**(pools.get(name) or {}), **fields} for name, fields in scale.items()}
 
 
-def undeclared(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> list[str]:
-    """Give the hosts whose hardware the inventory does not declare."""
+def hosts_without_hardware(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> list[str]:
+    """Return the hosts whose hardware the inventory does not declare."""
     return [host for host in hostnames if hostvars[host].get("fleet_hardware") is None]
 
 
@@ -204,7 +204,7 @@ def app_versions(app: Mapping[str, Any]) -> dict[str, Any]:
     return {"versions": versions.read_lock(text), "lock": str(lock)}
 
 
-def findings_report(found: Iterable[Mapping[str, str]]) -> str:
+def findings_text(found: Iterable[Mapping[str, str]]) -> str:
     """Write findings as text for a person."""
     text: str = report(Finding(**finding) for finding in plain(found))
     return text
@@ -239,17 +239,18 @@ class FilterModule:
             "fleet_text": lambda document: tables.fleet_text(plain(document)),
             "fleet_svg": lambda document: picture.svg(plain(document)),
             "fleet_mermaid": lambda document: picture.mermaid(plain(document)),
-            "undeclared": undeclared,
+            "hosts_without_hardware": hosts_without_hardware,
             "topology": topology,
             "fleet_file": fleet_file,
             "worker_digests": lambda fleet: worker_digests(plain(fleet)),
             "scheduler_digest": lambda fleet: scheduler_digest(plain(fleet)),
             "host_users": host_users,
             "beat_file": beat_file,
-            "users": fleet_users,
-            "host_overrides": host_overrides,
+            "broker_users": fleet_users,
+            "known_host": known_host,
+            "known_hosts": known_hosts,
             "findings": findings,
-            "report": findings_report,
+            "findings_text": findings_text,
             "unread_variables": unread_variables,
             "app_versions": app_versions,
         }

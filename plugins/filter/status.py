@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import ModelError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.host import read_hosts
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.names import DEAD
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.pools import effective_pools
@@ -25,8 +26,7 @@ def fleet_status(
     """Put together how the fleet is, and find what is wrong."""
     known, findings = read_model(model)
     expected = {
-        host: list(effective_pools(known, host, given["groups"], given["host_pools"], findings))
-        for host, given in plain(variables).items()
+        name: list(effective_pools(known, host, findings)) for name, host in read_hosts(variables).items()
     }
     try:
         findings.refuse()

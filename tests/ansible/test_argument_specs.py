@@ -8,8 +8,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from fleet.broker.topology import topology
 from fleet.files.beat_file import beat_file
 from fleet.files.fleet_file import fleet_file
-from fleet.plan.host import host_plan
-from support.fleet_model import LOADED, ROOT
+from support.fleet_model import LOADED, ROOT, host_plan
 
 ROLES = sorted(path.parents[1].name for path in (ROOT / "roles").glob("*/tasks/main.yml"))
 
@@ -137,7 +136,7 @@ def test_what_is_said_not_to_be_read_is_not(role):
     assert {path for path in unread if path in evaluated} == set()
 
 
-HOST = {"groups": ["balanced_servers"], "host_pools": {}}
+HOST = {"groups": ["balanced_servers"], "pools": {}}
 DERIVED = {
     ("app", "app_fleet_file"): lambda: fleet_file(LOADED),
     ("app", "app_settings"): lambda: LOADED["app"],

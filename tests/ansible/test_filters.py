@@ -31,8 +31,8 @@ def trusted(data):
 
 
 PLAN = (
-    "fleet_model | celery_fleet.kit.host_plan(host='b1', groups=['balanced_servers'], host_pools=own,"
-    " hardware={'cores': 8, 'memory_mib': 64300}, nodename='b1')"
+    "fleet_model | celery_fleet.kit.host_plan({'name': 'b1', 'groups': ['balanced_servers'], 'pools': own,"
+    " 'hardware': {'cores': 8, 'memory_mib': 64300}, 'nodename': 'b1'})"
 )
 
 
@@ -53,7 +53,7 @@ def test_a_refusal_is_the_report():
 
 def test_hosts_whose_facts_are_unknown_are_taken_as_they_are():
     found = render(
-        "hostvars | celery_fleet.kit.host_overrides(['a', 'b'])",
+        "hostvars | celery_fleet.kit.known_hosts(['a', 'b'])",
         hostvars={
             "a": {"group_names": ["workers"], "ansible_facts": {}},
             "b": {"fleet_host_pools": {"io": {}}, "ansible_facts": {"processor_vcpus": 2, "memtotal_mb": 5}},
@@ -62,7 +62,7 @@ def test_hosts_whose_facts_are_unknown_are_taken_as_they_are():
     assert found["a"]["hardware"] is None
     assert found["a"]["groups"] == ["workers"]
     assert found["b"]["hardware"] == {"cores": 2, "memory_mib": 5}
-    assert found["b"]["host_pools"] == {"io": {}}
+    assert found["b"]["pools"] == {"io": {}}
 
 
 def test_the_topology_is_plain_data():
@@ -94,7 +94,8 @@ def test_the_broker_s_modules_call_their_login_the_same():
 
 def test_findings_and_their_report():
     text = render(
-        "fleet_model | celery_fleet.kit.findings(hosts={}, groups={'brokers': []}) | celery_fleet.kit.report",
+        "fleet_model | celery_fleet.kit.findings(hosts={}, groups={'brokers': []})"
+        " | celery_fleet.kit.findings_text",
         fleet_model=trusted(LOADED),
     )
     assert "inventory/empty-group" in text

@@ -28,7 +28,7 @@ ANSWER = {
     "gather_facts": False,
     "vars": {
         "app_release": "r1",
-        "__answer": "{{ dict(plan=fleet_plan, file=app_fleet_file, topology=fleet_topology) }}",
+        "__answer": "{{ dict(plan=worker_plan, file=app_fleet_file, topology=broker_topology) }}",
     },
     "tasks": [
         {"ansible.builtin.import_role": {"name": "worker"}, "when": False},

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from fleet.plan import host
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
@@ -43,3 +44,11 @@ def load() -> dict[str, Any]:
 
 
 LOADED = load()
+
+
+def host_plan(
+    model: object, name: str, groups: object, pools: object, hardware: object, nodename: object = None
+) -> dict[str, Any]:
+    """Return the plan of a host that is given by its parts."""
+    parts = {"name": name, "groups": groups, "pools": pools, "hardware": hardware, "nodename": nodename}
+    return host.host_plan(model, parts)

@@ -83,7 +83,7 @@ class Scenario:
         """Return the values of variables as Ansible sees them, facts gathered.
 
         Args:
-            names: Variables that every host of the scenario has, e.g. ``fleet_plan``.
+            names: Variables that every host of the scenario has, e.g. ``worker_plan``.
 
         Returns:
             For each host a dictionary of its variables.

@@ -88,11 +88,11 @@ class Fleet:
 
     def __init__(self, scenario: Scenario, host: Hosts, place: Path) -> None:
         self.scenario, self.host, self.place = scenario, host, place
-        self.plans = scenario.variables("fleet_plan")
+        self.plans = scenario.variables("worker_plan")
 
     def worker(self, name: str, pool: str) -> Worker:
         """Give what serves a pool now."""
-        return Worker(self.host(name), self.plans[name]["fleet_plan"]["pools"][pool])
+        return Worker(self.host(name), self.plans[name]["worker_plan"]["pools"][pool])
 
     def command(self, verb: str, *limit: str, code: str = "", lock: str = "", **extra: Any) -> list[str]:
         """Give the command of a verb, with a release of this code."""

@@ -81,7 +81,7 @@ class Cluster:
         """The host with the leader of the first queue of a pool."""
         queue = next(
             iter(
-                self.scenario.variables("fleet_plan")[self.scenario.groups["workers"][0]]["fleet_plan"][
+                self.scenario.variables("worker_plan")[self.scenario.groups["workers"][0]]["worker_plan"][
                     "pools"
                 ][pool]["queues"]
             )

@@ -37,7 +37,7 @@ Host = Callable[[str], Any]
 
 @pytest.fixture(scope="module")
 def plans(scenario: Scenario) -> dict[str, dict[str, Any]]:
-    return {host: values["fleet_plan"] for host, values in scenario.variables("fleet_plan").items()}
+    return {host: values["worker_plan"] for host, values in scenario.variables("worker_plan").items()}
 
 
 def verify(host: Host, timeout: int) -> tuple[int, dict[str, Any]]:

@@ -21,12 +21,12 @@ Host = Callable[[str], Any]
 
 @pytest.fixture(scope="module")
 def variables(scenario: Scenario) -> dict[str, Any]:
-    return scenario.variables("fleet_plan", "broker_memory_watermark", "fleet_reserve")[NAME]
+    return scenario.variables("worker_plan", "broker_memory_watermark", "fleet_reserve")[NAME]
 
 
 @pytest.fixture(scope="module")
 def plan(variables: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = variables["fleet_plan"]
+    found: dict[str, Any] = variables["worker_plan"]
     return found
 
 
@@ -62,7 +62,7 @@ def test_running_node_has_the_plan_s_figures(host: Host, plan: dict[str, Any], p
 
 
 def test_the_broker_has_memory_that_no_pool_plans_with(host: Host, variables: dict[str, Any]) -> None:
-    plan = variables["fleet_plan"]
+    plan = variables["worker_plan"]
     total = plan["hardware"]["memory_mib"]
     # What RabbitMQ itself takes for its limit, in the memory that it sees.
     limit = int(host(NAME).check_output("rabbitmqctl --quiet eval 'vm_memory_monitor:get_memory_limit().'"))

@@ -19,11 +19,11 @@ from support.workers import AS_WORKER, BROKER, FIRST, SECOND, Fleet, Hosts, Work
 
 @pytest.fixture(scope="module")
 def workers(scenario: Scenario, host: Hosts) -> dict[tuple[str, str], Worker]:
-    plans = scenario.variables("fleet_plan")
+    plans = scenario.variables("worker_plan")
     return {
         (name, pool): Worker(host(name), plan)
         for name in (FIRST, SECOND)
-        for pool, plan in plans[name]["fleet_plan"]["pools"].items()
+        for pool, plan in plans[name]["worker_plan"]["pools"].items()
     }
 
 

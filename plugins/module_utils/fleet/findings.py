@@ -21,7 +21,7 @@ FILES: Final = {
     "fleet_schedule": "group_vars/all/schedule.yml",
     "fleet_broker": "group_vars/all/broker.yml",
     "fleet_app": "group_vars/all/app.yml",
-    "fleet_model": "group_vars/all/wiring.yml",
+    "fleet_model": "group_vars/all/derived.yml",
 }
 INVENTORY: Final = "the inventory"
 LONGEST: Final = 120

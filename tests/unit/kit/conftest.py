@@ -16,7 +16,7 @@ def hosts():
     return {
         name: {
             "groups": groups,
-            "host_pools": {},
+            "pools": {},
             "hardware": {"cores": cores, "memory_mib": memory},
             "nodename": name,
             "distribution": "Debian",

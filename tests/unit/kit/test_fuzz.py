@@ -13,10 +13,9 @@ from fleet.catalogue import CATALOGUE
 from fleet.files.fleet_file import fleet_file
 from fleet.findings import Finding, ModelError, report
 from fleet.plan.fleet import fleet_plan
-from fleet.plan.host import host_plan
 from fleet.plan.tables import fleet_text
 from fleet.preflight.checks import find
-from support.fleet_model import HOSTS, LOADED
+from support.fleet_model import HOSTS, LOADED, host_plan
 
 SEED = int(os.environ.get("FUZZ_SEED", "20260101"))
 BATCHES = 25
@@ -152,7 +151,7 @@ def case(source):
     hosts = {
         host: {
             "groups": list(groups),
-            "host_pools": source.choice(({}, {}, {"io": {"concurrency": 8}}, {"cpu": {"time_limit": 7200}})),
+            "pools": source.choice(({}, {}, {"io": {"concurrency": 8}}, {"cpu": {"time_limit": 7200}})),
             "hardware": {"cores": cores, "memory_mib": memory},
             "nodename": host,
             "distribution": "Debian",
@@ -203,7 +202,7 @@ def try_out(data, host):
         model,
         host,
         HOSTS[host][0],
-        given.get("host_pools"),
+        given.get("pools"),
         given.get("hardware"),
         given.get("nodename"),
     )

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ..findings import Findings
+from ..model.host import Host, read_hosts
 from ..model.names import BEAT, VERIFY
-from ..model.plain import plain
 from ..model.pools import effective_pools
 from ..model.read import read_model
 from ..model.types import Model, Pool, Queue
@@ -38,8 +38,8 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
 
     Args:
         raw_model: The mapping ``fleet_model``.
-        hosts: For each worker host its ``groups`` and ``host_pools``; a limit that one of them raises
-            counts for the queues that it drains.
+        hosts: Every worker host, as ``read_hosts`` takes them; a limit that one of them raises counts
+            for the queues that it drains.
 
     Returns:
         The vhost, exchanges, queues, bindings, policies, users, permissions, topic permissions and the
@@ -49,7 +49,7 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
         ModelError: If the model is at fault; with all findings.
     """
     model, findings = read_model(raw_model)
-    timeouts = _timeouts(model, hosts, findings)
+    timeouts = _timeouts(model, read_hosts(hosts).values(), findings)
     findings.refuse()
     pools = list(model.pools.values())
     delayed = has_delays(pools)
@@ -103,13 +103,18 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
     }
 
 
-def _timeouts(model: Model, hosts: object, findings: Findings) -> dict[str, int]:
-    """Give each pool's consumer timeout (seconds), the longest that any host asks for."""
+def _timeouts(model: Model, hosts: Iterable[Host], findings: Findings) -> dict[str, int]:
+    """Return each pool's consumer timeout (seconds), the longest that any host asks for."""
     timeouts = {name: consumer_timeout_s(pool) for name, pool in model.pools.items()}
-    data = plain(hosts)
-    for host, facts in data.items() if isinstance(data, dict) else ():
-        given = facts if isinstance(facts, dict) else {}
-        pools = effective_pools(model, host, given.get("groups") or [], given.get("host_pools"), findings)
+    seen: set[frozenset[str]] = set()
+    for host in hosts:
+        profiles = frozenset(host.groups).intersection(model.profiles)
+        # Hosts of the same profiles with no fields of their own say the same.
+        if not host.pools and profiles in seen:
+            continue
+        if not host.pools:
+            seen.add(profiles)
+        pools = effective_pools(model, host, findings)
         for name, pool in pools.items():
             timeouts[name] = max(timeouts.get(name, 0), consumer_timeout_s(pool))
     return timeouts

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ..broker.objects import VERIFY_KEY
 from ..broker.rights import worker_user
 from ..host.names import CA_FILE, SECRETS
+from ..model.host import read_host
 from ..model.names import DEAD, VERIFY
 from ..model.pools import effective_pools
 from ..model.read import read_model
@@ -16,19 +17,12 @@ from .digest import digest
 SCHEMA: Final = 2
 
 
-def fleet_file(
-    raw_model: object,
-    groups: Iterable[object] = (),
-    host_pools: object = None,
-    host: str = "this host",
-) -> dict[str, Any]:
-    """Give the content of ``fleet.json``.
+def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
+    """Return the content of ``fleet.json``.
 
     Args:
         raw_model: The mapping ``fleet_model``.
-        groups: The groups that the host is in; their profiles' fields count for the pools that it runs.
-        host_pools: What the host changes or adds (``fleet_host_pools``).
-        host: The host's name, for messages.
+        host: What ``read_host`` takes; its fields count for the pools that it runs.
 
     Returns:
         The file's content in plain types; secrets are named by path only.
@@ -37,7 +31,7 @@ def fleet_file(
         ModelError: If the model is at fault; with all findings.
     """
     model, findings = read_model(raw_model)
-    mine = effective_pools(model, host, groups, host_pools, findings)
+    mine = effective_pools(model, read_host(host), findings)
     findings.refuse()
     pools = {name: mine.get(name, pool) for name, pool in model.pools.items()}
     return {

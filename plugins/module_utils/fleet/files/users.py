@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from ..broker.rights import users, worker_user
+from ..model.host import read_host
 from ..model.pools import effective_pools
 from ..model.read import read_model
 
@@ -32,9 +32,8 @@ def fleet_users(raw_model: object) -> list[str]:
 
 def host_users(
     raw_model: object,
-    groups: Iterable[object] = (),
-    host_pools: object = None,
-    host: str = "this host",
+    host: object = None,
+    *,
     operates: bool = False,
     schedules: bool = False,
 ) -> list[str]:
@@ -42,9 +41,7 @@ def host_users(
 
     Args:
         raw_model: The mapping ``fleet_model``.
-        groups: The groups that the host is in.
-        host_pools: What the host changes or adds (``fleet_host_pools``).
-        host: The host's name, for messages.
+        host: What ``read_host`` takes.
         operates: Whether root proves and repairs the fleet from this host.
         schedules: Whether the host may run the scheduler.
 
@@ -55,7 +52,7 @@ def host_users(
         ModelError: If the model is at fault; with all findings.
     """
     model, findings = read_model(raw_model)
-    mine = effective_pools(model, host, groups, host_pools, findings)
+    mine = effective_pools(model, read_host(host), findings)
     findings.refuse()
     return [
         "client",

@@ -8,8 +8,9 @@ from typing import Any
 from ..catalogue import CATALOGUE
 from ..findings import Findings, nearest
 from .fields import FLEET_WIDE, POOL, POOL_NAME
+from .host import Host
 from .layers import Layer, Origins, merge, origin_of, variable_of
-from .plain import Plain, exact, plain, texts
+from .plain import Plain, exact
 from .rules import POOL_RULES
 from .spec import clean_fields
 from .types import Autoscale, Demand, Model, Pool, Queue
@@ -70,33 +71,33 @@ def _build(name: str, values: Mapping[str, Any], origins: Origins) -> Pool:
     return Pool(**{**values, **built})
 
 
-def effective_pools(
-    model: Model, host: str, groups: object, host_pools: object, findings: Findings
-) -> dict[str, Pool]:
-    """Give the pools that a host runs, each with its effective fields.
+def effective_pools(model: Model, host: Host, findings: Findings) -> dict[str, Pool]:
+    """Return the pools that a host runs, each with its effective fields.
 
     Args:
         model: The fleet.
-        host: The host's inventory name, for messages.
-        groups: The groups that the host is in.
-        host_pools: What the host changes or adds (``fleet_host_pools``).
+        host: The host.
         findings: Receives what is wrong.
 
     Returns:
         Pools by name, in the order of the model; those at fault are left out.
     """
-    member = set(texts(groups))
-    mine = [name for name in model.profiles if name in member]
-    own = plain(host_pools)
+    mine = [name for name in model.profiles if name in host.groups]
+    own = host.pools
     known = model.layers["fleet_pools"]
     if own is None:
         own = {}
     if not isinstance(own, dict):
         findings.add(
-            "model/bad-value", "fleet_host_pools", own, "is not a mapping", "map pools to fields", where=host
+            "model/bad-value",
+            "fleet_host_pools",
+            own,
+            "is not a mapping",
+            "map pools to fields",
+            where=host.name,
         )
         own = {}
-    own = named_pools(own, "fleet_host_pools", findings, known, host)
+    own = named_pools(own, "fleet_host_pools", findings, known, host.name)
     pools = {}
     for name in known:
         layers = [
@@ -115,11 +116,11 @@ def effective_pools(
                         layer[field_name],
                         "the broker has it once for the whole fleet, so no profile or host can differ",
                         "set it in fleet_pools or fleet_environment_pools",
-                        where=host if variable.startswith("fleet_host_pools") else None,
+                        where=host.name if variable.startswith("fleet_host_pools") else None,
                     )
         if layers:
             narrow = [(v, {k: x for k, x in layer.items() if k not in FLEET_WIDE}) for v, layer in layers]
-            pool = read_pool(name, [*fleet_layers(model.layers, name), *narrow], findings, host)
+            pool = read_pool(name, [*fleet_layers(model.layers, name), *narrow], findings, host.name)
             if pool:
                 pools[name] = pool
     return pools

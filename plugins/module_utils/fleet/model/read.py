@@ -13,6 +13,7 @@ from typing import Any
 from ..catalogue import CATALOGUE
 from ..findings import Findings, line, nearest
 from .fields import APP, BROKER, RESERVE, ROUTING, SCHEDULE
+from .host import Host
 from .layers import merge
 from .plain import Plain, exact, plain
 from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
@@ -94,7 +95,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         schedule=schedule,
     )
     for profile in profiles:
-        effective_pools(model, f"profile {profile}", [profile], {}, findings)
+        effective_pools(model, Host(f"profile {profile}", [profile]), findings)
     return model, findings
 
 

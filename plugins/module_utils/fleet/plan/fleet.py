@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from ..model.plain import plain
+from ..model.host import read_hosts
 from ..model.read import read_model
 from .derived import pool_fields
-from .host import plan_host
+from .host import build_plan
 from .installed import changes
 
 SCHEMA: Final = 1
@@ -20,9 +20,7 @@ def fleet_plan(raw_model: object, hosts: object) -> dict[str, Any]:
 
     Args:
         raw_model: The mapping ``fleet_model``.
-        hosts: For each worker host its ``groups`` and ``host_pools``, its ``hardware`` as ``read_hardware``
-            takes it (none if it is not known), and, if known, its ``nodename`` and what is ``installed``
-            on it, as ``records.installed`` gives it.
+        hosts: Every worker host, as ``read_hosts`` takes them.
 
     Returns:
         In plain types the ``pools`` of the model, the ``hosts`` (each with its ``state``: ``planned``,
@@ -35,18 +33,10 @@ def fleet_plan(raw_model: object, hosts: object) -> dict[str, Any]:
     model, findings = read_model(raw_model)
     findings.refuse()
     entries = []
-    for host, given in plain(hosts).items():
+    for host in read_hosts(hosts).values():
         mine = findings.fresh()
-        plan = plan_host(
-            model,
-            host,
-            given.get("groups") or [],
-            given.get("host_pools"),
-            given.get("hardware"),
-            given.get("nodename") or host,
-            mine,
-        )
-        entries.append(_entry(host, plan, given.get("installed"), bool(mine.errors)))
+        plan = build_plan(model, host, mine)
+        entries.append(_entry(host.name, plan, host.installed, bool(mine.errors)))
         findings.extend(mine)
     return {
         "schema": SCHEMA,

@@ -6,7 +6,8 @@ from fractions import Fraction
 from typing import Final
 
 from ..findings import Findings
-from ..model.plain import Plain, exact, plain
+from ..model.host import Host
+from ..model.plain import Plain, exact
 from ..model.spec import LARGEST
 from .figures import MIB_PER_GIB, figure_text
 from .sizing import Hardware
@@ -15,25 +16,24 @@ from .sizing import Hardware
 KERNEL_SHARE: Final = Fraction(7, 100)
 
 
-def read_hardware(raw: object, host: str, findings: Findings) -> Hardware | None:
+def read_hardware(host: Host, findings: Findings) -> Hardware | None:
     """Read what a host has: its facts, or what the inventory declares until there are any.
 
     Args:
-        raw: None if nothing is known, or a mapping of ``cores`` and ``memory_mib`` (facts), ``limits``
-            (the ``cores`` and ``memory_mib`` of a container, each may be none) and ``declared`` (the
-            ``cores`` and ``memory_gib`` of ``fleet_hardware``), each of which may be missing or none.
-        host: The host's name, for messages.
+        host: Its hardware is none if nothing is known, or a mapping of ``cores`` and ``memory_mib`` (facts),
+            ``limits`` (the ``cores`` and ``memory_mib`` of a container, each may be none) and ``declared``
+            (the ``cores`` and ``memory_gib`` of ``fleet_hardware``), each of which may be missing or none.
         findings: Receives what is wrong, and where facts and declaration differ.
 
     Returns:
         The hardware, or none if it is not known or not legal.
     """
-    data = plain(raw)
+    data = host.hardware
     if data is None:
         return None
     given = data if isinstance(data, dict) else {}
     stated = given.get("declared")
-    declared = _read_declaration(stated, host, findings) if stated is not None else None
+    declared = _read_declaration(stated, host.name, findings) if stated is not None else None
     if given.get("cores") is None and given.get("memory_mib") is None and stated is not None:
         return declared
     facts = _figures(given, "cores", "memory_mib")
@@ -44,13 +44,13 @@ def read_hardware(raw: object, host: str, findings: Findings) -> Hardware | None
             data,
             "cores and memory_mib are not both known as numbers above 0",
             "gather facts from the host (setup) and look at processor_vcpus and memtotal_mb",
-            where=host,
+            where=host.name,
         )
         return None
     limits = given.get("limits") or {}
     found = Hardware(facts[0], facts[1], _limit(limits, "cores"), _limit(limits, "memory_mib"))
     if declared:
-        _compare_declaration(found, declared, host, findings)
+        _compare_declaration(found, declared, host.name, findings)
     return found
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
 from ..findings import Findings, show
 from ..host.names import Node, slice_of, units_of
-from ..model.plain import plain, texts
+from ..model.host import Host, read_host, read_hosts
 from ..model.pools import effective_pools
 from ..model.read import read_model
 from ..model.types import Model, Pool
@@ -23,32 +24,23 @@ from .sizing import Size
 MEMORY_HIGH: Final = Fraction(95, 100)
 
 
-def host_plan(
-    raw_model: object,
-    host: str,
-    groups: object,
-    host_pools: object,
-    hardware: object,
-    nodename: object,
-) -> dict[str, Any]:
-    """Give the plan of one host.
+def host_plan(raw_model: object, host: object) -> dict[str, Any]:
+    """Return the plan of one host.
 
     Args:
         raw_model: The mapping ``fleet_model``.
-        host: The host's inventory name.
-        groups: The groups that it is in.
-        host_pools: What it changes or adds (``fleet_host_pools``).
-        hardware: A mapping of ``cores`` and ``memory_mib``.
-        nodename: The host's part of its node names.
+        host: What ``read_host`` takes.
 
     Returns:
         The plan in plain types; no pools for a host in no profile.
 
     Raises:
-        ModelError: If the model is at fault or a pool does not fit; with all findings.
+        ModelError: If the model is at fault, the hardware is not known or a pool does not fit; with all
+            findings.
     """
     model, findings = read_model(raw_model)
-    planned = plan_host(model, host, groups, host_pools, hardware or {}, nodename, findings)
+    host = read_host(host)
+    planned = build_plan(model, replace(host, hardware=host.hardware or {}), findings)
     findings.refuse()
     if planned is None:
         raise AssertionError("unknown hardware is a finding")
@@ -56,11 +48,11 @@ def host_plan(
 
 
 def host_plans(raw_model: object, hosts: object) -> list[dict[str, Any]]:
-    """Give the plans of all hosts whose hardware is known.
+    """Return the plans of all hosts whose hardware is known.
 
     Args:
         raw_model: The mapping ``fleet_model``.
-        hosts: For each host its ``groups``, ``host_pools``, ``hardware`` and, if known, its ``nodename``.
+        hosts: What ``read_hosts`` takes.
 
     Returns:
         What ``host_plan`` gives for each.
@@ -69,54 +61,31 @@ def host_plans(raw_model: object, hosts: object) -> list[dict[str, Any]]:
         ModelError: If the model is at fault or a pool does not fit its host; with all findings.
     """
     model, findings = read_model(raw_model)
-    plans = [
-        plan_host(
-            model,
-            host,
-            given["groups"],
-            given["host_pools"],
-            given["hardware"],
-            given.get("nodename") or host,
-            findings,
-        )
-        for host, given in plain(hosts).items()
-    ]
+    plans = [build_plan(model, host, findings) for host in read_hosts(hosts).values()]
     findings.refuse()
     return [planned for planned in plans if planned]
 
 
-def plan_host(
-    model: Model,
-    host: str,
-    groups: object,
-    host_pools: object,
-    hardware: object,
-    nodename: object,
-    findings: Findings,
-) -> dict[str, Any] | None:
-    """Give the plan of one host of a model that has been read.
+def build_plan(model: Model, host: Host, findings: Findings) -> dict[str, Any] | None:
+    """Return the plan of one host of a model that has been read.
 
     Args:
         model: The fleet.
-        host: The host's inventory name.
-        groups: The groups that it is in.
-        host_pools: What it changes or adds (``fleet_host_pools``).
-        hardware: What is known of its hardware, as ``read_hardware`` takes it.
-        nodename: The host's part of its node names.
-        findings: Receives what is wrong; with an error in it the plan must not be built.
+        host: The host.
+        findings: Receives what is wrong; with an error in it the plan must not be used.
 
     Returns:
         The plan in plain types, or none if the hardware is not known.
     """
-    member = set(texts(groups))
-    pools = effective_pools(model, host, member, host_pools, findings)
-    found = read_hardware(hardware, host, findings)
+    pools = effective_pools(model, host, findings)
+    found = read_hardware(host, findings)
     if found is None:
         return None
-    sizes = size_host(model, host, pools, found, findings)
+    node = show(host.nodename or host.name)
+    sizes = size_host(model, host.name, pools, found, findings)
     return {
-        "host": host,
-        "profiles": [name for name in model.profiles if name in member],
+        "host": host.name,
+        "profiles": [name for name in model.profiles if name in host.groups],
         "hardware": {
             "cores": plain_number(found.usable_cores),
             "memory_mib": plain_number(found.usable_memory_mib),
@@ -132,7 +101,7 @@ def plan_host(
         },
         "pools": {
             name: {
-                **_pool_plan(pools[name], sized, math.ceil(found.cores), show(nodename)),
+                **_pool_plan(pools[name], sized, math.ceil(found.cores), node),
                 "overrides": overrides(model, pools[name], sized),
             }
             for name, sized in sizes.items()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ..broker.delays import has_delays
 from ..findings import Findings, nearest, show
+from ..model.host import Host, read_hosts
 from ..model.plain import plain, texts
 from ..model.pools import effective_pools
 from ..model.read import read_model
@@ -53,10 +54,7 @@ def find(
 
     Args:
         raw_model: The mapping ``fleet_model``.
-        hosts: For each host its ``groups``, its ``host_pools``, its ``hardware`` (none if its facts are not
-            known, which skips sizing) and, if known, its ``nodename``, ``distribution``,
-            ``distribution_version``, ``broker_version``, ``open_files``, whether its facts were ``gathered``
-            and the variables of the model that it ``differs`` in.
+        hosts: Every host, as ``read_hosts`` takes them; without facts its sizing is skipped.
         groups: The inventory's groups with their hosts.
         allow_untested_os: Whether to go on with a distribution that the kit does not know.
         contacted: Whether every host of the inventory was asked for its facts.
@@ -69,12 +67,12 @@ def find(
     """
     model, findings = read_model(raw_model)
     members = {name: texts(names) for name, names in _mapping(plain(groups)).items()}
-    every = {name: _mapping(host) for name, host in _mapping(plain(hosts)).items()}
+    every = read_hosts(hosts)
     facts = {name: host for name, host in every.items() if name in members.get(WORKERS, every)}
     _check_groups(model, members, findings)
-    for host, given in every.items():
-        _check_system(host, given, allow_untested_os, findings)
-        _check_origin(host, given, findings)
+    for host in every.values():
+        _check_system(host, allow_untested_os, findings)
+        _check_origin(host, findings)
     if contacted:
         _check_reached(members, every, findings)
     _check_versions(model, application, members, every, findings)
@@ -82,17 +80,17 @@ def find(
     for pool in model.pools.values():
         _check_waits(model, pool, None, findings)
     running: set[str] = set()
-    for host, given in facts.items():
-        pools = effective_pools(model, host, texts(given.get("groups")), given.get("host_pools"), findings)
+    for host in facts.values():
+        pools = effective_pools(model, host, findings)
         running |= pools.keys()
-        hardware = read_hardware(given.get("hardware"), host, findings)
-        sizes = size_host(model, host, pools, hardware, findings) if hardware else {}
+        hardware = read_hardware(host, findings)
+        sizes = size_host(model, host.name, pools, hardware, findings) if hardware else {}
         for name, pool in pools.items():
-            _check_waits(model, pool, host, findings)
+            _check_waits(model, pool, host.name, findings)
             if name in sizes:
-                _check_files(pool, sizes[name], given.get("open_files"), host, findings)
+                _check_files(pool, sizes[name], host, findings)
         if not pools:
-            findings.add("inventory/idle-worker", f"groups.{WORKERS}", host, where=host)
+            findings.add("inventory/idle-worker", f"groups.{WORKERS}", host.name, where=host.name)
     _check_nodes(facts, findings)
     _check_broker_names(members, every, findings)
     for name, pool in model.pools.items():
@@ -161,10 +159,10 @@ def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findi
                 )
 
 
-def _check_nodes(hosts: Mapping[str, Mapping[str, Any]], findings: Findings) -> None:
+def _check_nodes(hosts: Mapping[str, Host], findings: Findings) -> None:
     owners: dict[str, str] = {}
-    for host, given in hosts.items():
-        name = given.get("nodename")
+    for host, known in hosts.items():
+        name = known.nodename
         if not isinstance(name, str):
             continue
         first = owners.setdefault(name, host)
@@ -180,12 +178,12 @@ def _check_nodes(hosts: Mapping[str, Mapping[str, Any]], findings: Findings) -> 
 
 
 def _check_broker_names(
-    groups: Mapping[str, list[str]], hosts: Mapping[str, Mapping[str, Any]], findings: Findings
+    groups: Mapping[str, list[str]], hosts: Mapping[str, Host], findings: Findings
 ) -> None:
     """Find brokers of one name: a node is called after its host, without the domain."""
     owners: dict[str, str] = {}
     for host in groups.get(BROKERS, []):
-        name = hosts.get(host, {}).get("nodename")
+        name = hosts[host].nodename if host in hosts else None
         if not isinstance(name, str):
             continue
         short = name.partition(".")[0]
@@ -195,8 +193,8 @@ def _check_broker_names(
             findings.add("inventory/duplicate-broker", "ansible_facts.nodename", name, text, where=host)
 
 
-def _check_system(host: str, given: Mapping[str, Any], allowed: bool, findings: Findings) -> None:
-    name, version = given.get("distribution"), given.get("distribution_version")
+def _check_system(host: Host, allowed: bool, findings: Findings) -> None:
+    name, version = host.distribution, host.distribution_version
     if not isinstance(name, str) or not isinstance(version, str):
         return
     tested = [
@@ -210,7 +208,7 @@ def _check_system(host: str, given: Mapping[str, Any], allowed: bool, findings: 
             "os/untested",
             "ansible_facts.distribution",
             f"{name} {version}",
-            where=host,
+            where=host.name,
         )
     elif not tested:
         findings.add(
@@ -219,30 +217,28 @@ def _check_system(host: str, given: Mapping[str, Any], allowed: bool, findings: 
             f"{name} {version}",
             f"the kit knows only {known}",
             "use one of these, or set preflight_allow_untested_os: true to go on at your own risk",
-            where=host,
+            where=host.name,
             severity="warning" if allowed else "error",
         )
 
 
-def _check_origin(host: str, given: Mapping[str, Any], findings: Findings) -> None:
-    for name in texts(given.get("differs")):
+def _check_origin(host: Host, findings: Findings) -> None:
+    for name in host.differs:
         findings.add(
             "inventory/another-model",
             name,
             "(of this host)",
             f"it is not the {name} of the fleet",
-            where=host,
+            where=host.name,
         )
 
 
-def _check_reached(
-    groups: Mapping[str, list[str]], hosts: Mapping[str, Mapping[str, Any]], findings: Findings
-) -> None:
+def _check_reached(groups: Mapping[str, list[str]], hosts: Mapping[str, Host], findings: Findings) -> None:
     for name in (BROKERS, WORKERS, CLIENTS):
         for host in groups.get(name, []):
-            given = hosts.get(host, {})
-            declared = _mapping(given.get("hardware")).get("declared") is not None
-            if not given.get("gathered") and not declared:
+            known = hosts.get(host) or Host(host)
+            declared = _mapping(known.hardware).get("declared") is not None
+            if not known.gathered and not declared:
                 findings.add("inventory/unreachable", f"groups.{name}", host, where=host)
 
 
@@ -250,17 +246,17 @@ def _check_versions(
     model: Model,
     application: object,
     groups: Mapping[str, list[str]],
-    hosts: Mapping[str, Mapping[str, Any]],
+    hosts: Mapping[str, Host],
     findings: Findings,
 ) -> None:
     brokers: dict[str, str | None] = {}
     for host in groups.get(BROKERS, []):
-        given = hosts.get(host, {})
-        stated, system = given.get("broker_version"), given.get("distribution")
+        known = hosts.get(host) or Host(host)
+        stated, system = known.broker_version, known.distribution
         if stated is not None:
             brokers[host] = show(stated)
         elif system is not None:
-            brokers[host] = versions.packaged(system, given.get("distribution_version"))
+            brokers[host] = versions.packaged(system, known.distribution_version)
     about = _mapping(plain(application))
     libraries = {name: show(version) for name, version in _mapping(about.get("versions")).items()}
     versions.check(model, libraries if about else None, show(about.get("lock")), brokers, findings)
@@ -293,9 +289,10 @@ def _check_waits(model: Model, pool: Pool, host: str | None, findings: Findings)
         add("delays/beyond-timeout", "eta_horizon", pool.eta_horizon, text)
 
 
-def _check_files(pool: Pool, sized: Size, limit: object, host: str, findings: Findings) -> None:
+def _check_files(pool: Pool, sized: Size, host: Host, findings: Findings) -> None:
     each = FILES_CHILD if pool.execution == "prefork" else FILES_TASK
     needed = FILES_MAIN + sized.concurrency * each
+    limit = host.open_files
     known = limit if isinstance(limit, int) and not isinstance(limit, bool) else OPEN_FILES
     if needed > known:
         findings.add(
@@ -304,5 +301,5 @@ def _check_files(pool: Pool, sized: Size, limit: object, host: str, findings: Fi
             known,
             f"the worker of pool {pool.name} needs {needed} open files for {sized.concurrency} tasks at once "
             f"({FILES_MAIN}, and {each} for each task)",
-            where=host,
+            where=host.name,
         )

@@ -254,7 +254,7 @@ def test_names_are_escaped_in_rights_and_patterns(model):
 
 
 def test_a_host_that_prefetches_more_raises_the_consumer_timeout(model):
-    hosts = {"b1": {"groups": ["balanced_servers"], "host_pools": {"io": {"prefetch_multiplier": 40}}}}
+    hosts = {"b1": {"groups": ["balanced_servers"], "pools": {"io": {"prefetch_multiplier": 40}}}}
     found = topology(model, hosts)
     assert policies(found)["io_api_calls"]["consumer-timeout"] == (40 * 300 + 300) * 1000
     assert found["consumer_timeout_ms"] == (40 * 300 + 300) * 1000
@@ -297,7 +297,7 @@ def test_fleet_file_of_a_client(model):
 
 
 def test_fleet_file_of_a_worker_has_the_hosts_own_fields(model):
-    found = fleet_file(model, ["balanced_servers"], {"io": {"acknowledgement": "early"}})
+    found = fleet_file(model, {"groups": ["balanced_servers"], "pools": {"io": {"acknowledgement": "early"}}})
     assert found["pools"]["io"]["acknowledgement"] == "early"
     assert found["pools"]["general"]["acknowledgement"] == "late"
 
@@ -328,5 +328,9 @@ def test_fleet_file_says_where_the_dead_letters_of_each_pool_are(model):
 def test_a_host_gets_the_passwords_that_it_needs(model):
     assert host_users(model) == ["client"]
     assert host_users(model, operates=True) == ["client", "verify", "dead_letters"]
-    assert host_users(model, ["cpu_servers"], {"io": {}}) == ["client", "worker_cpu", "worker_io"]
-    assert {*host_users(model, ["balanced_servers"], operates=True)} < {*fleet_users(model)}
+    assert host_users(model, {"groups": ["cpu_servers"], "pools": {"io": {}}}) == [
+        "client",
+        "worker_cpu",
+        "worker_io",
+    ]
+    assert {*host_users(model, {"groups": ["balanced_servers"]}, operates=True)} < {*fleet_users(model)}

@@ -6,13 +6,13 @@ import pytest
 from fleet.broker.topology import topology
 from fleet.catalogue import CATALOGUE
 from fleet.findings import ModelError, report, show
+from fleet.model.host import Host
 from fleet.model.layers import merge
 from fleet.model.plain import plain
 from fleet.model.pools import effective_pools
 from fleet.model.read import read_model
-from fleet.plan.host import host_plan
 from support.broken_models import BROKEN, put
-from support.fleet_model import HOSTS
+from support.fleet_model import HOSTS, host_plan
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: f"{broken[0]}-{broken[1]}")
@@ -78,9 +78,8 @@ def test_all_faults_are_told_at_once(model):
 
 def test_a_fault_of_a_host_names_the_host(model):
     findings = read_model(model)[1]
-    effective_pools(
-        read_model(model)[0], "cpu1", ["cpu_servers"], {"cpu": {"time_limit": 1}, "gpu": {}}, findings
-    )
+    host = Host("cpu1", ["cpu_servers"], {"cpu": {"time_limit": 1}, "gpu": {}})
+    effective_pools(read_model(model)[0], host, findings)
     assert {(f.id, f.variable, f.where) for f in findings} == {
         ("limits/soft-not-below-hard", "fleet_host_pools.cpu.time_limit", "cpu1"),
         ("host/unknown-pool", "fleet_host_pools.gpu", "cpu1"),

@@ -9,6 +9,7 @@ from fleet.findings import Findings, ModelError
 from fleet.host.host import Host
 from fleet.host.records import Worker, keep
 from fleet.host.records import installed as installed_on
+from fleet.model.host import read_host
 from fleet.plan.fleet import fleet_plan
 from fleet.plan.hardware import read_hardware
 from fleet.plan.installed import changes, plan_figures
@@ -19,7 +20,7 @@ DECLARED = {"declared": {"cores": 16, "memory_gib": 32}}
 
 
 def cpu_host(**given):
-    return {"groups": ["cpu_servers"], "host_pools": {}, "hardware": DECLARED} | given
+    return {"groups": ["cpu_servers"], "pools": {}, "hardware": DECLARED} | given
 
 
 def entry(model, **given):
@@ -56,7 +57,8 @@ def test_facts_win_over_the_declaration_and_the_difference_is_told(model):
 )
 def test_what_a_kernel_keeps_is_no_difference(memory, differs):
     findings = Findings()
-    read_hardware({"cores": 16, "memory_mib": memory, **DECLARED}, "c1", findings)
+    hardware = {"cores": 16, "memory_mib": memory, **DECLARED}
+    read_hardware(read_host({"hardware": hardware}, "c1"), findings)
     assert bool(list(findings)) == differs
 
 
@@ -134,7 +136,7 @@ def test_overrides_say_what_they_replaced_and_where_they_stand(model):
         "cpu": {"time_limit": 4000, "queues": {"cpu_ml_training": {"max_length": 7}}}
     }
     model["profiles"]["cpu_servers"]["pools"]["cpu"] = {"environment": {"TOKEN": "hush"}, "weight": 1}
-    found = entry(model, host_pools={"cpu": {"concurrency": 8, "demand": {"cores": 0.5}}})
+    found = entry(model, pools={"cpu": {"concurrency": 8, "demand": {"cores": 0.5}}})
     overrides = {o["field"]: (o["value"], o["replaced"], o["by"]) for o in found["pools"]["cpu"]["overrides"]}
     assert overrides == {
         "concurrency": (8, 14, "fleet_host_pools.cpu"),
@@ -147,7 +149,7 @@ def test_overrides_say_what_they_replaced_and_where_they_stand(model):
 
 def test_values_of_environments_are_in_neither_form(model):
     model["pools"]["cpu"]["environment"] = {"TOKEN": "hush-1"}
-    document = fleet_plan(model, {"c1": cpu_host(host_pools={"cpu": {"environment": {"KEY": "hush-2"}}})})
+    document = fleet_plan(model, {"c1": cpu_host(pools={"cpu": {"environment": {"KEY": "hush-2"}}})})
     assert "hush" not in json.dumps(document) + fleet_text(document)
     assert document["hosts"][0]["pools"]["cpu"]["environment"] == ["KEY", "TOKEN"]
 
@@ -235,7 +237,7 @@ def test_hosts_of_which_the_same_is_said_share_their_lines(model):
 
 
 def test_the_table_is_aligned_and_fits_a_wide_terminal(model):
-    hosts = {"b1": {"groups": ["balanced_servers", "cpu_servers"], "host_pools": {}, "hardware": DECLARED}}
+    hosts = {"b1": {"groups": ["balanced_servers", "cpu_servers"], "pools": {}, "hardware": DECLARED}}
     lines = fleet_text(fleet_plan(model, hosts)).splitlines()
     (head,) = [line for line in lines if line.startswith("host ")]
     rows = lines[lines.index(head) : lines.index(head) + 4]
@@ -255,7 +257,7 @@ def test_a_thousand_hosts_read_the_model_once(model, monkeypatch):
 
 def test_the_model_is_left_as_it_was(model):
     before = copy.deepcopy(model)
-    fleet_plan(model, {"c1": cpu_host(host_pools={"cpu": {"concurrency": 8}})})
+    fleet_plan(model, {"c1": cpu_host(pools={"cpu": {"concurrency": 8}})})
     assert model == before
 
 

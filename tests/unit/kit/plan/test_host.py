@@ -4,14 +4,14 @@ import json
 
 import pytest
 from fleet.findings import ModelError
-from fleet.plan.host import host_plan
 from fleet.plan.tables import plan_table
+from support.fleet_model import host_plan
 
 HARDWARE = {"cores": 8, "memory_mib": 64300}
 
 
-def balanced(model, host_pools=None, **more):
-    return host_plan(model, "b1", ["balanced_servers"], host_pools or {}, {**HARDWARE, **more}, "b1")
+def balanced(model, pools=None, **more):
+    return host_plan(model, "b1", ["balanced_servers"], pools or {}, {**HARDWARE, **more}, "b1")
 
 
 def test_each_layer_wins_over_the_one_below(model):

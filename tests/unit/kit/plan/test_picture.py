@@ -18,7 +18,7 @@ def small(model):
         {
             f"{name}-{at}": {
                 "groups": [f"{name}_servers"],
-                "host_pools": {},
+                "pools": {},
                 "hardware": {"cores": cores, "memory_mib": memory},
             }
             for name, (number, cores, memory) in servers.items()
@@ -49,7 +49,7 @@ def large(model):
         {
             f"g{at % 6}-{at:02}.eu-west.example.com": {
                 "groups": [f"g{at % 6}"],
-                "host_pools": {},
+                "pools": {},
                 "hardware": {"cores": 32, "memory_mib": 257000 if at % 5 else 128700},
             }
             for at in range(50)
@@ -126,7 +126,7 @@ def test_many_shapes_become_ranges(model):
     hosts = {
         f"c{at}": {
             "groups": ["cpu_servers"],
-            "host_pools": {"cpu": {"concurrency": at}},
+            "pools": {"cpu": {"concurrency": at}},
             "hardware": {"declared": {"cores": 64, "memory_gib": 256}},
         }
         for at in range(1, 31)

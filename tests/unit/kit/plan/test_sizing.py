@@ -5,11 +5,10 @@ from fractions import Fraction
 
 import pytest
 from fleet.model.types import Autoscale, Demand
-from fleet.plan.host import host_plan
 from fleet.plan.sizing import Hardware, size
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fleet_model import HOSTS
+from support.fleet_model import HOSTS, host_plan
 from support.sizes import POOL, RESERVE, machines, pool_mixes
 
 

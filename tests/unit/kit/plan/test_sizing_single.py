@@ -7,11 +7,10 @@ from fractions import Fraction
 import pytest
 from fleet.findings import ModelError
 from fleet.plan.hardware import KERNEL_SHARE
-from fleet.plan.host import host_plan
 from fleet.plan.sizing import Hardware, size
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fleet_model import HOSTS
+from support.fleet_model import HOSTS, host_plan
 from support.sizes import RESERVE, machines, pool_mixes
 
 GIB = 1024

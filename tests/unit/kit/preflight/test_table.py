@@ -13,7 +13,7 @@ from fleet.model.spec import RENAMED
 from fleet.preflight.checks import OPEN_FILES, SYSTEMS, find
 from fleet.preflight.versions import PACKAGED, read_lock
 from support.broken_models import BROKEN, DELETE, put
-from support.fleet_model import LOADED, ROOT
+from support.fleet_model import LOADED, ROOT, host_plan
 
 SCALED = {"enabled": True, "min": 1, "max": 2}
 LOCKED = {"versions": {"celery": "5.7.0", "kombu": "5.7.0"}, "lock": "requirements.lock"}
@@ -89,7 +89,7 @@ CASES = [
         "fleet_host_pools.cpu.concurrency",
         "17",
         "cpu1",
-        [(HOST, "cpu1.host_pools", {"cpu": {"concurrency": 17}})],
+        [(HOST, "cpu1.pools", {"cpu": {"concurrency": 17}})],
     ),
     (
         "mistake/more-tasks-than-cores",
@@ -103,14 +103,14 @@ CASES = [
         "fleet_host_pools.memory.prefetch_multiplier",
         "10",
         "memory1",
-        [(HOST, "memory1.host_pools", {"memory": {"prefetch_multiplier": 10}})],
+        [(HOST, "memory1.pools", {"memory": {"prefetch_multiplier": 10}})],
     ),
     (
         "limits/missing",
         "fleet_host_pools.cpu.time_limit",
         "None",
         "cpu1",
-        [(HOST, "cpu1.host_pools", {"cpu": {"time_limit": None}})],
+        [(HOST, "cpu1.pools", {"cpu": {"time_limit": None}})],
     ),
     # Limits and delays
     (
@@ -175,7 +175,7 @@ CASES = [
         "fleet_host_pools.io.concurrency",
         "51",
         "balanced1",
-        [(HOST, "balanced1.host_pools", {"io": {"concurrency": 51}})],
+        [(HOST, "balanced1.pools", {"io": {"concurrency": 51}})],
     ),
     (
         "sizing/over-budget",
@@ -189,7 +189,7 @@ CASES = [
         "fleet_host_pools.memory.concurrency",
         "6",
         "memory1",
-        [(HOST, "memory1.host_pools", {"memory": {"concurrency": 6}})],
+        [(HOST, "memory1.pools", {"memory": {"concurrency": 6}})],
     ),
     (
         "sizing/open-files",
@@ -221,7 +221,7 @@ CASES = [
         "fleet_host_pools.io.demand.cores",
         "7",
         "balanced1",
-        [(HOST, "balanced1.host_pools", {"io": {"demand": {"cores": 7}}})],
+        [(HOST, "balanced1.pools", {"io": {"demand": {"cores": 7}}})],
     ),
     (
         "hardware/unreadable",
@@ -250,29 +250,29 @@ CASES = [
         "fleet_host_pools.cpus",
         "cpus",
         "cpu1",
-        [(HOST, "cpu1.host_pools", {"cpus": {"time_limit": 1}})],
+        [(HOST, "cpu1.pools", {"cpus": {"time_limit": 1}})],
     ),
-    ("model/bad-value", "fleet_host_pools", "everything", "cpu1", [(HOST, "cpu1.host_pools", "everything")]),
+    ("model/bad-value", "fleet_host_pools", "everything", "cpu1", [(HOST, "cpu1.pools", "everything")]),
     (
         "model/bad-value",
         "fleet_host_pools.cpu.time_limit",
         "-5",
         "cpu1",
-        [(HOST, "cpu1.host_pools", {"cpu": {"time_limit": -5}})],
+        [(HOST, "cpu1.pools", {"cpu": {"time_limit": -5}})],
     ),
     (
         "model/unknown-key",
         "fleet_host_pools.cpu.concurency",
         "8",
         "cpu1",
-        [(HOST, "cpu1.host_pools", {"cpu": {"concurency": 8}})],
+        [(HOST, "cpu1.pools", {"cpu": {"concurency": 8}})],
     ),
     (
         "model/fleet-wide-field",
         "fleet_host_pools.cpu.queue_type",
         "classic",
         "cpu1",
-        [(HOST, "cpu1.host_pools", {"cpu": {"queue_type": "classic"}})],
+        [(HOST, "cpu1.pools", {"cpu": {"queue_type": "classic"}})],
     ),
     # The inventory
     (
@@ -560,7 +560,7 @@ def test_every_finding_is_explained_and_tried():
 
 @pytest.mark.parametrize("scope", ["", "@balanced1", "@fleet_host_pools.io.concurrency"])
 def test_an_accepted_finding_is_told_with_its_reason_and_does_not_refuse(sound, scope):
-    sound.hosts["balanced1"]["host_pools"] = {"io": {"concurrency": 60}}
+    sound.hosts["balanced1"]["pools"] = {"io": {"concurrency": 60}}
     sound.model["accepted"] = {f"sizing/over-budget{scope}": "they sleep\nmostly"}
     (found,) = sound.look()
     assert (found.id, found.severity) == ("sizing/over-budget", "accepted")
@@ -571,7 +571,7 @@ def test_an_accepted_finding_is_told_with_its_reason_and_does_not_refuse(sound, 
 
 @pytest.mark.parametrize("scope", ["@cpu1", "@fleet_pools.io.concurrency"])
 def test_an_acceptance_for_another_place_does_not_count(sound, scope):
-    sound.hosts["balanced1"]["host_pools"] = {"io": {"concurrency": 60}}
+    sound.hosts["balanced1"]["pools"] = {"io": {"concurrency": 60}}
     sound.model["accepted"] = {f"sizing/over-budget{scope}": "they sleep mostly"}
     assert {(f.id, f.severity) for f in sound.look()} == {
         ("sizing/over-budget", "error"),
@@ -589,7 +589,6 @@ def test_what_was_accepted_is_planned(model):
     from fleet.broker.topology import topology
     from fleet.files.fleet_file import fleet_file
     from fleet.findings import ModelError
-    from fleet.plan.host import host_plan
 
     own = {"cpu": {"concurrency": 20, "prefetch_multiplier": 2, "demand": {"memory_mib": 1024}}}
     hardware = {"cores": 16, "memory_mib": 32102}
@@ -601,7 +600,7 @@ def test_what_was_accepted_is_planned(model):
         "mistake/more-tasks-than-cores@cpu1": "half of them wait for a licence",
     }
     assert host_plan(model, *ask)["pools"]["cpu"]["concurrency"] == 20
-    assert topology(model, {"cpu1": {"groups": ["cpu_servers"], "host_pools": own}})
+    assert topology(model, {"cpu1": {"groups": ["cpu_servers"], "pools": own}})
     assert fleet_file(model)
 
 

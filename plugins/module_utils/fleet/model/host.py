@@ -1,0 +1,73 @@
+"""One host, as its inventory and its facts know it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .plain import Plain, plain, texts
+
+
+@dataclass(frozen=True)
+class Host:
+    """What is known of a host; what a site may have got wrong is as written, to be found where it is read.
+
+    Attributes:
+        name: Its inventory name.
+        groups: The groups that it is in.
+        pools: What it changes or adds: ``fleet_host_pools``, and over it what `scale` persisted.
+        hardware: As ``read_hardware`` takes it; none if nothing is known.
+        nodename: Its part of its workers' node names; none if its facts are not known.
+        gathered: Whether its facts are known.
+        distribution: Name of its distribution.
+        distribution_version: Version of its distribution.
+        broker_version: The version of RabbitMQ that its inventory states.
+        open_files: Its limit of open files for a worker, if its inventory states one.
+        installed: What runs on it, as ``records.installed`` gives it; none if nobody has looked.
+        differs: Variables of the model that it has otherwise than the fleet.
+    """
+
+    name: str
+    groups: Sequence[str] = ()
+    pools: Plain = None
+    hardware: Plain = None
+    nodename: Plain = None
+    gathered: bool = False
+    distribution: Plain = None
+    distribution_version: Plain = None
+    broker_version: Plain = None
+    open_files: Plain = None
+    installed: Plain = None
+    differs: Sequence[str] = ()
+
+
+def read_host(raw: object, name: str = "this host") -> Host:
+    """Read a host from plain data.
+
+    Args:
+        raw: A mapping of the attributes of ``Host``, each of which may be missing.
+        name: Its name, if the mapping has none.
+    """
+    data = plain(raw)
+    data = data if isinstance(data, dict) else {}
+    known = {key: value for key, value in data.items() if key in Host.__dataclass_fields__}
+    stated = known.get("name")
+    return Host(
+        **known
+        | {
+            "name": stated if isinstance(stated, str) else name,
+            "groups": texts(known.get("groups")),
+            "gathered": bool(known.get("gathered")),
+            "differs": texts(known.get("differs")),
+        }
+    )
+
+
+def read_hosts(raw: object) -> dict[str, Host]:
+    """Read hosts by their names from plain data.
+
+    Args:
+        raw: A mapping of names to what ``read_host`` takes.
+    """
+    data = plain(raw)
+    return {name: read_host(host, name) for name, host in (data.items() if isinstance(data, dict) else ())}
