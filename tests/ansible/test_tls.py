@@ -188,3 +188,30 @@ def test_certificates_beside_an_inventory_are_no_inventory(tmp_path: Path) -> No
     )
     assert "WARNING" not in listed.stderr, listed.stderr
     assert '"broker-1"' in listed.stdout
+
+
+def test_a_rotation_keeps_both_authorities_until_it_ends(play: Play, tmp_path: Path) -> None:
+    assert play(["a"], MAKE, tls_names=NAMES).returncode == 0
+    first = secrets(tmp_path)
+    rotation = {"tls_names": NAMES, "tls_replace_authority": True}
+
+    assert play(["a"], ["prepare_authority"], **rotation).returncode == 0
+    prepared = secrets(tmp_path)
+    assert prepared.keys() - first.keys() == {"authority_next_key", "authority_next_certificate"}
+    assert play(["a"], ["exchange_authority"], **rotation).returncode == 0
+    exchanged = secrets(tmp_path)
+    assert exchanged["authority_certificate"] == prepared["authority_next_certificate"]
+    assert exchanged["authority_key"] == prepared["authority_next_key"]
+    assert exchanged["authority_old_certificate"] == first["authority_certificate"]
+
+    # An interrupted rotation makes no third authority.
+    assert play(["a"], ["prepare_authority", "exchange_authority"], **rotation).returncode == 0
+    assert secrets(tmp_path) == exchanged
+    assert play(["a"], ["remove_authority"], **rotation).returncode == 0
+    assert exchanged.items() - secrets(tmp_path).items() == {
+        ("authority_old_certificate", first["authority_certificate"])
+    }
+
+    refused = play(["a"], ["prepare_authority"], tls_enabled=False)
+    assert refused.returncode == 2
+    assert "There are no certificates, because fleet_tls is false." in refused.stdout
