@@ -1,0 +1,169 @@
+"""The border to Ansible: what the kit knows of hosts from their variables, and where a value is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import FILES, INVENTORY, Finding
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import checks, unread
+
+try:
+    # Not a public interface of Ansible: without it findings name a file, and no line.
+    from ansible._internal._datatag._tags import Origin
+except ImportError:
+    Origin = None
+
+KIT: Final = Path(__file__).resolve().parents[2]
+# What the whole fleet shares, and no host should have of its own.
+MODEL: Final = (
+    "fleet_pool_defaults",
+    "fleet_pools",
+    "fleet_environment_pools",
+    "fleet_profiles",
+    "fleet_routing",
+    "fleet_reserve",
+    "fleet_accepted_findings",
+)
+
+
+def known_host(hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what is known of one host, as ``read_host`` takes it."""
+    return known_hosts(hostvars, [name])[plain(name)]
+
+
+def known_hosts(hostvars: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what is known of hosts, as ``read_hosts`` takes it; what is not known is none."""
+    raw = getattr(hostvars, "raw_get", hostvars.get)
+    fleet = raw("localhost") or {}
+    return {
+        plain(name): {
+            "name": plain(name),
+            **_host(hostvars[name]),
+            "differs": _differs(raw(name) or {}, fleet),
+        }
+        for name in names
+    }
+
+
+def _differs(variables: Mapping[str, Any], fleet: Mapping[str, Any]) -> list[str]:
+    """Return the variables of the model that a host has otherwise than the fleet, before templating."""
+    return [name for name in MODEL if name in fleet and variables.get(name) != fleet[name]]
+
+
+def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
+    facts = variables.get("ansible_facts") or {}
+    hardware = {
+        "cores": plain(facts.get("processor_vcpus")),
+        "memory_mib": plain(facts.get("memtotal_mb")),
+        "limits": plain(facts.get("fleet_limits")),
+        "declared": plain(variables.get("fleet_hardware")),
+    }
+    known = {key: value for key, value in hardware.items() if value is not None}
+    return {
+        "groups": plain(variables.get("group_names") or []),
+        "pools": _pools(variables),
+        "hardware": known or None,
+        "nodename": plain(facts.get("nodename")),
+        "distribution": plain(facts.get("distribution")),
+        "distribution_version": plain(facts.get("distribution_version")),
+        "gathered": bool(facts),
+        "broker_version": plain(variables.get("broker_version")),
+        "open_files": plain(variables.get("worker_open_files")),
+        "installed": plain((variables.get("plan_installed") or {}).get("pools")),
+    }
+
+
+def _pools(variables: Mapping[str, Any]) -> object:
+    """Return what a host has otherwise; what `scale` persisted (``fleet_scale``) comes last."""
+    pools = plain(variables.get("fleet_host_pools") or {})
+    scale = plain(variables.get("fleet_scale") or {})
+    if not isinstance(pools, dict) or not scale:
+        return pools
+    return pools | {name: {**(pools.get(name) or {}), **fields} for name, fields in scale.items()}
+
+
+def hosts_without_hardware(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> list[str]:
+    """Return the hosts whose hardware the inventory does not declare."""
+    return [host for host in hostnames if hostvars[host].get("fleet_hardware") is None]
+
+
+def findings(
+    model: object,
+    hosts: object,
+    groups: object,
+    allow_untested_os: bool = False,
+    contacted: bool = False,
+    application: object = None,
+    variables: object = None,
+) -> list[dict[str, str]]:
+    """Give everything that is wrong with a model, an inventory and its hosts."""
+    found = checks.find(
+        model,
+        hosts,
+        groups,
+        allow_untested_os,
+        contacted=contacted,
+        application=application,
+        variables=variables,
+    )
+    return [asdict(finding) | _written(finding, model) for finding in found]
+
+
+def _written(finding: Finding, model: object) -> dict[str, str]:
+    """Give the file and line in which the value of a finding stands, if Ansible knows it."""
+    if finding.where not in {*FILES.values(), INVENTORY}:
+        return {}
+    found, place = model, None
+    keys = finding.variable.removeprefix("fleet_").split(".")
+    while keys and isinstance(found, Mapping | list):
+        # A key may hold dots itself.
+        for length in range(1, len(keys) + 1):
+            key: Any = ".".join(keys[:length])
+            if isinstance(found, list):
+                key = int(key) if key.isdecimal() and int(key) < len(found) else None
+            if key is not None and (isinstance(found, list) or key in found):
+                break
+        else:
+            break
+        found, keys = found[key], keys[length:]
+        place = _place(found) or place
+    return {"where": place} if place else {}
+
+
+def _place(value: object) -> str | None:
+    """Give the file and line of a value."""
+    origin = Origin.get_tag(value) if Origin else None
+    if origin is None or not origin.path:
+        return None
+    path = Path(origin.path)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{shown}:{origin.line_num}" if origin.line_num else str(shown)
+
+
+def unread_variables(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Give the variables of hosts that look like the kit's own, and that it does not read."""
+    given = {plain(host): list(map(plain, hostvars[host])) for host in hostnames}
+    found: dict[str, dict[str, Any]] = unread.unread(given, KIT)
+    raw = getattr(hostvars, "raw_get", hostvars.get)
+    return {
+        name: {**about, "file": _place((raw(about["hosts"][0]) or {}).get(name))}
+        for name, about in found.items()
+    }
+
+
+class FilterModule:
+    """The filters that read Ansible's own variables."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
+        return {
+            "known_host": known_host,
+            "known_hosts": known_hosts,
+            "hosts_without_hardware": hosts_without_hardware,
+            "findings": findings,
+            "unread_variables": unread_variables,
+        }
