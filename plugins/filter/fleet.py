@@ -1,4 +1,4 @@
-"""Filters that derive everything from the fleet's model; see the module utilities for what they do."""
+"""Filters that derive from the fleet's model; see the module utilities for what they do."""
 
 from __future__ import annotations
 

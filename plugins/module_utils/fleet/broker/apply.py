@@ -11,7 +11,7 @@ from typing import Any, Final
 from .api import Management, RefusedError
 from .migration import interrupted
 from .ownership import FIXED_KINDS, Ownership
-from .reconcile import Difference, Key, Plan, State, plan
+from .reconcile import Changes, Difference, Key, State, plan
 from .state import current_state, desired_state, import_document
 from .versions import for_broker_version
 
@@ -65,7 +65,7 @@ class TopologyReconciler:
         """Return the users for whom no password is given."""
         return sorted({user["name"] for user in self._wanted["users"]} - self._passwords.keys())
 
-    def plan(self, definitions: Mapping[str, Any]) -> Plan:
+    def plan(self, definitions: Mapping[str, Any]) -> Changes:
         """Compare the broker's definitions with what is wanted.
 
         Args:
@@ -100,7 +100,7 @@ class TopologyReconciler:
         )
         return replace(made, unmanaged=tuple(key for key in made.unmanaged if key not in ownership.surplus))
 
-    def apply(self, todo: Plan) -> Plan:
+    def apply(self, todo: Changes) -> Changes:
         """Apply a plan and return what is still to do after it: nothing, if the broker did as it was told.
 
         After the queues were removed the rest is planned anew, because a queue that was used at the last
@@ -126,7 +126,7 @@ class TopologyReconciler:
                 time.sleep(1)
             todo = left
 
-    def _one_round(self, todo: Plan) -> None:
+    def _one_round(self, todo: Changes) -> None:
         going = [each.key for each in todo.remove]
         queues = [key for key in going if key[0] == "queue"]
         if queues:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .reconcile import Key, Plan, State
+from .reconcile import Changes, Key, State
 
 # The names of everything that a migration makes, and takes away again at its end, begin with this.
 MIGRATION: Final = "celery_fleet_migration."
@@ -89,7 +89,7 @@ def record_name(vhost: str, queue: str) -> str:
     return f"{MIGRATION}{vhost}/{queue}"
 
 
-def chosen(todo: Plan, begun: Iterable[str], only: str | None) -> tuple[list[str], list[str]]:
+def chosen(todo: Changes, begun: Iterable[str], only: str | None) -> tuple[list[str], list[str]]:
     """The exchanges and queues that have to be migrated.
 
     Args:

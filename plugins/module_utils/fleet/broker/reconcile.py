@@ -44,7 +44,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Changes:
     """What has to be done, each part in the order of its keys.
 
     Attributes:
@@ -78,7 +78,7 @@ def plan(
     *,
     fixed: Collection[str] = (),
     removable: Callable[[Key], bool] = lambda key: False,
-) -> Plan:
+) -> Changes:
     """Compare all attributes of all objects.
 
     Args:
@@ -96,7 +96,7 @@ def plan(
         if current[key] != desired[key]
     ]
     surplus = sorted(current.keys() - desired.keys())
-    return Plan(
+    return Changes(
         create=tuple(Difference(key, None, desired[key]) for key in sorted(desired.keys() - current.keys())),
         change=tuple(each for each in differing if each.key[0] not in fixed),
         blocked=tuple(each for each in differing if each.key[0] in fixed),

@@ -14,7 +14,7 @@ import pytest
 from fleet.broker.api import BrokerError, Management
 from fleet.broker.objects import POLICY_PREFIX
 from fleet.broker.ownership import FIXED_KINDS, OWNER, Ownership, record_key
-from fleet.broker.reconcile import Plan, plan
+from fleet.broker.reconcile import Changes, plan
 from fleet.broker.state import (
     current_state,
     desired_state,
@@ -38,7 +38,7 @@ def owned(
 
 def planned(
     broker: Definitions, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None
-) -> Plan:
+) -> Changes:
     current = current_state(broker.definitions, wanted, PASSWORDS)
     return plan(
         current,
@@ -48,7 +48,7 @@ def planned(
     )
 
 
-def apply(broker: Definitions, todo: Plan) -> None:
+def apply(broker: Definitions, todo: Changes) -> None:
     broker.load(import_document(todo.create + todo.change, VHOST, PASSWORDS, lambda size: b"s" * size))
     for each in todo.remove:
         broker.remove(each.key)

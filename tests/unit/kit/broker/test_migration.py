@@ -14,7 +14,7 @@ from fleet.broker.migration import (
     with_alternate,
     without_limits,
 )
-from fleet.broker.reconcile import Difference, Plan, State
+from fleet.broker.reconcile import Changes, Difference, State
 
 OURS = [("exchange", "x")]
 
@@ -79,7 +79,7 @@ def test_an_alternate_exchange_by_argument_is_in_the_way():
         check_diversion("q", state, OURS)
 
 
-PLANNED = Plan(
+PLANNED = Changes(
     blocked=tuple(Difference(key, {}, {}) for key in (("exchange", "x"), ("queue", "q"), ("queue", "r")))
 )
 

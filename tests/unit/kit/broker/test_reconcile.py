@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleet.broker.reconcile import Difference, Key, Plan, State, before_and_after, plan
+from fleet.broker.reconcile import Changes, Difference, Key, State, before_and_after, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,11 +23,11 @@ def removable(key: Key) -> bool:
     return key[0] == "binding"
 
 
-def made(current: State, desired: State) -> Plan:
+def made(current: State, desired: State) -> Changes:
     return plan(current, desired, fixed=FIXED, removable=removable)
 
 
-def applied(current: State, todo: Plan) -> State:
+def applied(current: State, todo: Changes) -> State:
     after = dict(current)
     for each in (*todo.create, *todo.change):
         assert each.after is not None
@@ -41,7 +41,7 @@ def applied(current: State, todo: Plan) -> State:
 def test_after_a_plan_only_what_is_blocked_is_left(current, desired):
     todo = made(current, desired)
     again = made(applied(current, todo), desired)
-    assert again == Plan(blocked=todo.blocked, unmanaged=todo.unmanaged)
+    assert again == Changes(blocked=todo.blocked, unmanaged=todo.unmanaged)
 
 
 @given(states)
