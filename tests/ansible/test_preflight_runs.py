@@ -112,7 +112,7 @@ def test_a_limited_run_is_looked_at_as_well(inventory):
     run = inventory.run("--limit", "cpu1", playbooks=("preflight.yml",))
     assert run.returncode != 0
     assert "pool/none" in run.stdout
-    assert "Look at the hosts" not in run.stdout
+    assert "Preflight | Gather facts" not in run.stdout
 
 
 @pytest.mark.further

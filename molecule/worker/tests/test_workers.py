@@ -235,7 +235,7 @@ def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> N
 
 @pytest.mark.parametrize(
     ("verb", "at"),
-    [("deploy", "Build the release"), ("deploy", "Start the new"), ("drain", "Mark the pools")],
+    [("deploy", "Unpack, install"), ("deploy", "Start new workers"), ("drain", "Mark the pools")],
 )
 def test_a_run_that_is_killed_and_repeated_ends_clean(fleet: Fleet, verb: str, at: str) -> None:
     worker = fleet.worker(FIRST, "general")
