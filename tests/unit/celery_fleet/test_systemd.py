@@ -33,7 +33,10 @@ def test_nothing_arms_the_watchdog_of_a_process_that_stops(manager: tuple[str, s
     notifier.send(STOPPING, WATCHDOG, "STATUS=Stopping")
     notifier.send(WATCHDOG)
     notifier.send("READY=1", WATCHDOG)
-    assert [listener.recv(1024) for _ in range(2)] == [b"STOPPING=1\nSTATUS=Stopping", b"READY=1"]
+    assert [listener.recv(1024) for _ in range(2)] == [
+        b"STOPPING=1\nSTATUS=Stopping\nWATCHDOG_USEC=0",
+        b"READY=1",
+    ]
 
 
 @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}])
