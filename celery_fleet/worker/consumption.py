@@ -15,8 +15,8 @@ from celery_fleet.worker.phase import Condition
 
 logger = logging.getLogger(__name__)
 
-# Seconds between looks whether the broker still knows the consumer of an idle worker. The second one that
-# finds tasks waiting decides.
+# Seconds between looks whether the broker still knows the consumer of an idle worker. The second suspicious
+# one in a row decides, since a quorum queue whose leader is slow (250 ms) is said to have no consumer.
 CHECK_INTERVAL = 12.0
 
 
@@ -92,7 +92,7 @@ class Consumption:
         """Notice that the broker has no consumer any more though nobody said so.
 
         Raises:
-            ConsumerCancelled: It has none, or delivers nothing of what waits in the queues.
+            ConsumerCancelled: Twice in a row it had none, or delivered nothing of what waits in the queues.
         """
         now = time.monotonic()
         if self._gate.running or self._gate.waiting:
@@ -100,17 +100,15 @@ class Consumption:
         if now < self._next_check:
             return
         self._next_check = now + CHECK_INTERVAL
-        consumer, backlog = self._celery.task_consumer, False
+        consumer, suspicious = self._celery.task_consumer, False
         served = set(consumer.queues_by_tag.values())
-        lost = any(queue.name not in served for queue in consumer.queues)
         for queue in served:
             found = consumer.channel.queue_declare(queue, passive=True)
-            lost |= found.consumer_count == 0
-            backlog |= found.message_count > 0
+            suspicious |= found.consumer_count == 0 or found.message_count > 0
         # Something may have arrived while the broker answered.
         idle = not (self._gate.running or self._gate.waiting)
-        self._suspicions = self._suspicions + 1 if backlog and idle else 0
-        if lost or self._suspicions > 1:
+        self._suspicions = self._suspicions + 1 if suspicious and idle else 0
+        if self._suspicions > 1 or any(queue.name not in served for queue in consumer.queues):
             raise ConsumerCancelled("the broker has lost this worker's consumer")
 
     def check_soon(self) -> None:

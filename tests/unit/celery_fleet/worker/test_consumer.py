@@ -78,10 +78,20 @@ def test_a_worker_with_its_consumer_goes_on(consuming: Any, clock: Clock) -> Non
     assert consuming.task_consumer.channel.asked == asked
 
 
-def test_a_queue_without_any_consumer_is_enough(consuming: Any, clock: Clock) -> None:
+def test_a_queue_without_any_consumer_at_two_looks_is_enough(consuming: Any, clock: Clock) -> None:
     consuming.task_consumer.channel.consumers = 0
+    later(consuming, clock, CHECK_INTERVAL)
     with pytest.raises(ConsumerCancelled):
         later(consuming, clock, CHECK_INTERVAL)
+
+
+def test_a_slow_leader_s_answer_is_no_proof(consuming: Any, clock: Clock) -> None:
+    """A quorum queue whose leader does not answer in time is said to have no message and no consumer."""
+    channel = consuming.task_consumer.channel
+    for consumers in (0, 2, 0, 2):
+        channel.consumers = consumers
+        later(consuming, clock, CHECK_INTERVAL)
+    assert consuming.task_consumer.allowed
 
 
 def test_a_queue_that_it_does_not_consume_is_enough(consuming: Any, clock: Clock) -> None:
