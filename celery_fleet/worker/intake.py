@@ -12,6 +12,7 @@ from celery.worker.request import Request
 from kombu import Message
 
 from celery_fleet.worker import envelope
+from celery_fleet.worker.inflation import limit_decompression
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,11 @@ class GuardedConsumer(Consumer):
     A refused message is rejected without being put back, so that the queue's policy makes it a dead letter;
     what was received before and after it does not notice.
     """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        # Kombu decompresses a body while it receives it, before anything here sees the message.
+        limit_decompression()
+        super().__init__(*args, **kwargs)
 
     def create_task_handler(self, *args: object, **kwargs: object) -> Callable[[Message], None]:
         """Make what is called with each message, of which Celery's own gets those that it can handle."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from struct import pack
 from typing import Any
 
@@ -96,6 +98,12 @@ RAW = [
 ]
 
 
+def _bomb(mib: int) -> bytes:
+    """Give a body of some KiB that inflates to so many MiB."""
+    deflate, mebibyte = zlib.compressobj(), bytes(2**20)
+    return b"".join(deflate.compress(mebibyte) for _ in range(mib)) + deflate.flush()
+
+
 def _broken() -> list[Message]:
     json_type = {"content_type": "application/json", "content_encoding": "utf-8"}
     return [
@@ -108,7 +116,14 @@ def _broken() -> list[Message]:
         Message("x", application_headers=GOOD, content_type="application/x-python-serialize"),
         Message(b"x", application_headers=GOOD, content_type="text/plain", content_encoding="klingon"),
         Message(b"\xff\xfe", application_headers=GOOD, content_type="application/json"),
+        Message(_bomb(1024), application_headers={**GOOD, "compression": "gzip"}, **json_type),
     ]
+
+
+def _most_memory(process: int) -> int:
+    """Give the KiB that a process had at most."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
@@ -133,6 +148,8 @@ def test_broken_messages_die_alone(vhost: Vhost, monkeypatch: pytest.MonkeyPatch
         assert worker.systemd.count("READY=1") == 1
         log = worker.log.read_text()
         assert log.count("is a dead letter now") == len(broken)
+        assert "without its compression" in log
+        assert _most_memory(worker.process.pid) < 256 * 1024
         listed = vhost.command("dead-letters", "list")
         assert listed.returncode == 0, listed.stderr
         assert json.loads(listed.stdout)["selected"] == len(broken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import zlib
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -19,6 +20,7 @@ from kombu.transport.pyamqp import Message
 from support.worker_parts import Channel
 
 from celery_fleet.worker import envelope
+from celery_fleet.worker.inflation import LARGEST
 from celery_fleet.worker.intake import clean
 
 TASK = "shop.work"
@@ -208,6 +210,15 @@ def test_protocol_1_is_checked_too(worker: Any, change: dict[str, Any]) -> None:
 )
 def test_content_that_is_not_accepted_is_refused(worker: Any, properties: dict[str, Any]) -> None:
     assert deliver(worker, GOOD, "x", **properties) == "refused"
+
+
+def test_a_body_that_inflates_beyond_the_limit_is_refused(
+    worker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {**GOOD, "compression": "application/x-gzip"}
+    assert deliver(worker, headers, zlib.compress(json.dumps(BODY).encode())) == "started"
+    assert deliver(worker, headers, zlib.compress(bytes(LARGEST + 1))) == "refused"
+    assert f"larger than {LARGEST} bytes" in caplog.text
 
 
 def test_the_reason_is_one_line_of_the_log(worker: Any, caplog: pytest.LogCaptureFixture) -> None:
