@@ -326,6 +326,8 @@ class Migrator:
         while (message := self._channel.basic_get(source)) is not None:
             exchange, key, headers = to(message)
             properties = {**message.properties, "application_headers": headers}
+            # The broker lets nobody publish in the name of another, as the scheduler's tasks are.
+            properties.pop("user_id", None)
             copy = amqp.Message(message.body, **properties)
             if not self._publish(copy, exchange, key) and not self._publish(copy, "", self._direct(source)):
                 raise MigrationError(f"A message of queue {source} has nowhere to go; it stays there.")

@@ -93,6 +93,15 @@ def steps() -> int:
     return broker.changes
 
 
+def test_a_message_that_the_broker_vouched_for_is_moved_in_nobodys_name():
+    broker = made(classic(QUEUE))
+    vouched = amqp.Message("task", application_headers={"id": 1}, user_id="beat")
+    assert broker.publish(vouched, BINDING["source"], BINDING["routing_key"])
+    migrate(broker)
+    (moved,) = broker.messages[QUEUE]
+    assert "user_id" not in moved.properties
+
+
 @pytest.mark.parametrize("at", range(steps()))
 def test_killed_before_any_change_it_ends_as_it_would_have_ended(at):
     broker = made(classic(QUEUE))
