@@ -10,6 +10,7 @@ connection that holds the lock: a process that lost it, or slept too long, canno
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 import uuid
@@ -21,6 +22,8 @@ import kombu
 
 from celery_fleet.publishing.producer import FleetProducer
 from celery_fleet.scheduler import schedule
+
+logger = logging.getLogger(__name__)
 
 # What the copy of a task says in its headers: runs by entry, and who sent it.
 RUNS_HEADER = "fleet_beat_runs"
@@ -45,17 +48,20 @@ class Lock:
         link: A connection to the broker, established.
         queue: The queue that is the lock; it is bound by its name to the exchanges of all pools.
         exchange: One of these exchanges.
+        user: The user of this connection. The broker vouches for it in each message, and what others
+            publish is no note.
 
     Attributes:
         active: Whether this process has the right, and knows all that was sent.
         runs: The last run by entry, in seconds since the epoch, as others left it.
     """
 
-    def __init__(self, link: kombu.Connection, queue: str, exchange: str) -> None:
+    def __init__(self, link: kombu.Connection, queue: str, exchange: str, user: str) -> None:
         self.active = False
         self.runs: dict[str, float] = {}
         self.id = uuid.uuid4().hex
         self.queue = queue
+        self.user = user
         self._exchange = exchange
         self._link = link
         self._chosen = False
@@ -95,7 +101,12 @@ class Lock:
         headers = self.headers(runs) | {MARK_HEADER: mark}
         del headers["BCC"]
         self.producer.publish(
-            "", exchange=self._exchange, routing_key=self.queue, headers=headers, delivery_mode=2
+            "",
+            exchange=self._exchange,
+            routing_key=self.queue,
+            headers=headers,
+            delivery_mode=2,
+            user_id=self.user,
         )
 
     def wait(self, seconds: float) -> None:
@@ -119,6 +130,9 @@ class Lock:
 
     def _receive(self, message: Any) -> None:  # noqa: ANN401 - py-amqp has no types
         self._chosen = True
+        if message.properties.get("user_id") != self.user:
+            logger.warning("Ignored a message in %s that no scheduler sent", self.queue)
+            return
         headers = message.headers or {}
         if headers.get(SENDER_HEADER) == self.id:
             self._unanswered = None

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery.schedules import BaseSchedule, crontab, schedule
@@ -17,6 +17,9 @@ from celery_fleet.fleet_file import DEPLOY, read_text
 
 DEFAULT_PATH = "/etc/celery-fleet/beat.json"
 PATH_VARIABLE = "CELERY_FLEET_BEAT_FILE"
+
+# Seconds since the epoch, the year 9999: what Python's times end with.
+_LATEST = 253_370_000_000
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,13 @@ def ran(when: BaseSchedule, last: datetime, now: datetime) -> datetime:
     Returns:
         The time.
     """
-    every = getattr(when, "run_every", None)
+    every: timedelta | None = getattr(when, "run_every", None)
     if isinstance(when, crontab) or not every:
         return now
-    planned: datetime = last + max(1, math.floor((now - last) / every)) * every
-    return planned
+    # In UTC: between times of one zone Python counts by the wall clock, which repeats an hour in autumn.
+    begin = last.astimezone(UTC)
+    planned = begin + max(1, math.floor((now.astimezone(UTC) - begin) / every)) * every
+    return planned.astimezone(last.tzinfo)
 
 
 def merged(runs: Mapping[str, float], told: object) -> dict[str, float]:
@@ -94,14 +99,14 @@ def merged(runs: Mapping[str, float], told: object) -> dict[str, float]:
         told: A JSON text with the same, from a message; anything else says nothing.
 
     Returns:
-        The later run of each entry.
+        The later run of each entry. Any of them may lie in the future.
     """
     try:
         more = json.loads(told) if isinstance(told, str) else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         more = {}
     found = dict(runs)
     for name, at in more.items() if isinstance(more, dict) else ():
-        if isinstance(at, int | float) and math.isfinite(at):
-            found[name] = max(at, found.get(name, at))
+        if isinstance(at, int | float) and not isinstance(at, bool) and 0 <= at < _LATEST:
+            found[name] = max(float(at), found.get(name, 0.0))
     return found

@@ -34,6 +34,8 @@ REPORT_INTERVAL = 10.0
 SAVE_INTERVAL = 60.0
 # When a full queue is tried again.
 RETRY_INTERVAL = 10.0
+# By how much the clocks of two hosts may differ; a last run further in the future comes from a wrong clock.
+CLOCK_TOLERANCE = 60.0
 
 
 class FleetScheduler(Scheduler):
@@ -57,6 +59,7 @@ class FleetScheduler(Scheduler):
         self._said_at = self._saved_at = float("-inf")
         self._last_tick: dict[str, Any] | None = None
         self._retries: dict[str, float] = {}
+        self._ahead: set[str] = set()
         super().__init__(app, *args, **options)
 
     def setup_schedule(self) -> None:
@@ -113,7 +116,7 @@ class FleetScheduler(Scheduler):
             self._not_yet, max_retries=others, interval_start=0.2, callback=self._report
         )
         exchange = self._fleet.addresses()[self._fleet.routing.periodic_queue][0].exchange
-        self._lock = Lock(self._link, self._file.queue, exchange)
+        self._lock = Lock(self._link, self._file.queue, exchange, self._file.user)
         self._obstacle = ""
         return self._lock
 
@@ -137,6 +140,7 @@ class FleetScheduler(Scheduler):
             self._saved_at = float("-inf")
             logger.info("This is the scheduler now, of %d entries", len(self.schedule))
         for entry in list(self.schedule.values()):
+            self._correct_clock(entry)
             if self._retries.get(entry.name, 0) <= time.monotonic() and self._wait(entry) <= 0:
                 self._send(entry, lock)
         if time.monotonic() - self._saved_at > SAVE_INTERVAL:
@@ -148,8 +152,22 @@ class FleetScheduler(Scheduler):
         for entry in self.schedule.values():
             at = runs.get(entry.name)
             entry.last_run_at = entry.default_now() if at is None else self._time(at)
-        last = max(runs, key=lambda name: runs[name], default=None)
-        self._last_tick = None if last is None else {"name": last, "at": runs[last]}
+            self._correct_clock(entry)
+        noted = [entry for entry in self.schedule.values() if entry.name in runs]
+        last = max(noted, key=lambda entry: entry.last_run_at.timestamp(), default=None)
+        self._last_tick = last and {"name": last.name, "at": last.last_run_at.timestamp()}
+
+    def _correct_clock(self, entry: ScheduleEntry) -> None:
+        """Let a run that lies in the future count as of now: its entry would be silent until then."""
+        ahead = entry.last_run_at.timestamp() - time.time()
+        if ahead > CLOCK_TOLERANCE:
+            logger.warning(
+                "The last run of %s lies %.0f s in the future, and counts as of now: a clock was wrong",
+                entry.name,
+                ahead,
+            )
+            entry.last_run_at = self._time(time.time())
+            self._ahead.add(entry.name)
 
     def _time(self, at: float) -> datetime:
         return datetime.fromtimestamp(at, tz=self.app.timezone)
@@ -173,7 +191,7 @@ class FleetScheduler(Scheduler):
         at = schedule.ran(entry.schedule, entry.last_run_at, entry.default_now())
         noted = copy.copy(entry)
         headers = {**entry.options.get("headers", {}), **lock.headers({entry.name: at.timestamp()})}
-        noted.options = {**entry.options, "headers": headers, "retry": False}
+        noted.options = {**entry.options, "headers": headers, "retry": False, "user_id": lock.user}
         try:
             self.apply_async(noted, producer=lock.producer, advance=False)
         except SchedulingError as error:
@@ -185,6 +203,7 @@ class FleetScheduler(Scheduler):
             self._retries[entry.name] = time.monotonic() + RETRY_INTERVAL
             return
         self._retries.pop(entry.name, None)
+        self._ahead.discard(entry.name)
         entry.last_run_at = at
         self._last_tick = {"name": entry.name, "at": time.time()}
         logger.info("Sent %s (%s), as of %s", entry.name, entry.task, at.isoformat())
@@ -208,6 +227,7 @@ class FleetScheduler(Scheduler):
                 "pid": os.getpid(),
                 "entries": len(self.schedule),
                 "last_tick": self._last_tick,
+                "ahead": sorted(self._ahead),
             },
             at_once=True,
         )

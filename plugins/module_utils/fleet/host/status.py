@@ -118,6 +118,7 @@ def beat(
         "entries": (own or {}).get("entries"),
         "last_tick": tick.get("name"),
         "last_tick_s": seconds_since(tick.get("at"), now),
+        "ahead": list((own or {}).get("ahead") or ()),
         "state_age_s": seconds_since((own or {}).get("updated"), now),
         "restarts": _number(unit.get("NRestarts")) or 0,
         "up_s": round(monotonic - entered / 1e6) if unit["ActiveState"] == "active" and entered else None,

@@ -176,6 +176,9 @@ def _beat_warnings(
             yield f"{host}: the scheduler crashes in a loop; see journalctl -u {BEAT}"
         if each is not None and each["state_age_s"] is not None and each["state_age_s"] > STALE_S:
             yield f"{host}: the scheduler has said nothing for {span(each['state_age_s'])}; it may hang"
+        if each is not None and each["ahead"]:
+            names = ", ".join(each["ahead"])
+            yield f"{host}: the last run of {names} lay in the future; check the clocks of all schedulers"
     active = [host for host, each in beats.items() if each is not None and each["role"] == "active"]
     if beats and not active and all(rows[host]["reachable"] for host in beats):
         yield f"No scheduler is active; one takes over within {TAKE_OVER_S} s of the loss of another"

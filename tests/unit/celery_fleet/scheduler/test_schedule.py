@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from celery.schedules import crontab, schedule
 from fleet.files.beat_file import beat_file
+from hypothesis import example, given
+from hypothesis import strategies as st
 from support import fleet_model
 
 from celery_fleet import FleetFileError
@@ -39,6 +42,44 @@ def test_notes_are_merged_in_any_order_and_nonsense_says_nothing() -> None:
         for note in order:
             runs = merged(runs, note)
         assert runs == {"a": 3, "b": 5}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.text() | json_values.map(json.dumps) | json_values)
+@example(json.dumps({"a": 2**70}))
+@example('{"a": 1' + "0" * 5000 + "}")
+@example('{"a": 1e18}')
+@example('{"a": 1e999, "b": -1}')
+@example('{"a": ' + "[" * 100_000)
+@example('{"a": true}')
+def test_whatever_a_note_says_is_a_time_or_nothing(told: object) -> None:
+    runs = merged({"known": 7.0}, told)
+    assert runs["known"] >= 7.0
+    for at in runs.values():
+        datetime.fromtimestamp(at, tz=ZoneInfo("Pacific/Kiritimati"))
+
+
+@given(
+    zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]).map(ZoneInfo),
+    last=st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC)),
+    every=st.integers(1, 90_000),
+    late=st.floats(0, 200_000),
+)
+@example(ZoneInfo("Europe/Berlin"), datetime(2026, 10, 25, 0, 58, tzinfo=UTC), 300, 0.2)
+@example(ZoneInfo("Europe/Berlin"), datetime(2026, 3, 29, 0, 58, tzinfo=UTC), 300, 0.2)
+def test_an_interval_is_real_time_over_summer_time(
+    zone: ZoneInfo, last: datetime, every: int, late: float
+) -> None:
+    now = last + timedelta(seconds=every + late)
+    found = ran(schedule(every), last.astimezone(zone), now.astimezone(zone))
+    assert found.tzinfo is zone
+    assert (found.timestamp() - last.timestamp()) % every == 0
+    assert timedelta(0) <= now - found.astimezone(UTC) < timedelta(seconds=every)
 
 
 def test_the_file_of_the_model_is_read(tmp_path: Path) -> None:

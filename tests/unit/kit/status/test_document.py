@@ -142,6 +142,10 @@ CASES = {
         _put(("hosts", "h1", "beat"), _beat(role="waiting", obstacle="refused")),
         "the scheduler is waiting: refused",
     ),
+    "a run in the future": (
+        _put(("hosts", "h1", "beat"), _beat(ahead=["tidy", "weekly"])),
+        "h1: the last run of tidy, weekly lay in the future",
+    ),
 }
 
 
