@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import mark
+
 
 def secret_files(
     names: Iterable[str], directory: str, group: str, private: Iterable[str] = ()
@@ -52,9 +54,28 @@ def source_files(sources: Iterable[str], directory: str) -> list[dict[str, Any]]
     ]
 
 
+def vault_mark(vault_id: str, path: str, with_generation: bool = True) -> list[dict[str, Any]]:
+    """Give the file by which a host knows the environment's file of secrets, as an item of host_state.
+
+    Args:
+        vault_id: The id of the file of secrets; none if it is not to be known.
+        path: Path of the file on the host.
+        with_generation: Whether an older copy of the file of secrets can be told from it.
+
+    Returns:
+        The file, which all may read.
+    """
+    text = mark(str(vault_id), with_generation=with_generation) + "\n"
+    return (
+        [{"file": path, "content": text, "owner": "root", "group": "root", "mode": "0644"}]
+        if vault_id
+        else []
+    )
+
+
 class FilterModule:
     """Filters of the roles that use host_state."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name the filters as roles call them."""
-        return {"secret_files": secret_files, "source_files": source_files}
+        return {"secret_files": secret_files, "source_files": source_files, "vault_mark": vault_mark}

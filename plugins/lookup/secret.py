@@ -1,4 +1,4 @@
-"""Lookup of one of the environment's secrets, made when it is asked for the first time."""
+"""Lookup of the environment's secrets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ DOCUMENTATION = r"""
 name: secret
 author: celery-fleet
 version_added: 0.1.0
-short_description: Secrets of this environment, made once
+short_description: Secrets of this environment
 description:
-  - Reads secrets from a YAML file on the controller, and makes those that are missing.
-  - The file is encrypted if Ansible was given a vault secret, and in any case readable for its owner alone.
-  - In check mode nothing is written; a secret that is missing has another value each time.
+  - Reads secrets from a YAML file on the controller. M(celery_fleet.kit.secrets) makes them.
+  - A secret that is missing is an error; in check mode, which makes none, it has another value each time.
 options:
   _terms:
     description: Names of secrets.
@@ -30,8 +29,10 @@ options:
     type: path
     required: true
   default:
-    description: What stands for a secret that is missing; without it, it is made.
+    description: What stands for a secret that is missing.
     type: str
+    vars:
+      - name: fleet_missing_secret
   upcoming:
     description: Whether a secret that is about to replace another one is given instead of it.
     type: bool
@@ -52,7 +53,7 @@ _raw:
 
 
 class LookupModule(LookupBase):
-    """Reads secrets, and makes those that are missing."""
+    """Reads secrets."""
 
     def run(
         self, terms: list[str], variables: dict[str, Any] | None = None, **options: object
@@ -60,11 +61,16 @@ class LookupModule(LookupBase):
         """Give the secrets of these names."""
         self.set_options(var_options=variables, direct=options)
         file = secret_file(self.get_option("file"), self._loader)
+        default = self.get_option("default")
         try:
-            if self.get_option("default") is None and not (variables or {}).get("ansible_check_mode"):
-                file.ensure(terms)
             found = [file.value(name, upcoming=self.get_option("upcoming")) for name in terms]
         except (SecretsError, OSError) as error:
             raise AnsibleLookupError(str(error)) from error
-        default = self.get_option("default")
+        missing = [name for name, value in zip(terms, found, strict=True) if value is None]
+        made_up = bool((variables or {}).get("ansible_check_mode"))
+        if missing and default is None and not made_up:
+            raise AnsibleLookupError(
+                f"There is no secret {', '.join(missing)} in {file.path}: run site.yml or broker.yml first, "
+                "or restore the file from a backup."
+            )
         return [(generate() if default is None else default) if each is None else each for each in found]

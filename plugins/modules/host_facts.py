@@ -10,6 +10,7 @@ from ansible.module_utils.facts.network.linux import LinuxNetwork
 from ansible.module_utils.facts.system.distribution import DistributionFactCollector
 from ansible.module_utils.facts.system.local import LocalFactCollector
 from ansible.module_utils.facts.system.platform import PlatformFactCollector
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import look
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.cgroup import limits
 
 DOCUMENTATION = r"""
@@ -20,6 +21,7 @@ description:
     does, without its disks, devices and services, which the kit never reads.
   - C(/proc) of a container shows the cores and the memory of the machine around it, so this also reads the
     CPU quota and the memory limit of the control groups (version 1 and 2) above what the host's init starts.
+  - Tells which file of secrets the host's secrets come from, by hashes.
 attributes:
   check_mode:
     support: full
@@ -41,6 +43,12 @@ ansible_facts:
     fleet_limits:
       description: C(cores) and C(memory_mib) that may be used; null where there is no limit.
       type: dict
+    fleet_vault:
+      description:
+        - C(marks), hashes of the id of the file of secrets.
+        - C(secrets), salted hashes by name, if there are no marks.
+        - Null if the user may not read them.
+      type: dict
 """
 
 COLLECTORS = (PlatformFactCollector, DistributionFactCollector, LocalFactCollector)
@@ -57,7 +65,7 @@ def facts(module: AnsibleModule) -> dict[str, Any]:
     found |= hardware.get_cpu_facts(collected_facts=found)
     found |= hardware.get_memory_facts()
     found |= LinuxNetwork(module).populate(collected_facts=found)
-    return found | {"fleet_limits": limits()}
+    return found | {"fleet_limits": limits(), "fleet_vault": look()}
 
 
 def main() -> None:

@@ -11,6 +11,23 @@ options:
     description: The file.
     type: path
     required: true
+  make:
+    description:
+      - Secrets that are needed, by name; those without a value are made, and the file's id with them.
+      - Hosts that have the secrets of another file are refused before.
+    type: dict
+  hosts:
+    description: Of each host what M(celery_fleet.kit.host_facts) gives as C(fleet_vault); empty if unknown.
+    type: dict
+    default: {}
+  files:
+    description: Of each host the file of its secrets. More than one are refused.
+    type: dict
+    default: {}
+  accept_new:
+    description: Whether hosts that have the secrets of another file are given those of this one.
+    type: bool
+    default: false
   prepare:
     description:
       - Secrets to exchange. New ones are made and kept beside those in force.
@@ -37,6 +54,11 @@ author:
 """
 
 EXAMPLES = r"""
+- name: Make the secrets that are missing
+  celery_fleet.kit.secrets:
+    file: "{{ fleet_vault_file }}"
+    make: {client: ""}
+
 - name: Make new passwords
   celery_fleet.kit.secrets:
     file: "{{ fleet_vault_file }}"

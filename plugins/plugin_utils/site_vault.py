@@ -34,13 +34,15 @@ class SiteVault:
             return content
         if not self._library.secrets:
             raise SecretsError(
-                "The file of secrets is encrypted, and no vault password was given: use "
+                "it is encrypted, and no vault password was given: use "
                 "--ask-vault-pass, --vault-password-file or ANSIBLE_VAULT_PASSWORD_FILE."
             )
         try:
             plain: bytes = self._library.decrypt(content)
         except AnsibleError as error:
-            raise SecretsError("The file of secrets can't be decrypted with this vault password.") from error
+            raise SecretsError(
+                "this vault password does not decrypt it: give the one with which it was encrypted."
+            ) from error
         return plain
 
 

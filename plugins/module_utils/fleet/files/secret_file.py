@@ -1,16 +1,18 @@
 """An environment's secrets: one YAML file on the controller, encrypted if the site has a vault.
 
 Every value is a text under its name. While passwords are exchanged, `next` holds the new ones beside those
-that are in force, and then `exchanged` says whose files on the hosts are still to be tidied.
+that are in force, and then `exchanged` says whose files on the hosts are still to be tidied. `vault_id` is
+the last entry, so that a file that was cut short has none; hosts know the file by it (vault_id.py).
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
+import stat
 import string
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +24,14 @@ from ..model.plain import plain
 
 NEXT: Final = "next"
 EXCHANGED: Final = "exchanged"
-HEADER: Final = "# Secrets of this environment, made by celery-fleet. Whoever has this file has the fleet.\n"
+ID: Final = "vault_id"
+COMPLETE: Final = "# Complete only with its last line, vault_id. Keep a backup: docs/concepts/secrets.md.\n"
+HEADER: Final = (
+    "# Secrets of this environment, made by celery-fleet. Whoever has this file has the fleet.\n" + COMPLETE
+)
 LENGTH: Final = 40
+_ID: Final = re.compile(rf"[A-Za-z0-9]{{{LENGTH}}}-[1-9][0-9]*")
+RESTORE: Final = "Restore it from a backup; see docs/concepts/secrets.md."
 Content = dict[str, Any]
 
 
@@ -63,24 +71,37 @@ class SecretFile:
             Its content; empty if it isn't there.
 
         Raises:
-            SecretsError: It can't be decrypted, or is not what it should be.
+            SecretsError: It can't be decrypted, others may read it, or it is not what it should be.
         """
         try:
-            found = self.path.stat()
+            found = self.path.lstat()
         except FileNotFoundError:
             return {}
-        state = (found.st_mtime_ns, found.st_ino, found.st_size)
+        if stat.S_ISLNK(found.st_mode):
+            raise SecretsError(
+                f"{self.path} is a symbolic link, which the next change would replace: "
+                "let fleet_vault_file name the file itself."
+            )
+        if not stat.S_ISREG(found.st_mode):
+            raise SecretsError(f"{self.path} is not a file. {RESTORE}")
+        state = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
         known = self._read.get(self.path)
         if known is None or known[0] != state:
-            try:
-                content = yaml.safe_load(self._vault.decrypt(self.path.read_bytes())) or {}
-            except yaml.YAMLError as error:
-                # Its words would show what is in the file.
-                raise SecretsError(f"{self.path} is not YAML.") from error
-            if not isinstance(content, dict):
-                raise SecretsError(f"{self.path} is not a mapping of names to texts.")
-            known = self._read[self.path] = (state, content)
+            raw = self.path.read_bytes()
+            text = self._decrypted(raw)
+            if text == raw and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise SecretsError(
+                    f"{self.path} is not encrypted, and other users may read it: chmod 600 {self.path}, "
+                    "and replace the passwords if anybody did (rotate_passwords.yml)."
+                )
+            known = self._read[self.path] = (state, _parse(text, self.path))
         return dict(known[1])
+
+    def _decrypted(self, raw: bytes) -> bytes:
+        try:
+            return self._vault.decrypt(raw)
+        except SecretsError as error:
+            raise SecretsError(f"{self.path}: {error}") from error
 
     def value(self, name: str, *, upcoming: bool = False) -> str | None:
         """Give one secret.
@@ -93,14 +114,11 @@ class SecretFile:
             The secret; none if there is none.
 
         Raises:
-            SecretsError: The file can't be used, or the value is not a text.
+            SecretsError: The file can't be used.
         """
         content = self.read()
-        found = (content.get(NEXT) or {}).get(name) if upcoming else None
-        found = content.get(name) if found is None else found
-        if found is not None and not isinstance(found, str):
-            raise SecretsError(f"{name} in {self.path} is not a text; put it in quotes.")
-        return found
+        found: str | None = (content.get(NEXT) or {}).get(name) if upcoming else None
+        return found or content.get(name)
 
     @contextmanager
     def edit(self) -> Iterator[Content]:
@@ -118,43 +136,63 @@ class SecretFile:
             content = dict(before)
             yield content
             if content != before:
+                content.setdefault(ID, new_id())
                 self._write(content)
         finally:
             os.close(lock)
 
-    def ensure(self, names: Iterable[str]) -> None:
-        """Make those of these secrets that are missing.
-
-        Args:
-            names: Their names.
-
-        Raises:
-            SecretsError: The file can't be used.
-        """
-        wanted = list(names)
-        if all(name in self.read() for name in wanted):
-            return
-        with self.edit() as content:
-            content.update({name: generate() for name in wanted if name not in content})
-
     def _write(self, content: Content) -> None:
+        entries = [{name: value for name, value in content.items() if name != ID}, {ID: content[ID]}]
         try:
             # Ansible's texts carry tags, which YAML does not know.
-            text = HEADER + yaml.safe_dump(plain(content), width=10_000)
+            text = HEADER + "".join(yaml.safe_dump(plain(part), width=10_000) for part in entries if part)
         except yaml.YAMLError:
             # Its words would show what was to be written.
             raise SecretsError(f"What is to be kept in {self.path} is not made of texts.") from None
-        # A file of its own (mode 0600) that takes the other's place at once.
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        # A file of its own that takes the other's place at once. A killed process may have left one.
+        draft = self.path.with_name(f".{self.path.name}.new")
+        draft.unlink(missing_ok=True)
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(self._vault.encrypt(text.encode()))
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(self.path)
+            draft.replace(self.path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
             raise
+
+
+def _parse(text: bytes, path: Path) -> Content:
+    """Give the entries of the file; an error never shows one."""
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        raise SecretsError(f"{path} is not YAML. {RESTORE}") from None
+    if content is None or content in ("", {}):
+        raise SecretsError(f"{path} is empty. {RESTORE} If this environment is new, remove it.")
+    if not isinstance(content, dict):
+        raise SecretsError(f"{path} is not a mapping of names to texts. {RESTORE}")
+    vault_id = content.get(ID)
+    if vault_id is None and COMPLETE.encode() not in text:
+        pass  # Written by a site, or by an earlier version.
+    elif not isinstance(vault_id, str) or not _ID.fullmatch(vault_id) or not text.endswith(b"\n"):
+        raise SecretsError(f"{path} was cut short: it does not end with its line {ID}. {RESTORE}")
+    upcoming, exchanged = content.get(NEXT, {}), content.get(EXCHANGED, [])
+    if not isinstance(upcoming, dict) or not isinstance(exchanged, list):
+        raise SecretsError(f"{NEXT} or {EXCHANGED} in {path} is not what the kit writes. {RESTORE}")
+    kept = {name: value for name, value in content.items() if name not in (NEXT, EXCHANGED)}
+    for name, value in [*kept.items(), *upcoming.items(), *((each, each) for each in exchanged)]:
+        if not isinstance(name, str):
+            raise SecretsError(f"A name in {path} is not a text; put it in quotes.")
+        if value is None or value == "":
+            raise SecretsError(
+                f"{name} in {path} is empty: give its value, or restore the file from a backup."
+            )
+        if not isinstance(value, str):
+            raise SecretsError(f"{name} in {path} is not a text; put it in quotes.")
+    return content
 
 
 def generate() -> str:
@@ -167,20 +205,47 @@ def generate() -> str:
     return "".join(secrets.choice(alphabet) for _ in range(LENGTH))
 
 
-def prepare(content: Mapping[str, Any], names: Iterable[str], make: Callable[[], str] = generate) -> Content:
+def new_id() -> str:
+    """Make the id of a file.
+
+    Returns:
+        Random letters and digits, and how often its passwords were replaced.
+    """
+    return f"{generate()}-1"
+
+
+def make(content: Mapping[str, Any], names: Iterable[str], generate: Callable[[], str] = generate) -> Content:
+    """Add the secrets that are missing, and the file's id.
+
+    Args:
+        content: The file's content.
+        names: Their names.
+        generate: Makes a secret.
+
+    Returns:
+        The content afterwards.
+    """
+    missing = {name: generate() for name in names if name not in content}
+    return {ID: new_id(), **content, **missing}
+
+
+def prepare(
+    content: Mapping[str, Any], names: Iterable[str], generate: Callable[[], str] = generate
+) -> Content:
     """Put new secrets beside the old ones, unless an exchange is under way: that one is finished first.
 
     Args:
         content: The file's content.
         names: Secrets to exchange.
-        make: Makes a secret.
+        generate: Makes a secret.
 
     Returns:
         The content afterwards.
     """
     if content.get(NEXT) or content.get(EXCHANGED):
         return dict(content)
-    return {**content, NEXT: {name: make() for name in names}}
+    random, _, generation = str(content.get(ID) or new_id()).partition("-")
+    return {**content, NEXT: {name: generate() for name in names}, ID: f"{random}-{int(generation) + 1}"}
 
 
 def exchange(content: Mapping[str, Any]) -> Content:

@@ -17,6 +17,7 @@ READERS: Final = (
     "group_vars/all/*.yml",
     "playbooks/*.yml",
     "playbooks/parts/*.yml",
+    "playbooks/parts/*.yml",
     "roles/*/*/*.yml",
     "roles/*/*/*.j2",
     "plugins/filter/*.py",

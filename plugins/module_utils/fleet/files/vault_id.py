@@ -1,0 +1,134 @@
+"""How a host tells the environment's file of secrets from others: by a hash of the random id that is in it.
+
+Hosts that an earlier version of the kit installed have no such hash; the secrets that they have stand for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+# Where the roles app and broker keep the hash.
+MARKS: Final = ("etc/celery-fleet/vault_id", "etc/rabbitmq/celery-fleet.vault_id")
+PASSWORDS: Final = "etc/celery-fleet/secrets"
+COOKIE: Final = "var/lib/rabbitmq/.erlang.cookie"
+# Without it the cookie is that of the distribution's package.
+BROKER: Final = "etc/rabbitmq/conf.d/10-celery-fleet.conf"
+LARGEST: Final = 4096
+# Passwords that a site chose itself may be guessed; a run hashes each of them once a host, and only until the
+# host has a mark.
+ROUNDS: Final = 10_000
+
+
+def mark(vault_id: str, *, with_generation: bool = True) -> str:
+    """Give what hosts keep of a file's id.
+
+    Args:
+        vault_id: The id: random letters and digits, ``-``, and how often the passwords were replaced.
+        with_generation: Whether an older copy of the file can be told from it.
+
+    Returns:
+        A hash of the random part, which is too long to be guessed; and the number.
+    """
+    random, _, generation = vault_id.partition("-")
+    hashed = hashlib.sha256(f"celery-fleet vault {random}".encode()).hexdigest()
+    return f"{hashed} {generation}" if with_generation else hashed
+
+
+def salted(secret: str, salt: str) -> str:
+    """Give what a host tells of a secret.
+
+    Args:
+        secret: The secret.
+        salt: Random letters and digits.
+
+    Returns:
+        The salt and a slow hash.
+    """
+    return f"{salt}${hashlib.pbkdf2_hmac('sha256', secret.encode(), salt.encode(), ROUNDS).hex()}"
+
+
+def look(root: Path = Path("/")) -> dict[str, Any] | None:
+    """Read what a host keeps of the file of secrets.
+
+    Args:
+        root: Where the host's files are.
+
+    Returns:
+        Its ``marks``; if there are none, salted hashes of its ``secrets`` by their names. None if this user
+        may not read them.
+    """
+    try:
+        marks = [text for path in MARKS if (text := _text(root / path))]
+        found = {} if marks else dict(_secrets(root))
+    except PermissionError:
+        return None
+    salt = secrets.token_hex(16)
+    return {"marks": marks, "secrets": {name: salted(value, salt) for name, value in found.items()}}
+
+
+def strangers(
+    vault_id: str | None, known: Mapping[str, set[str]], hosts: Mapping[str, Mapping[str, Any] | None]
+) -> dict[str, str]:
+    """Find hosts that have the secrets of another file.
+
+    Args:
+        vault_id: The id of the environment's file.
+        known: What the environment has of each secret that it needs; nothing if that is missing.
+        hosts: What `look` gave, by host; empty if it was not asked.
+
+    Returns:
+        For each host that is not to be changed the reason.
+    """
+    found = {}
+    for host, seen in hosts.items():
+        why = "is not readable without root's rights" if seen is None else _why(vault_id, known, seen)
+        if why:
+            found[host] = why
+    return found
+
+
+def _why(vault_id: str | None, known: Mapping[str, set[str]], seen: Mapping[str, Any]) -> str:
+    """Say in what a host differs; nothing if it does not."""
+    own, _, ours = mark(vault_id).partition(" ") if vault_id else ("", "", "")
+    for text in seen.get("marks") or []:
+        name, _, generation = text.partition(" ")
+        if name != own:
+            return "has the secrets of another file"
+        if generation.isdecimal() and int(generation) > int(ours):
+            return "has newer passwords"
+    # A secret that is not needed any more may be in no file.
+    for name, hashed in (seen.get("secrets") or {}).items():
+        salt = hashed.partition("$")[0]
+        if name in known and hashed not in {salted(value, salt) for value in known[name]}:
+            return f"has another {name}" if known[name] else f"has {name}, which the file lacks"
+    return ""
+
+
+def _secrets(root: Path) -> Iterator[tuple[str, str]]:
+    directory = root / PASSWORDS
+    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+        # While passwords are replaced, the one before is there, too.
+        if not path.name.endswith(".previous") and (text := _text(path)):
+            yield path.name, text
+    if (root / BROKER).exists() and (text := _text(root / COOKIE)):
+        yield "erlang_cookie", text
+
+
+def _text(path: Path) -> str:
+    """Read a small file; nothing if there is none, or if it is a link or no plain file."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except PermissionError:
+        raise
+    except OSError:
+        return ""
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return ""
+        return file.read(LARGEST).decode(errors="replace").strip()
