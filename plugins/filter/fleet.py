@@ -23,6 +23,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings im
     ModelError,
     report,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import installation
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan import picture, tables
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.fleet import fleet_plan
@@ -94,6 +95,7 @@ class FilterModule:
             "fleet_svg": lambda document: picture.svg(plain(document)),
             "fleet_mermaid": lambda document: picture.mermaid(plain(document)),
             "topology": topology,
+            "installation": installation,
             "fleet_file": fleet_file,
             "worker_digests": lambda fleet: worker_digests(plain(fleet)),
             "scheduler_digest": lambda fleet: scheduler_digest(plain(fleet)),

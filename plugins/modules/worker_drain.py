@@ -95,7 +95,7 @@ def main() -> None:
         stop = [found.name.unit for found in mine if found.up] if drain else []
         if not module.check_mode:
             for pool in differing:
-                mark = host.config / "drained" / pool
+                mark = host.marks / pool
                 if drain:
                     mark.parent.mkdir(parents=True, exist_ok=True)
                     said = module.params["reason"] or "no reason given"

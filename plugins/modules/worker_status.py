@@ -107,7 +107,7 @@ def main() -> None:
         scheduler = None
     pids = processes()
     host = Host()
-    markers = sorted((host.config / "drained").glob("*"))
+    markers = sorted(host.marks.glob("*"))
     module.exit_json(
         changed=False,
         instances=[

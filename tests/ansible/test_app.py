@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from fleet.host.names import installation
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "app"
@@ -30,7 +31,13 @@ def load(name: str) -> Any:
 
 
 def evaluate(expression: Any, **variables: Any) -> Any:
-    known = {**load("defaults/main.yml"), **load("vars/main.yml"), "role_path": str(ROLE), **variables}
+    known = {
+        **load("defaults/main.yml"),
+        **load("vars/main.yml"),
+        "app_installation": installation("demo"),
+        "role_path": str(ROLE),
+        **variables,
+    }
     return Templar(loader=DataLoader(), variables=known).template(expression)
 
 

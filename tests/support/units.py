@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from fleet.host.names import installation
 
 from support.fleet_model import ROOT
 
@@ -41,13 +42,15 @@ def pool(**changes: Any) -> dict[str, Any]:
 
 def render(template: str, plan: dict[str, Any], **changes: Any) -> str:
     """Render a template of the role."""
+    own = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
     variables: dict[str, Any] = {
         **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
-        **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
+        **{name: trust_as_template(value) for name, value in own.items()},
         "ansible_managed": "Managed",
         "__worker_pool": plan,
         "__worker_node": "cpu_worker_@n@@cpu1",
         "worker_release": "shop-1",
+        "worker_installation": installation("shop"),
         "worker_app": {"name": "shop", "celery_app": "shop.app:app", "environment": {}},
     } | changes
     text = trust_as_template((ROLE / "templates" / template).read_text())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .names import CONFIG, INSTANCES, LOCK, MARK, RUNTIME, UNITS, Name, below
+from .names import CONFIG, DRAINED, INSTANCES, LOCK, MARK, RUNTIME, UNITS, Name, below
 from .steps import RUNNING, Instance
 from .systemd import SHOWN, call
 
@@ -37,6 +37,7 @@ class Host:
         self.call = call
         self.units = below(root, UNITS)
         self.config = below(root, CONFIG)
+        self.marks = below(root, DRAINED)
         self.runtime = below(root, RUNTIME)
         self.lock = below(root, LOCK)
 
@@ -115,7 +116,7 @@ class Host:
 
     def drained(self) -> set[str]:
         """Give the pools that are to run nothing here."""
-        return {path.name for path in (self.config / "drained").glob("*")}
+        return {path.name for path in self.marks.glob("*")}
 
     def served(self) -> dict[str, dict[str, str]]:
         """Give for each pool the ``release`` that serves, and which did before (``previous``)."""

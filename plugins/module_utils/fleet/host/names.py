@@ -18,6 +18,7 @@ PROGRAM: Final = PurePosixPath("/usr/local/lib/celery-fleet")
 FLEET_FILE: Final = CONFIG / "fleet.json"
 BEAT_FILE: Final = CONFIG / "beat.json"
 SECRETS: Final = CONFIG / "secrets"
+DRAINED: Final = CONFIG / "drained"
 CA_FILE: Final = CONFIG / "ca.pem"
 
 PREFIX: Final = "celery-fleet-"
@@ -142,22 +143,26 @@ def installation(application: str) -> dict[str, str]:
         application: Name of the application.
 
     Returns:
-        The ``user``, directories (``config``, ``state``, ``units``, ``program``, ``root`` of the application
-        and its ``releases``), the link ``current`` to its release, files (``fleet_file``, ``beat_file``,
-        ``secrets``, ``ca_file``) and units (``beat_unit``, ``prune_unit``).
+        The ``user``, directories (``config``, ``drained``, ``secrets``, ``state``, ``units``, ``program``,
+        ``root`` of the application, its ``releases`` and ``incoming``), the link ``current`` to its release,
+        files (``fleet_file``, ``beat_file``, ``beat_started``, ``ca_file``) and units (``beat_unit``,
+        ``prune_unit``).
     """
     root = root_of(application)
     return {
         "user": USER,
         "config": str(CONFIG),
+        "drained": str(DRAINED),
         "state": str(STATE),
         "units": str(UNITS),
         "program": str(PROGRAM),
         "root": str(root),
         "releases": str(root / "releases"),
+        "incoming": str(root / "incoming"),
         "current": str(root / "current"),
         "fleet_file": str(FLEET_FILE),
         "beat_file": str(BEAT_FILE),
+        "beat_started": str(RUNTIME / BEAT.removesuffix(".service") / "started"),
         "secrets": str(SECRETS),
         "ca_file": str(CA_FILE),
         "beat_unit": BEAT,
