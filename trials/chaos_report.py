@@ -11,6 +11,8 @@ from statistics import median
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
+from fleet.host.names import Node
+
 from trials.ledger import PUBLISHED_AGAIN, UNEXPLAINED, Again, Event, Key, Run, columns, lost, repeated
 
 VERBS: Final = ("deploy", "rollback", "restart", "drain")
@@ -219,7 +221,8 @@ def judge(run: Run) -> Verdict:
 
 def pool_of(node: str) -> str:
     """Give the pool of a node by its name, e.g. `cpu` of `cpu_worker_2@host`."""
-    return node.partition("@")[0].rpartition("_worker")[0]
+    name = Node.parse(node)
+    return name.pool if name else ""
 
 
 def published(run: Run) -> tuple[float, float]:

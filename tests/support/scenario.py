@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import shlex
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any  # testinfra has no types
 
 import testinfra
 import yaml
+from fleet.host.names import Name, Node
 
 ROOT = Path(__file__).parents[2]
 MOLECULE = ROOT / "molecule"
@@ -135,13 +135,16 @@ def serving(host: Any, plan: dict[str, Any]) -> tuple[str, str]:
     """
     wanted = plan["unit"].replace("@", "@*")
     (unit,) = host.check_output(f"cd /etc/systemd/system/multi-user.target.wants && ls -d {wanted}").split()
-    number = unit.removesuffix(".service").rpartition("_")[2]
-    return unit, plan["node"].replace("@", f"_{number}@", 1)
+    name, node = Name.parse(unit), Node.parse(plan["node"])
+    assert name and node, unit
+    return unit, str(node.numbered(name.number))
 
 
 def planned_node(node: str) -> str:
     """Return the plan's name of a node, which leaves out the number of its instance."""
-    return re.sub(r"_\d+@", "@", node)
+    name = Node.parse(node)
+    assert name, node
+    return name.planned
 
 
 def inspect(host: Any, plan: dict[str, Any], command: str) -> Any:

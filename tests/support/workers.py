@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from fleet.host.names import Name
 
 from support.scenario import MOLECULE, ROOT, Scenario, serving, until
 
@@ -127,7 +128,7 @@ class Fleet:
     def files(self, name: str) -> list[str]:
         """Give the files of instances on a host."""
         listed = self.host(name).check_output("ls /etc/systemd/system")
-        return [file for file in listed.split() if re.fullmatch(r"celery-fleet-.*@.*\.service", file)]
+        return [file for file in listed.split() if Name.parse(file)]
 
 
 def serves(worker: Worker) -> None:
