@@ -102,6 +102,9 @@ def defaults(fleet: Fleet, pool_name: str | None) -> dict[str, Any]:
         # A task that raises or exceeds its limit has failed, which is a result: delivered again it
         # would do the same again.
         "task_acks_on_failure_or_timeout": True,
+        # Seconds until a process of a prefork pool that has not started is killed. Celery's own four are too
+        # few on a busy host, which would then kill and start processes without end.
+        "worker_proc_alive_timeout": 60.0,
         # Celery's own may end a process that has just begun a task.
         "worker_autoscaler": AUTOSCALER,
         # `inspect` and `control`, which the operator's verbs use.

@@ -68,6 +68,11 @@ def test_a_publisher_has_time_to_try_every_node(make_app: App) -> None:
     assert (connection.connect_timeout, whole) == (7, 14)
 
 
+def test_a_process_has_time_to_start_on_a_busy_host(make_app: App) -> None:
+    assert make_app("cpu").conf.worker_proc_alive_timeout == 60
+    assert make_app("cpu", worker_proc_alive_timeout=300).conf.worker_proc_alive_timeout == 300
+
+
 def test_the_password_shows_up_nowhere(make_app: App, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         app = make_app("io", task_queues=[])
