@@ -17,6 +17,9 @@ QUEUE = "cpu_data_analysis"
 # Seconds without new tasks before Celery takes processes away; 30 unless the environment says otherwise.
 KEEPALIVE = 2
 
+# Seconds within which processes come and go and the tasks end, also where many tests share few cores.
+PATIENCE = 90
+
 
 @pytest.fixture(scope="module")
 def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
@@ -81,9 +84,9 @@ def test_processes_follow_a_burst(
     labels = {f"burst-{n}" for n in range(60)}
     for label in labels:
         app.send_task("work", (label, 0.2), queue=QUEUE)
-    wait_for(lambda: _processes(figures()) == TOP, 20, "the top of the pool's processes")
-    wait_for(lambda: _ended(vhost, labels), 30, "the end of the burst")
-    wait_for(lambda: _processes(figures()) == BOTTOM, 20, "the bottom of the pool's processes")
+    wait_for(lambda: _processes(figures()) == TOP, PATIENCE, "the top of the pool's processes")
+    wait_for(lambda: _ended(vhost, labels), PATIENCE, "the end of the burst")
+    wait_for(lambda: _processes(figures()) == BOTTOM, PATIENCE, "the bottom of the pool's processes")
 
     _each_ran_once(vhost, labels)
     children = Counter(
@@ -105,13 +108,13 @@ def test_a_task_that_runs_is_not_killed_when_processes_go(
         app.send_task("hold", (label,), queue=QUEUE)
     for label in short:
         app.send_task("work", (label, 0.2), queue=QUEUE)
-    wait_for(lambda: _processes(figures()) == TOP, 20, "the top of the pool's processes")
-    wait_for(lambda: _processes(figures()) == len(long), 20, "processes for the long tasks only")
+    wait_for(lambda: _processes(figures()) == TOP, PATIENCE, "the top of the pool's processes")
+    wait_for(lambda: _processes(figures()) == len(long), PATIENCE, "processes for the long tasks only")
     for label in long:
         assert not _ended(vhost, {label})
         vhost.release(label)
-    wait_for(lambda: _ended(vhost, long | short), 30, "the end of all")
-    wait_for(lambda: _processes(figures()) == BOTTOM, 20, "the bottom of the pool's processes")
+    wait_for(lambda: _ended(vhost, long | short), PATIENCE, "the end of all")
+    wait_for(lambda: _processes(figures()) == BOTTOM, PATIENCE, "the bottom of the pool's processes")
     _each_ran_once(vhost, long | short)
     log = worker.log.read_text()
     assert "WorkerLostError" not in log

@@ -14,7 +14,7 @@ import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
 from support.authority import Authority
-from support.vhost import Proxy, Vhost, Worker, temporary_vhost, wait_for
+from support.vhost import START, Proxy, Vhost, Worker, temporary_vhost, wait_for
 
 from celery_fleet.connection import CONNECT_TIMEOUT
 
@@ -183,7 +183,7 @@ def test_a_refused_worker_waits_and_says_why(vhost: Vhost, worker: Callable[...,
     try:
         running = worker()
         refused = f"refuses user {vhost.user('worker_io')} with the password in {vhost.secrets}/worker_io"
-        wait_for(lambda: running.systemd.count(refused) >= 2, 25, "its waiting")
+        wait_for(lambda: running.systemd.count(refused) >= 2, START, "its waiting")
         assert running.process.poll() is None
         assert running.systemd.count("EXTEND_TIMEOUT_USEC") >= 2
     finally:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.vhost import Proxy, Vhost, Worker, temporary_vhost, wait_for
+from support.vhost import START, Proxy, Vhost, Worker, temporary_vhost, wait_for
 
 QUEUE = "general_background"
 
@@ -208,7 +208,7 @@ def test_control_works_without_a_broker(vhost: Vhost) -> None:
     worker = vhost.worker(
         "io", "--pool", "prefork", "--concurrency", "1", fleet_file=vhost.fleet_file(proxy.address)
     )
-    worker.reaches(20, state="waiting", slots=1)
+    worker.reaches(START, state="waiting", slots=1)
     (worker.runtime / "concurrency").write_text("2")
     (worker.runtime / "paused").touch()
     worker.reaches(state="waiting", slots=2)

@@ -396,20 +396,20 @@ def test_ten_thousand_are_a_matter_of_seconds_and_little_memory(shop: Vhost) -> 
         wait_for(lambda: shop.ready_messages(DEAD) == 10_000, 60, "the dead letters")
         code = (
             "import resource, sys; from celery_fleet.__main__ import main; main(sys.argv[1:]);"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)"
+            "used = resource.getrusage(resource.RUSAGE_SELF);"
+            "print(used.ru_utime + used.ru_stime, used.ru_maxrss // 1024, file=sys.stderr)"
         )
-        began = time.monotonic()
         result = subprocess.run(
             [sys.executable, "-c", code, "dead-letters", "list", "--pool", "cpu", "--details", "10"],
             env=shop.environment(shop.fleet_file()),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
         )
-        seconds = time.monotonic() - began
         assert json.loads(result.stdout)["selected"] == 10_000, result.stderr
-        mebibytes = int(result.stderr.splitlines()[-1])
-        print(f"10 000 dead letters listed in {seconds:.1f} s with {mebibytes} MiB")
+        # Of the processor, since the time on the clock is that of all tests beside this one, too.
+        seconds, mebibytes = map(float, result.stderr.splitlines()[-1].split())
+        print(f"10 000 dead letters listed in {seconds:.1f} s of the processor with {mebibytes:.0f} MiB")
         assert seconds < 20
         assert mebibytes < 150
     finally:

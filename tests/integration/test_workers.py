@@ -14,7 +14,7 @@ import pytest
 from amqp.exceptions import AccessRefused
 from kombu import Connection
 from support.fleet_files import document
-from support.vhost import Proxy, Vhost, Worker, wait_for
+from support.vhost import START, Proxy, Vhost, Worker, wait_for
 
 import celery_fleet
 from celery_fleet.operator.verify import PUBLISH_PATIENCE
@@ -246,7 +246,7 @@ def test_a_worker_waits_until_the_broker_gives_up_its_lost_connection(vhost: Vho
     with Connection(vhost.admin_url) as lost:
         lost.channel().queue_declare(f"{name}@{host}.celery.pidbox", exclusive=True)
         worker = vhost.worker("io", "--pool", "prefork", "--concurrency", "1", name=name)
-        wait_for(lambda: worker.systemd.count("RESOURCE_LOCKED") >= 2, 20, "its waiting")
+        wait_for(lambda: worker.systemd.count("RESOURCE_LOCKED") >= 2, START, "its waiting")
         assert worker.process.poll() is None
         assert worker.systemd.count("READY=1") == 0
     worker.ready()
@@ -257,7 +257,7 @@ def test_a_worker_that_waits_for_its_broker_can_be_stopped(vhost: Vhost, proxy: 
     worker = vhost.worker(
         "io", "--pool", "prefork", "--concurrency", "1", fleet_file=vhost.fleet_file(proxy.address)
     )
-    wait_for(lambda: worker.systemd.count("STATUS=Waiting for the broker"), 20, "its waiting")
+    wait_for(lambda: worker.systemd.count("STATUS=Waiting for the broker"), START, "its waiting")
     worker.stop()
     assert worker.systemd.count("READY=1") == 0
 

@@ -36,6 +36,10 @@ VARIABLE = "CELERY_FLEET_TEST_BROKER"
 ROOT = Path(__file__).parents[2]
 INTEGRATION = ROOT / "tests" / "integration"
 
+# Seconds that a worker or scheduler may take to start, most of which is Python's imports. It says nothing of
+# the fleet, but a machine with many tests on few cores needs half a minute for it.
+START = 90.0
+
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     """Wait until a condition holds, and give its value."""
@@ -156,7 +160,7 @@ class Worker:
     runtime: Path
 
     def ready(self) -> Worker:
-        wait_for(lambda: self.systemd.count("READY=1") or self.process.poll() is not None, 90, "READY=1")
+        wait_for(lambda: self.systemd.count("READY=1") or self.process.poll() is not None, START, "READY=1")
         assert self.process.poll() is None, self.log.read_text()
         return self
 
