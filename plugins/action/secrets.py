@@ -75,7 +75,6 @@ class ActionModule(ActionBase):
         return result | {
             "changed": bool(changed),
             "changed_names": changed,
-            "msg": f"{file.path}: {', '.join(changed)}" if changed else "",
             "upcoming": sorted(after.get(NEXT) or {}),
             "exchanged": list(after.get(EXCHANGED) or []),
         }

@@ -175,16 +175,17 @@ def test_only_the_step_makes_secrets_and_names_them(fleet: Environment) -> None:
     checked = fleet.make("--check")
     assert checked.returncode == 0, checked.stdout
     assert max(changed(checked)) == 1
+    assert "Would make beat, client, " in said(checked)
     assert not fleet.vault.parent.exists()
     assert fleet.read("--check").returncode == 0
     assert not fleet.vault.parent.exists()
 
-    made = fleet.make("-v")
+    made = fleet.make("-vv")
     assert made.returncode == 0, made.stdout
     found = fleet.secrets()
     assert {"kit", "client", "monitor", "erlang_cookie", "vault_id"} <= set(found)
     assert max(changed(made)) == 1
-    assert f"{fleet.vault}: " in said(made) and "erlang_cookie" in said(made)
+    assert "Made beat, client, " in said(made) and f"in {fleet.vault}: keep a backup of it" in said(made)
     assert not any(value in made.stdout for value in found.values())
 
     again = fleet.make()
