@@ -167,9 +167,9 @@ def test_a_site_s_own_certificate_is_checked(play: Play, tmp_path: Path) -> None
     failed = {host for host, figures in recap(run.stdout).items() if figures["failed"]}
     assert failed == {"ended", "other-key", "other-name", "foreign"}, run.stdout
     said = " ".join((run.stdout + run.stderr).split())
-    assert re.search(r"ended\.pem can't be used for ended: it ended on \d{14}Z\.", said)
+    assert re.search(r"ended\.pem can't be used for ended: it expired on \d{14}Z\.", said)
     assert "its key is not" in said and "it does not cover DNS:other-name.example.com" in said
-    assert re.search(r"\[warning\] \S+ending\.pem of ending ends on", said)
+    assert re.search(r"\[warning\] \S+ending\.pem of ending expires on", said)
     assert "PRIVATE KEY" not in said
 
 

@@ -45,7 +45,7 @@ def test_an_unknown_pool_is_rejected_with_those_of_the_model():
     run = choose("gpu,gqu")
     assert run.returncode != 0
     assert "names gqu, which the model does not have" in " ".join(run.stdout.split())
-    assert "gpu" in run.stdout.partition("name some of")[2]
+    assert "gpu" in run.stdout.partition("its pools are")[2]
 
 
 @pytest.mark.parametrize("verb", ["deploy", "drain", "undrain", "restart", "rollback", "scale"])
