@@ -24,7 +24,7 @@ SERVERS: Final = {"cpu_servers": (16, 32), "memory_servers": (8, 128), "balanced
 
 
 def inventory(size: int) -> dict[str, Any]:
-    """Give an inventory of so many declared workers, the profiles in turn."""
+    """Return an inventory of so many declared workers, the profiles in turn."""
     groups: dict[str, Any] = {name: {"hosts": {}} for name in SERVERS}
     for at in range(size):
         name = list(SERVERS)[at % len(SERVERS)]
@@ -41,7 +41,7 @@ def inventory(size: int) -> dict[str, Any]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Give how long something takes."""
+    """Return how long something takes."""
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin

@@ -22,7 +22,7 @@ NAME = "shop.orders.tasks.send_email_confirmation"
 
 
 def microseconds(action: Callable[[int], object], count: int) -> float:
-    """Take the time of one of so many calls; each gets its number."""
+    """Measure the time of one of so many calls; each gets its number."""
     begin = time.perf_counter()
     for number in range(count):
         action(number)
@@ -30,7 +30,7 @@ def microseconds(action: Callable[[int], object], count: int) -> float:
 
 
 def measure(app: Celery) -> dict[str, float]:
-    """Give microseconds by what was done."""
+    """Return microseconds by what was done."""
     router = app.amqp.router
     rules = router.rules
     numbers = iter(range(10**9))

@@ -65,7 +65,7 @@ class Counter(BaseHTTPRequestHandler):
 
 
 def free_port() -> int:
-    """Give a port that nothing listens on."""
+    """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -73,7 +73,7 @@ def free_port() -> int:
 
 @contextmanager
 def counted(ssh: Sequence[str], host: str) -> Iterator[int]:
-    """Bring the management API of a host here, through the counting proxy; gives the proxy's port."""
+    """Forward the management API of a host here, through the counting proxy; return the proxy's port."""
     Counter.target = free_port()
     # The words are this script's and the inventory's own.
     tunnel = subprocess.Popen(  # noqa: S603
@@ -267,7 +267,7 @@ def play(
 
 
 def api(port: int, password: str, method: str, path: str, body: object = None) -> None:
-    """Ask the management API, for what is made before and taken away after."""
+    """Call the management API, for what is created before and removed after."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     token = base64.b64encode(f"kit:{password}".encode()).decode()
     headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}

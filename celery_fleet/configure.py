@@ -23,7 +23,7 @@ BROKER_VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKE
 
 
 def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
-    """Give a Celery application the fleet's broker, queues, routes, limits and readiness.
+    """Configure a Celery application with the fleet's broker, queues, routes, limits and readiness.
 
     The fleet file and the password are read at once, so that a process without them ends here with
     a clear error; the network is not touched. It may be called before or after

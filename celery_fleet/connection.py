@@ -175,7 +175,7 @@ def connect(nodes: str | list[str], *args: object, **options: object) -> kombu.C
 
 
 def urls(broker: Broker, user: str) -> list[str]:
-    """Give the URL of each broker node, without a password.
+    """Return the URL of each broker node, without a password.
 
     Args:
         broker: The nodes and the virtual host.
@@ -191,7 +191,7 @@ def urls(broker: Broker, user: str) -> list[str]:
 def transport_options(
     broker: Broker, password_file: str, connect_timeout: float = CONNECT_TIMEOUT
 ) -> dict[str, Any]:
-    """Give what the transport needs to know.
+    """Return what the transport needs to know.
 
     Args:
         broker: The broker.

@@ -17,7 +17,7 @@ AUTOSCALER = "celery_fleet.worker.slots:FleetAutoscaler"
 
 
 def task_queues(fleet: Fleet) -> list[Queue]:
-    """Give the queues of all pools as Celery wants them. Nothing is declared from here.
+    """Return the queues of all pools as Celery wants them. Nothing is declared from here.
 
     The queue type is told nevertheless: Celery turns on native delays and the right kind of
     prefetching by what it finds in its own settings.
@@ -35,7 +35,7 @@ def task_queues(fleet: Fleet) -> list[Queue]:
 
 
 def owned(fleet: Fleet, pool_name: str | None, own: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the settings that the fleet decides, whatever the application says.
+    """Return the settings that the fleet decides, whatever the application sets.
 
     Args:
         fleet: The fleet.
@@ -88,7 +88,7 @@ def owned(fleet: Fleet, pool_name: str | None, own: Mapping[str, Any]) -> dict[s
 
 
 def defaults(fleet: Fleet, pool_name: str | None) -> dict[str, Any]:
-    """Give the settings that the fleet prefers where the application is silent."""
+    """Return the settings that the fleet prefers where the application is silent."""
     green = pool_name is not None and fleet.pools[pool_name].execution == "gevent"
     return {
         # Seconds. With heartbeats Celery's loop for gevent waits a tenth of a second in every round,

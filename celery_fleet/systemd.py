@@ -1,4 +1,4 @@
-"""Tell systemd how the worker is, over its notification socket (see sd_notify(3))."""
+"""Notify systemd of the worker's state, over its notification socket (see sd_notify(3))."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def plans(raw: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def pools(raw: dict[str, Any]) -> str:
-    """Say for each pool where it runs and with what limits."""
+    """Return for each pool where it runs and with what limits."""
     return table(
         (
             "pool",
@@ -91,7 +91,7 @@ def pools(raw: dict[str, Any]) -> str:
 
 
 def queues(raw: dict[str, Any]) -> str:
-    """Say for each queue what feeds it and how much it holds."""
+    """Return for each queue what feeds it and how much it holds."""
     return table(
         ("exchange", "routing key", "queue", "max length", "when full", "pool"),
         (

@@ -15,7 +15,7 @@ EXAMPLES: Final = ROOT / "docs/examples/overrides"
 
 
 def examples() -> list[str]:
-    """Give the names of the examples."""
+    """Return the names of the examples."""
     return sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 
 
@@ -50,13 +50,13 @@ def _file(path: Path, inventory: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Give the variables of a file, if it is there."""
+    """Return the variables of a file, if it is there."""
     found = yaml.safe_load(path.read_text()) if path.exists() else {}
     return dict(found)
 
 
 def _hosts(entry: dict[str, Any], group: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Give the group, the name and the variables of every host in a group of an inventory."""
+    """Return the group, the name and the variables of every host in a group of an inventory."""
     for host, variables in (entry.get("hosts") or {}).items():
         yield group, host, dict(variables or {})
     for child, inner in (entry.get("children") or {}).items():

@@ -164,7 +164,7 @@ def _scalar(value: object) -> str:
 
 
 def roles() -> list[str]:
-    """Give the names of the roles."""
+    """Return the names of the roles."""
     return sorted(path.parents[1].name for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"))
 
 

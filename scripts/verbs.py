@@ -13,7 +13,7 @@ KEYS: Final = {"description", "default", "required", "choices"}
 
 
 def verbs() -> list[str]:
-    """Give the names of the verbs, which are those of their playbooks."""
+    """Return the names of the verbs, which are those of their playbooks."""
     return sorted(path.stem for path in PLAYBOOKS.glob("*.yml"))
 
 
@@ -31,7 +31,7 @@ def plays(path: Path) -> list[dict[str, Any]]:
 
 
 def options(verb: str) -> dict[str, dict[str, Any]]:
-    """Give the options of a verb, with those of the playbooks that it imports.
+    """Return the options of a verb, with those of the playbooks that it imports.
 
     Args:
         verb: Name of the verb.

@@ -61,7 +61,7 @@ class ChaosFleet:
         }
 
     def prepare(self) -> None:
-        """Give the worker hosts a packet filter."""
+        """Install a packet filter on the worker hosts."""
         install = (
             "DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends nftables"
         )
@@ -78,7 +78,7 @@ class ChaosFleet:
         return [line.split()[0] for line in listed.splitlines()]
 
     def main(self, unit: str, host: str) -> int:
-        """Give the main process of a unit; 0 if it has none."""
+        """Return the main process of a unit; 0 if it has none."""
         return int(self.host(host).check_output(f"systemctl show --property=MainPID --value '{unit}'"))
 
     def whole(self, hosts: Sequence[str] = ()) -> None:
@@ -174,7 +174,7 @@ class ChaosFleet:
         self._runs(lambda release: release != before, f"another release than {before}")
 
     def restart(self) -> None:
-        """Let a new worker take the place of each."""
+        """Replace each with a new worker."""
         before = {name: self._mains(name) for name in self.workers}
         self.playbook("restart")
         for name, mains in before.items():
@@ -185,7 +185,7 @@ class ChaosFleet:
         return {self.main(unit, name) for pool in self.pools[name] for unit in self.units(name, pool)}
 
     def rollback(self) -> None:
-        """Put back the release before the current one."""
+        """Roll back to the previous release."""
         before = self.release(self.workers[0])
         self.playbook("rollback")
         self.releases += 1
@@ -207,7 +207,7 @@ class ChaosFleet:
         return [unit.partition("@")[2].startswith(release) for unit in self.units(name, pool)] == [True]
 
     def drain(self, step: Step) -> None:
-        """Take a pool of a host out of work, see that it does none, and put it back."""
+        """Drain a pool on a host, check that it runs nothing, and resume it."""
         arguments = ("--limit", step.host, "--extra-vars", f"fleet_pool={step.pool}")
         self.playbook("drain", *arguments, "--extra-vars", f"drain_timeout=60 drain_reason=chaos-{step.pool}")
         before = self._executed(step)
@@ -260,7 +260,7 @@ class ChaosFleet:
         self.whole()
 
     def cut(self, step: Step) -> None:
-        """Let no packet pass between a worker host and the brokers, for a while."""
+        """Block all packets between a worker host and the brokers for a while."""
         host = self.host(step.host)
         brokers = ", ".join(self.scenario.address(name) for name in self.scenario.groups["brokers"])
         host.check_output(
@@ -329,12 +329,12 @@ class ChaosFleet:
 
 
 def touches(step: Step) -> bool:
-    """Tell whether a step touches one host only."""
+    """Return whether a step touches one host only."""
     return step.kind not in ("deploy", "rollback", "restart", "broker restart", "full disk")
 
 
 def alone(step: Step) -> bool:
-    """Tell whether nothing else may happen during a step."""
+    """Return whether nothing else may happen during a step."""
     return step.kind in VERBS or not touches(step)
 
 

@@ -91,7 +91,7 @@ class Cluster:
 
 
 def node_of(vhost: Vhost, user: str) -> str:
-    """Give the host of the node that a user's connections are at."""
+    """Return the host of the node that a user's connections are at."""
     nodes = {c["node"].split("@")[1] for c in vhost.connections(user)}
     return nodes.pop() if len(nodes) == 1 else ""
 
@@ -111,12 +111,12 @@ def publisher(vhost: Vhost, fleet_file: Path, log: Path) -> Iterator[subprocess.
 
 
 def longest_gap(times: list[float], since: float) -> float:
-    """Give the longest pause that ends after an event."""
+    """Return the longest pause that ends after an event."""
     return max((b - a for a, b in itertools.pairwise(sorted(times)) if b > since), default=float("inf"))
 
 
 def measure(cluster: Cluster, event: str, execution: str, hit: str, concurrency: int) -> dict[str, object]:
-    """Let one event happen, and give what came of it."""
+    """Run one event, and return what came of it."""
     with (
         tempfile.TemporaryDirectory(prefix="failover") as directory,
         temporary_vhost(Path(directory)) as vhost,

@@ -71,7 +71,7 @@ class Load:
         return event
 
     def confirmed(self) -> int:
-        """Tell how many tasks the broker has confirmed so far."""
+        """Return how many tasks the broker has confirmed so far."""
         counted = self.host(self.client).check_output(
             f"find {LEDGERS}/{self.run} -name 'sent-*.jsonl' -exec cat {{}} + | wc -l"
         )
@@ -86,7 +86,7 @@ class Load:
         self.host(self.client).run(f"systemctl stop {self._units}")
 
     def finish(self, timeout: float) -> Run:
-        """Let the publishers end, wait until everything that they published has run, and read the ledgers."""
+        """Stop the publishers, wait until everything that they published has run, and read the ledgers."""
         self.stop()
         client = self.host(self.client)
         until(
@@ -105,7 +105,7 @@ class Load:
         return run
 
     def collect(self) -> Run:
-        """Bring the ledgers here, and read them."""
+        """Fetch the ledgers, and read them."""
         self.kept.mkdir(parents=True, exist_ok=True)
         for old in self.kept.glob("*.json*"):
             old.unlink()

@@ -62,7 +62,7 @@ class Report:
         return not self.missing and not any(answer.fault for answer in self.answers)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the report as plain data."""
+        """Return the report as plain data."""
         return {
             "run": self.run,
             "answers": [asdict(answer) for answer in self.answers],

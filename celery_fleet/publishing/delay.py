@@ -14,7 +14,7 @@ SHORT = 1.5
 
 
 def round_up_short_delays(app: Celery) -> None:
-    """Let an application delay tasks by fractions of a second.
+    """Allow an application to delay tasks by fractions of a second.
 
     Delays are counted by the broker in whole seconds. Celery raises ValueError for less than one,
     be it a `countdown` of 0.5, a retry's, or an `eta` that is almost there. A task may come later

@@ -20,7 +20,7 @@ LONGEST_DELAY = 5.0
 
 
 def delays(patience: float) -> Iterator[float]:
-    """Give the seconds to wait between attempts: doubling, jittered, `patience` in sum at most.
+    """Return the seconds to wait between attempts: doubling, jittered, `patience` in sum at most.
 
     The jitter keeps the publishers of a fleet from knocking at a full queue all at once.
     """

@@ -78,7 +78,7 @@ class Lock:
         self.save({})
 
     def headers(self, runs: Mapping[str, float]) -> dict[str, Any]:
-        """Give the headers that note runs.
+        """Return the headers that record runs.
 
         Args:
             runs: Runs by entry.
@@ -91,7 +91,7 @@ class Lock:
         return {"BCC": [self.queue], RUNS_HEADER: json.dumps(runs), SENDER_HEADER: self.id}
 
     def save(self, runs: Mapping[str, float]) -> None:
-        """Note runs without a task, and let go of all messages before this one when it has come back.
+        """Record runs without a task, and acknowledge all messages before this one when it has come back.
 
         Args:
             runs: Runs by entry.
@@ -110,7 +110,7 @@ class Lock:
         )
 
     def wait(self, seconds: float) -> None:
-        """Take what the broker delivers, for some seconds at most.
+        """Receive what the broker delivers, for some seconds at most.
 
         Raises:
             LockLostError: What this process sent does not come back.

@@ -69,7 +69,7 @@ def _entry(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ran(when: BaseSchedule, last: datetime, now: datetime) -> datetime:
-    """Give the time as of which a run that is due now counts.
+    """Return the time as of which a run that is due now counts.
 
     An interval's runs count as of the moments for which they were planned, so that delays don't add
     up. Of several that were missed, the last one is made up for.
@@ -92,7 +92,7 @@ def ran(when: BaseSchedule, last: datetime, now: datetime) -> datetime:
 
 
 def merged(runs: Mapping[str, float], told: object) -> dict[str, float]:
-    """Take what a message says of runs into what is known of them; the order of messages does not matter.
+    """Merge the runs that a message records into the known ones; the order of messages does not matter.
 
     Args:
         runs: The last run by entry, in seconds since the epoch.

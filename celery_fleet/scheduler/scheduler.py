@@ -94,7 +94,7 @@ class FleetScheduler(Scheduler):
         return 0
 
     def close(self) -> None:
-        """Give the lock back; what is due meanwhile, the next scheduler sends."""
+        """Release the lock; the next scheduler sends what is due meanwhile."""
         self._stopping = True
         self._systemd.send(STOPPING)
         # Celery's signal handler calls this in the middle of a round, ends that, and calls it again.
@@ -148,7 +148,7 @@ class FleetScheduler(Scheduler):
             self._saved_at = time.monotonic()
 
     def _adopt(self, runs: Mapping[str, float]) -> None:
-        """Go on from where another scheduler stopped; an entry that is new begins now."""
+        """Continue from where another scheduler stopped; an entry that is new begins now."""
         for entry in self.schedule.values():
             at = runs.get(entry.name)
             entry.last_run_at = entry.default_now() if at is None else self._time(at)
@@ -173,7 +173,7 @@ class FleetScheduler(Scheduler):
         return datetime.fromtimestamp(at, tz=self.app.timezone)
 
     def _wait(self, entry: ScheduleEntry) -> float:
-        """Give the seconds until an entry is due."""
+        """Return the seconds until an entry is due."""
         try:
             due, pause = self.is_due(entry)
         except Exception:  # an entry whose next run can't be found must not stop the others

@@ -27,7 +27,7 @@ CONFIRM_TIMEOUT = 10
 
 
 def register(app: Celery, fleet: Fleet) -> None:
-    """Give an application the canary tasks.
+    """Add the canary tasks to an application.
 
     The one goes only where it is sent, publishes who ran it to the exchange of the answers, and needs no
     result backend. The other is never sent: it shows that an execution pool runs tasks.
@@ -78,7 +78,7 @@ def register(app: Celery, fleet: Fleet) -> None:
 def prove(
     app: Celery, pool: BasePool, hostname: str, proved: Callable[[], None], failed: Callable[[str], None]
 ) -> None:
-    """Let an execution pool run a canary in the way in which it runs every task.
+    """Run a canary in an execution pool in the same way as every task.
 
     Args:
         app: The application.

@@ -128,14 +128,14 @@ class FleetConsumer(GuardedConsumer):
         super().on_connection_error_after_connected(exc)
 
     def on_close(self) -> None:
-        """Forget what was received and not started: the broker delivers it again."""
+        """Drop what was received and not started: the broker delivers it again."""
         self.consumption.forget()
         self.report.connection_closed()
         self.slots.settle()
         super().on_close()
 
     def loop_args(self) -> tuple[Any, ...]:
-        """Give Celery's loop what it works with."""
+        """Return the arguments of Celery's loop."""
         consumer, connection, *rest = super().loop_args()
         if not self.hub:
             connection = PollingConnection(connection, self.round, INTERVAL)

@@ -37,7 +37,7 @@ class Consumption:
         self._next_check, self._suspicions = 0.0, 0
 
     def begin(self) -> None:
-        """Let the broker deliver, as many tasks as the slots and the prefetch multiplier say."""
+        """Start the delivery of as many tasks as the slots and the prefetch multiplier allow."""
         celery, consumer = self._celery, self._celery.task_consumer
         prefetch = max(self._condition.slots, 1) * celery.prefetch_multiplier
         celery.initial_prefetch_count = prefetch
@@ -51,7 +51,7 @@ class Consumption:
         self._suspicions = 0
 
     def end(self) -> None:
-        """Let the broker deliver nothing more, and give back what has not started."""
+        """Stop the delivery, and return what has not started to the broker."""
         self.close_gate()
         self._condition.consuming = False
         self._celery.task_consumer.allowed = False
@@ -63,7 +63,7 @@ class Consumption:
         self._gate.set(slots=self._condition.slots, is_open=False)
 
     def forget(self) -> None:
-        """Forget what was received and not started over a connection that is gone: it is delivered again."""
+        """Drop what was received over a lost connection and not started: it is delivered again."""
         self._condition.connected = self._condition.consuming = False
         self.close_gate()
         self._gate.withdraw()

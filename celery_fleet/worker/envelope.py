@@ -65,7 +65,7 @@ def check(message: Message) -> None:
 
 
 def _parts(headers: Mapping[str, Any], body: Any) -> tuple[Mapping[str, Any], Any, Any, Any]:  # noqa: ANN401
-    """Take a message apart: its fields, arguments, keyword arguments and options."""
+    """Parse a message: its fields, arguments, keyword arguments and options."""
     if isinstance(body, Mapping):
         _require("task" not in headers or "args" in body, "body", "arguments and options", body)
         options = {name: body.get(name) for name in ("callbacks", "errbacks", "chord")}

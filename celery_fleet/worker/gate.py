@@ -72,7 +72,7 @@ class Gate:
             return list(self._running)
 
     def submit(self, request: Request) -> None:
-        """Take a request, and start it as soon as a slot is free and the gate open."""
+        """Accept a request, and start it as soon as a slot is free and the gate open."""
         with self._lock:
             self._waiting.append(request)
         self._fill()
@@ -84,14 +84,14 @@ class Gate:
         self._fill()
 
     def withdraw(self) -> list[Request]:
-        """Take out the requests that wait."""
+        """Remove and return the requests that wait."""
         with self._lock:
             waiting = list(self._waiting)
             self._waiting.clear()
         return waiting
 
     def release(self, request: Request) -> None:
-        """Forget a request that has ended, or never will; its slot is free."""
+        """Remove a request that has ended, or never will; its slot is free."""
         with self._lock:
             if request not in self._running:
                 return

@@ -56,19 +56,19 @@ class GuardedConsumer(Consumer):
         return receive
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """Refuse a message that cannot be decoded; Celery would acknowledge it."""
+        """Reject a message that cannot be decoded; Celery would acknowledge it."""
         self.refuse(message, exc)
 
     def on_unknown_message(self, body: object, message: Message) -> None:
-        """Refuse a message that is no task."""
+        """Reject a message that is not a task."""
         self.refuse(message, "it is no task")
 
     def on_invalid_task(self, body: object, message: Message, exc: Exception) -> None:
-        """Refuse a task that Celery cannot read."""
+        """Reject a task that Celery cannot read."""
         self.refuse(message, exc)
 
     def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:
-        """Refuse a task that the application does not have, and let Celery tell those who wait for it."""
+        """Reject a task that the application does not have; Celery reports it to those who wait for it."""
         self.refuse(message, f"the application has no such task: {exc}")
         try:
             super().on_unknown_task(body, message, exc)
@@ -116,7 +116,7 @@ class GuardedConsumer(Consumer):
 
 
 def clean(value: object) -> str:
-    """Give a value as text of one line that a log can hold, whatever a stranger wrote into it."""
+    """Return a value as text of one line that a log can hold, whatever a stranger wrote into it."""
     try:
         text = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else str(value)
     except Exception:  # nested too deep, for example

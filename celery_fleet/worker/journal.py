@@ -28,7 +28,7 @@ class Journal:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Journal:
-        """Take the journal if systemd has connected this process's output to it."""
+        """Return the journal if systemd has connected this process's output to it."""
         environment = os.environ if environment is None else environment
         return cls(SOCKET if environment.get("JOURNAL_STREAM") else None)
 

@@ -57,7 +57,7 @@ class Report:
         self._last_task: float | None = None
 
     def status(self) -> str:
-        """Give the line that `systemctl status` shows."""
+        """Return the line that `systemctl status` shows."""
         active = len(self._gate.running)
         match self._condition.phase:
             case Phase.STOPPING:
@@ -70,7 +70,7 @@ class Report:
         return f"Waiting for the broker{obstacle}"
 
     def document(self) -> dict[str, Any]:
-        """Give what `state.json` holds."""
+        """Return what `state.json` holds."""
         condition = self._condition
         return {
             "pool": self._instance.pool,
@@ -95,7 +95,7 @@ class Report:
         self._file.write(self.document(), at_once=at_once)
 
     def notify(self) -> None:
-        """Tell systemd of a worker that is connected: that it is ready, and then that it lives."""
+        """Notify systemd that a connected worker is ready, and then that it lives."""
         condition, now = self._condition, time.monotonic()
         if not condition.proved or condition.stopping:
             return
@@ -109,7 +109,7 @@ class Report:
         self._next = now + min(INTERVAL, (self.systemd.watchdog or INTERVAL) / 3)
 
     def notify_waiting(self) -> None:
-        """Tell systemd that a worker without a broker lives, and needs more time to start."""
+        """Notify systemd that a worker without a broker lives, and needs more time to start."""
         condition = self._condition
         # systemd switches the watchdog off for a stop, and a sign of life would switch it on again.
         life = [] if condition.stopping else [WATCHDOG]
@@ -117,7 +117,7 @@ class Report:
         self.systemd.send(*life, *start, f"STATUS={self.status()}")
 
     def notify_stopping(self) -> None:
-        """Tell systemd that the worker has begun to stop."""
+        """Notify systemd that the worker has begun to stop."""
         self.systemd.send(STOPPING, f"STATUS={self.status()}")
 
     def count_lost_consumer(self) -> None:

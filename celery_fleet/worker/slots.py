@@ -45,7 +45,7 @@ class Slots:
         return bool(self._pool.uses_semaphore)
 
     def obey(self, orders: Orders) -> bool:
-        """Take the ordered number of slots.
+        """Apply the ordered number of slots.
 
         Args:
             orders: What the operator orders.
@@ -69,7 +69,7 @@ class Slots:
         self._gate.set(slots=slots, is_open=self._condition.consuming)
 
     def fit_pool(self) -> None:
-        """Let the pool grow to the number of slots, or shrink as far as its processes are idle."""
+        """Grow the pool to the number of slots, or shrink it as far as its processes are idle."""
         pool, slots = self._pool, max(self._condition.slots, 1)
         autoscaler = getattr(self._controller, "autoscaler", None)
         if autoscaler is not None:
@@ -89,14 +89,14 @@ class Slots:
         self.fit_gate()
 
     def forget(self, request: Request) -> None:
-        """Forget the job of a task that could not be sent to a process; the pool would wait for its start."""
+        """Drop the job of a task that could not be sent to a process; the pool would wait for its start."""
         if self.has_processes:
             for job in list(self._pool._pool._cache.values()):
                 if job.correlation_id == request.id:
                     job.discard()
 
     def settle(self) -> None:
-        """Let the processes begin what was given to them, and forget what they do not.
+        """Wait until the processes begin what they were sent, and drop what they do not begin.
 
         Celery's pool is about to forget every task that no process has said to have begun, and would never
         tell the end of those that a process begins all the same: their slots would be lost.
@@ -143,6 +143,6 @@ class FleetAutoscaler(Autoscaler):
 
 
 def may_shrink(pool: TaskPool) -> bool:
-    """Tell whether a pool of processes knows which of them are idle."""
+    """Return whether a pool of processes knows which of them are idle."""
     jobs = pool._pool._cache.values()
     return all(bool(job.accepted()) for job in jobs)

@@ -41,7 +41,7 @@ class Stop:
                 signal.signal(signal.SIGTERM, self.on_signal)
 
     def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        """Note that the worker has to stop; its loop does the rest."""
+        """Record that the worker has to stop; its loop does the rest."""
         self._condition.stopping = True
         self._hurry()
 

@@ -14,7 +14,7 @@ RECONNECT = {"interval_start": 1.0, "interval_step": 1.0, "interval_max": 5.0}
 def wait_with_rounds(
     connection: Connection, every_round: Callable[[], None], failed: Callable[[Exception], None]
 ) -> None:
-    """Let a connection wait for a broker as long as it takes.
+    """Make a connection wait for a broker as long as it takes.
 
     Args:
         connection: The connection, which is not established yet.

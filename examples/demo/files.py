@@ -30,7 +30,7 @@ def inside(*parts: str) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path that becomes `path` at the end, whole or not at all.
+    """Yield a temporary path that becomes `path` at the end, whole or not at all.
 
     Two deliveries of one task may write at the same moment; each has its own temporary file,
     and a reader sees one complete result or the other.

@@ -253,7 +253,7 @@ async def listening(
 
 
 def tell_systemd(state: str) -> None:
-    """Tell the service manager a state, if one asked for it (`NOTIFY_SOCKET`)."""
+    """Notify the service manager of a state, if one asked for it (`NOTIFY_SOCKET`)."""
     if path := os.environ.get("NOTIFY_SOCKET"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.connect("\0" + path[1:] if path.startswith("@") else path)

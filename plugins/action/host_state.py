@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
         return result | done
 
     def _with_content(self, item: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-        """Give an item without the keys that only the controller reads."""
+        """Return an item without the keys that only the controller reads."""
         if not isinstance(item, dict):
             raise AnsibleActionFail(f"host_state: an item is a mapping, not {item!r}")
         given = {key: value for key, value in item.items() if key not in ("template", "source")}

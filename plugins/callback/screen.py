@@ -104,7 +104,7 @@ class Screen(Default):
         return super()._get_diff(all_harmless(difflist))
 
     def _watch(self) -> None:
-        """Tell what the step that runs waits for, until the run ends."""
+        """Return what the step that runs waits for, until the run ends."""
         interval = float(self.get_option("wait_interval"))
         while not self._ended.wait(TICK):
             step, now = self._step, time.monotonic()
@@ -117,7 +117,7 @@ class Screen(Default):
     # Steps
 
     def _at(self, task: Any, name: str = "") -> Step:  # noqa: ANN401 - Ansible's
-        """Give the step of a task; the one before has ended, unless the strategy lets hosts run ahead."""
+        """Return the step of a task; the one before has ended, unless the strategy lets hosts run ahead."""
         if self._step is None or self._step.uuid != task._uuid:
             self._end_step()
             name = one_line(name or task.get_name())
@@ -152,7 +152,7 @@ class Screen(Default):
         return "would change" if self._check else "changed"
 
     def v2_playbook_on_start(self, playbook: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Say whether it is a check, and begin to watch for long waits."""
+        """Show whether it is a check, and begin to watch for long waits."""
         if self._watched:
             return
         self._watched = True

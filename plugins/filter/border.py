@@ -100,7 +100,7 @@ def findings(
     application: object = None,
     variables: object = None,
 ) -> list[dict[str, str]]:
-    """Give everything that is wrong with a model, an inventory and its hosts."""
+    """Return everything that is wrong with a model, an inventory and its hosts."""
     found = checks.find(
         model,
         hosts,
@@ -114,7 +114,7 @@ def findings(
 
 
 def _written(finding: Finding, model: object) -> dict[str, str]:
-    """Give the file and line in which the value of a finding stands, if Ansible knows it."""
+    """Return the file and line in which the value of a finding stands, if Ansible knows it."""
     if finding.where not in {*FILES.values(), INVENTORY}:
         return {}
     found, place = model, None
@@ -135,7 +135,7 @@ def _written(finding: Finding, model: object) -> dict[str, str]:
 
 
 def _place(value: object) -> str | None:
-    """Give the file and line of a value."""
+    """Return the file and line of a value."""
     origin = Origin.get_tag(value) if Origin else None
     if origin is None or not origin.path:
         return None
@@ -145,7 +145,7 @@ def _place(value: object) -> str | None:
 
 
 def unread_variables(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Give the variables of hosts that look like the kit's own, and that it does not read."""
+    """Return the variables of hosts that look like the kit's own, and that it does not read."""
     given = {plain(host): list(map(plain, hostvars[host])) for host in hostnames}
     found: dict[str, dict[str, Any]] = unread.unread(given, KIT)
     raw = getattr(hostvars, "raw_get", hostvars.get)

@@ -115,7 +115,7 @@ def dead_letters_faults(
 def dead_letters_done(
     result: Mapping[str, Any], action: str, broker: Sequence[Mapping[str, Any]], path: str = ""
 ) -> str:
-    """Say what was done.
+    """Return what was done.
 
     Args:
         result: The JSON object that the command printed
@@ -144,7 +144,7 @@ def dead_letters_done(
 
 
 def _waiting(broker: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Give how many messages of each queue the broker is moving: neither ready nor with a consumer."""
+    """Return how many messages of each queue the broker is moving: neither ready nor with a consumer."""
     return {
         queue["name"]: queue["messages"] - queue["messages_ready"] - queue["messages_unacknowledged"]
         for queue in plain(broker)

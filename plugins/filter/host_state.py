@@ -12,7 +12,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault
 def secret_files(
     names: Iterable[str], directory: str, group: str, private: Iterable[str] = ()
 ) -> list[dict[str, Any]]:
-    """Give a directory that holds secrets, and nothing else, as items of the module host_state.
+    """Return a directory that holds secrets, and nothing else, as items of the module host_state.
 
     Args:
         names: The files' names, which are those of the secrets.
@@ -35,7 +35,7 @@ def secret_files(
 
 
 def source_files(sources: Iterable[str], directory: str) -> list[dict[str, Any]]:
-    """Give a directory that holds copies of the controller's files, and nothing else, as items of host_state.
+    """Return a directory that holds only copies of the controller's files, as items of host_state.
 
     Args:
         sources: Paths of the files on the controller.
@@ -55,7 +55,7 @@ def source_files(sources: Iterable[str], directory: str) -> list[dict[str, Any]]
 
 
 def vault_mark(vault_id: str, path: str, with_generation: bool = True) -> list[dict[str, Any]]:
-    """Give the file by which a host knows the environment's file of secrets, as an item of host_state.
+    """Return the file by which a host knows the environment's file of secrets, as an item of host_state.
 
     Args:
         vault_id: The id of the file of secrets; none if it is not to be known.

@@ -23,7 +23,7 @@ def fleet_status(
     brokers: Mapping[str, Any],
     schedulers: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Put together how the fleet is, and find what is wrong."""
+    """Build the fleet's status, and find what is wrong."""
     known, findings = read_model(model)
     expected = {
         name: list(effective_pools(known, host, findings)) for name, host in read_hosts(variables).items()

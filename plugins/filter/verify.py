@@ -33,7 +33,7 @@ def verify_table(result: Mapping[str, Any]) -> str:
 
 
 def _whole(milliseconds: float | None) -> str:
-    """Give a time, or nothing for a canary that could not be published."""
+    """Return a time, or nothing for a canary that could not be published."""
     return "" if milliseconds is None else f"{milliseconds:.0f}"
 
 
@@ -73,7 +73,7 @@ def verify_faults(result: Mapping[str, Any], plans: Sequence[Mapping[str, Any]])
 
 
 def _planned(name: str) -> str:
-    """Give a node's name as a plan has it, without the number of its instance."""
+    """Return a node's name as a plan has it, without the number of its instance."""
     node = Node.parse(name)
     return str(node.planned) if node else name
 

@@ -58,7 +58,7 @@ class LookupModule(LookupBase):
     def run(
         self, terms: list[str], variables: dict[str, Any] | None = None, **options: object
     ) -> list[str | None]:
-        """Give the secrets of these names."""
+        """Return the secrets of these names."""
         self.set_options(var_options=variables, direct=options)
         file = secret_file(self.get_option("file"), self._loader)
         default = self.get_option("default")

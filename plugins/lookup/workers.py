@@ -56,7 +56,7 @@ class LookupModule(LookupBase):
     def run(
         self, terms: list[Any], variables: dict[str, Any] | None = None, **options: object
     ) -> list[dict[str, Any]]:
-        """Give what the pools of each term are to run."""
+        """Return what the pools of each term are to run."""
         self.set_options(var_options=variables, direct=options)
         template = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
         files = [str(TEMPLATES / name) for name in ("worker.service.j2", "worker.slice.j2")]

@@ -110,7 +110,7 @@ wheel:
 
 
 def collect(params: dict[str, Any]) -> tuple[str, list[Entry], bytes]:
-    """Give the label, the files and the lock of the application."""
+    """Return the label, the files and the lock of the application."""
     source, wanted = params["source"], params["requirements"]
     if source["type"] == "package":
         lock = Path(wanted)

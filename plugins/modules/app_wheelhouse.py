@@ -90,7 +90,7 @@ def for_target(requirements: list[str], python: str, machine: str) -> str:
 
 
 def pip(cache: Path) -> list[str]:
-    """Give the command that runs pip; the controller's own environment need not have one.
+    """Return the command that runs pip; the controller's own environment need not have one.
 
     Raises:
         ReleaseError: the controller's Python can't make a virtual environment with pip.

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Give every node of a cluster a member of every quorum queue."""
+"""Add a member of every quorum queue on every node of a cluster."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ask a broker node how its queues and its cluster are."""
+"""Read the status of a broker's queues and cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let exactly the wanted instances of the pools' workers serve on a host."""
+"""Run exactly the wanted instances of the pools' workers on a host."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ FIELDS = ("release", "digest", "rollover", "unit", "figures")
 
 
 def wanted(module: AnsibleModule, host: Host) -> dict[str, Worker | None]:
-    """Give what each pool of the run is to run; none for a pool that goes."""
+    """Return what each pool of the run is to run; none for a pool that goes."""
     params, only = module.params, module.params["only"]
     if params["source"] != "given":
         which = "release" if params["source"] == "served" else "previous"

@@ -78,7 +78,7 @@ def named(names: Sequence[str]) -> str:
 
 
 def changes_text(result: Mapping[str, Any]) -> str:
-    """Say what a module changed.
+    """Return what a module changed.
 
     Args:
         result: Its result.
@@ -150,7 +150,7 @@ class Step:
         return max(self.ended - self.begun, 0.0)
 
     def end(self, host: str, now: float) -> None:
-        """Note that a host has ended the step.
+        """Record that a host has ended the step.
 
         Args:
             host: Its name.
@@ -161,7 +161,7 @@ class Step:
         self.waits.pop(host, None)
 
     def changes(self) -> str:
-        """Say which hosts changed, and what on them; hosts with the same changes share their words."""
+        """Return which hosts changed, and what on them; hosts with the same changes share an entry."""
         groups: dict[str, list[str]] = {}
         for label, what in self.changed.items():
             groups.setdefault(what, []).append(label)
@@ -171,13 +171,13 @@ class Step:
         )
 
     def shown(self) -> list[str]:
-        """Give the step's messages, with their hosts where these differ."""
+        """Return the step's messages, with their hosts where these differ."""
         if len(self.messages) == 1:
             return list(self.messages)
         return [f"{hosts_text(hosts)}:\n{text}" for text, hosts in self.messages.items()]
 
     def waiting(self, now: float) -> str:
-        """Say what the step waits for.
+        """Return what the step waits for.
 
         Args:
             now: Seconds of a monotonic clock.
@@ -226,7 +226,7 @@ class Tally:
 
 
 def tail(text: str, lines: int) -> list[str]:
-    """Give the last lines of a program's output.
+    """Return the last lines of a program's output.
 
     Args:
         text: The output.

@@ -47,7 +47,7 @@ class SiteVault:
 
 
 def secret_file(path: str, loader: Any) -> SecretFile:  # noqa: ANN401 - Ansible's DataLoader
-    """Give the file of secrets at a path.
+    """Return the file of secrets at a path.
 
     Args:
         path: Where it is, or will be.

@@ -83,7 +83,7 @@ class LiveLine:
     """The last line of a terminal, redrawn in place, which gives way to whatever else is written."""
 
     def __init__(self, lock: AbstractContextManager[Any], stream: TextIO, *others: TextIO) -> None:
-        """Take a terminal.
+        """Store a terminal.
 
         Args:
             lock: Held while anything is written.

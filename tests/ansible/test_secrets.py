@@ -63,7 +63,7 @@ class Environment:
         (self.inventory / name).write_text(yaml.safe_dump(data))
 
     def root(self, host: str) -> Path:
-        """Give the directory that stands for a host's root."""
+        """Return the directory that stands for a host's root."""
         return self.path / "hosts" / host
 
     def put(self, host: str, name: str, text: str) -> None:
@@ -72,7 +72,7 @@ class Environment:
         (self.root(host) / name).write_text(text)
 
     def secrets(self) -> dict[str, Any]:
-        """Give the content of the file of secrets; empty if there is none."""
+        """Return the content of the file of secrets; empty if there is none."""
         found: dict[str, Any] = yaml.safe_load(self.vault.read_text()) if self.vault.exists() else {}
         return found
 
@@ -127,7 +127,7 @@ class Environment:
         return self.play(READ, options=options)
 
     def install(self) -> None:
-        """Give all hosts what a run gives them, and make what is missing before."""
+        """Return all hosts what a run gives them, and make what is missing before."""
         for names in HOSTS.values():
             for host in names:
                 self.put(host, "etc/celery-fleet/vault_id", "")

@@ -24,7 +24,7 @@ NOW = datetime.datetime.now(datetime.UTC)
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    """Give a way to run files of the role's tasks for hosts that only have a name."""
+    """Return a function that runs files of the role's tasks for hosts that only have a name."""
 
     def run(
         hosts: list[str], tasks: list[str], *options: str, **variables: Any
@@ -59,7 +59,7 @@ def secrets(tmp_path: Path) -> dict[str, str]:
 
 
 def recap(text: str) -> dict[str, dict[str, int]]:
-    """Give the figures of each host."""
+    """Return the figures of each host."""
     lines = re.findall(r"(?m)^(\S+)\s+: (ok=.*)$", text)
     return {host: {key: int(n) for key, n in re.findall(r"(\w+)=(\d+)", line)} for host, line in lines}
 

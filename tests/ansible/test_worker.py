@@ -34,7 +34,7 @@ def service(plan: dict[str, Any] | None = None, **changes: Any) -> dict[str, lis
 
 
 def command(plan: dict[str, Any]) -> dict[str, str]:
-    """Give the options of the worker's command line."""
+    """Return the options of the worker's command line."""
     (line,) = service(plan)["ExecStart"]
     words = line.split()
     assert words[0] == "/opt/shop/releases/shop-1/venv/bin/celery"

@@ -37,7 +37,7 @@ class Raw(Message):
 
 
 def _table(entries: bytes) -> bytes:
-    """Give a message's properties that are headers only."""
+    """Return a message's properties that are headers only."""
     return b"\x20\x00" + pack(">I", len(entries)) + entries
 
 
@@ -99,7 +99,7 @@ RAW = [
 
 
 def _bomb(mib: int) -> bytes:
-    """Give a body of some KiB that inflates to so many MiB."""
+    """Return a body of some KiB that inflates to so many MiB."""
     deflate, mebibyte = zlib.compressobj(), bytes(2**20)
     return b"".join(deflate.compress(mebibyte) for _ in range(mib)) + deflate.flush()
 
@@ -121,7 +121,7 @@ def _broken() -> list[Message]:
 
 
 def _most_memory(process: int) -> int:
-    """Give the KiB that a process had at most."""
+    """Return the KiB that a process had at most."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 

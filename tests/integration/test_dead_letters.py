@@ -109,7 +109,7 @@ def drain(vhost: Vhost, queue: str, count: int, seconds: float = 15) -> list[str
 
 
 def held(vhost: Vhost) -> list[str]:
-    """Give the ids of the dead letters in their order."""
+    """Return the ids of the dead letters in their order."""
     return [letter["id"] for letter in dead(vhost, "list", "--queue", DEAD)["letters"]]
 
 
@@ -143,7 +143,7 @@ DEATHS: dict[str, tuple[Callable[[Vhost], None], Callable[[Vhost], None], str]] 
 
 
 def limits(vhost: Vhost, queue: str = QUEUE) -> dict[str, Any]:
-    """Give the settings of the queue's own policy."""
+    """Return the settings of the queue's own policy."""
     policies = vhost.management.call("GET", "policies", vhost.name)
     return dict(next(each["definition"] for each in policies if each["name"].endswith(f".{queue}")))
 

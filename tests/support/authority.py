@@ -28,7 +28,7 @@ class Authority:
         return self.certificate.public_bytes(Encoding.PEM)
 
     def server(self, address: str, directory: Path) -> ssl.SSLContext:
-        """Give a server's side of TLS for an address, with a certificate for that one only."""
+        """Return a server's side of TLS for an address, with a certificate for that one only."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
         certificate = self._sign(x509.Name([]), key, names)

@@ -56,7 +56,7 @@ class FakeSystemd:
         return answer or ""
 
     def now(self) -> float:
-        """Give the time."""
+        """Return the time."""
         return self.clock
 
     def sleep(self, seconds: float) -> None:
@@ -64,7 +64,7 @@ class FakeSystemd:
         self.clock += seconds
 
     def proves(self, unit: str) -> None:
-        """Let an instance consume at once."""
+        """Report that an instance consumes."""
         self.says(unit, **PROVED)
 
     def says(self, unit: str, **state: Any) -> None:
@@ -83,11 +83,11 @@ class FakeSystemd:
         return unit
 
     def enabled(self) -> set[str]:
-        """Give the units that are started at boot."""
+        """Return the units that are started at boot."""
         return {path.name for path in (self.host.units / WANTS).iterdir()}
 
     def running(self) -> set[str]:
-        """Give the units that run, with those that only finish."""
+        """Return the units that run, with those that only finish."""
         return set(self.states)
 
     def ends(self, unit: str) -> None:

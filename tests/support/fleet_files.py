@@ -21,7 +21,7 @@ def document(
     prefix: str = "",
     ca_file: str | None = None,
 ) -> dict[str, Any]:
-    """Give the content of `fleet.json`.
+    """Return the content of `fleet.json`.
 
     Args:
         secrets: Directory with the password of each user in the file of its name.

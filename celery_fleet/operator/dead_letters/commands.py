@@ -71,7 +71,7 @@ class DeadLetters:
         return self._run(selection, lambda *_: None)
 
     def send_back(self, selection: Selection) -> Found:
-        """Let the broker move dead letters to the queues that they came from.
+        """Have the broker move dead letters to the queues that they came from.
 
         The broker keeps those for which there is no room yet, and moves them later. A letter whose routing
         key leads to no queue of the fleet stays where it is.
@@ -194,7 +194,7 @@ class DeadLetters:
 
 @contextmanager
 def _new_file(path: str) -> Iterator[IO[str]]:
-    """Give a file that is there under its name when it is complete, and never replaces another one."""
+    """Open a file that appears under its name when it is complete, and never replaces another one."""
     target = Path(path)
     # Its mode is 0600.
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

@@ -58,7 +58,7 @@ class Selection:
     keys: frozenset[str] | None = None
 
     def fits(self, letter: DeadLetter, now: float) -> bool:
-        """Say whether a dead letter is meant, apart from the limit."""
+        """Return whether a dead letter is selected, apart from the limit."""
         wanted = (
             not self.queues or letter.queue in self.queues or letter.dead_queue in self.queues,
             not self.tasks or any(fnmatchcase(letter.task or "", pattern) for pattern in self.tasks),
@@ -79,7 +79,7 @@ class Found:
     done: int = 0
 
     def as_dict(self, details: int | None = None, now: float | None = None) -> dict[str, Any]:
-        """Give it as plain data, with at most so many single letters."""
+        """Return it as plain data, with at most so many single letters."""
         now = time.time() if now is None else now
         selected = Counter(letter.dead_queue for letter in self.letters)
         return {
@@ -134,7 +134,7 @@ def read_letter(fleet: Fleet, name: str, message: Message) -> DeadLetter:
 
 
 def _is_death(death: object) -> bool:
-    """Say whether the broker wrote this, as far as that can be seen."""
+    """Return whether the broker wrote this, as far as can be seen."""
     return (
         isinstance(death, dict)
         and all(isinstance(death.get(name), str) for name in ("queue", "reason"))
@@ -151,7 +151,7 @@ def _name(value: object) -> str | None:
 
 
 def _target(fleet: Fleet, name: str, routing_key: str) -> str | None:
-    """Give the queue to which a message goes back: its key is the queue's, with a delay in front or not."""
+    """Return the queue to which a message goes back: its key is the queue's, with a delay in front or not."""
     return next(
         (
             queue.name
@@ -187,7 +187,7 @@ def _age(letter: DeadLetter, now: float) -> int | None:
 
 
 def exported(message: Message, letter: DeadLetter) -> dict[str, Any]:
-    """Give a dead letter with all that its message holds, as JSON has it.
+    """Return a dead letter with all that its message holds, as JSON has it.
 
     Args:
         message: The message.

@@ -74,24 +74,24 @@ class Broker:
         return {each["name"] for each in self.definitions()[section]}
 
     def policies(self) -> dict[str, dict[str, Any]]:
-        """Give the settings of each policy by its pattern."""
+        """Return the settings of each policy by its pattern."""
         return {each["pattern"]: each["definition"] for each in self.definitions()["policies"]}
 
     def setting(self, name: str) -> int:
-        """Give a figure of the running broker's environment."""
+        """Return a figure of the running broker's environment."""
         return int(
             self.host.check_output(f"rabbitmqctl --quiet eval 'application:get_env(rabbit, {name}).'")[4:-1]
         )
 
     @contextmanager
     def channel(self, user: str, password: str | None = None) -> Iterator[Any]:
-        """Give a channel whose publishes are confirmed."""
+        """Return a channel whose publishes are confirmed."""
         with self.connection(user, password) as connection:
             yield connection.channel()
 
     @contextmanager
     def connection(self, user: str, password: str | None = None) -> Iterator[Any]:
-        """Give a connection whose channels confirm publishes."""
+        """Return a connection whose channels confirm publishes."""
         connection = amqp.Connection(
             host=f"{self.address}:5672",
             userid=user,
@@ -131,11 +131,11 @@ class Broker:
         return remote(self.name, code, given)
 
     def api(self, user: str, path: str) -> int:
-        """Give the status that the management API answers a user."""
+        """Return the status that the management API answers a user."""
         return int(self.ask(user, path).split(maxsplit=1)[0])
 
     def ask(self, user: str, path: str) -> str:
-        """Give the status and the body that the management API answers a user."""
+        """Return the status and the body that the management API answers a user."""
         return self.remote(TRY_API, {"user": user, "password": self.passwords[user], "path": path})
 
     @cached_property
@@ -286,7 +286,7 @@ REPLY = "7d3e6a4c-0b0f-3c39-8d3c-7a8f4f6b1c9e.reply.celery.pidbox"
 def _of_pools(
     what: str, action: Callable[[str, str, str], Callable[[Broker, Any], Any]]
 ) -> dict[str, Callable[[Broker, Any], Any]]:
-    """Give an action for each pool, which is given the pool's name, a queue of it and the queue's key."""
+    """Return an action for each pool, which is given the pool's name, a queue of it and the queue's key."""
     return {f"{what} {pool}": action(pool, *OWN[pool]) for pool in POOLS}
 
 
@@ -328,7 +328,7 @@ CONTROL = {"ask the nodes", "await their answers", "publish an answer"}
 
 
 def allowed(user: str) -> set[str]:
-    """Say what a user may do, by a rule of this test's own."""
+    """Return what a user may do, by a rule of this test's own."""
     if user in WORKERS:
         pool = user.removeprefix("worker_")
         own = {f"be a node of {pool}", f"read a task of {pool}", f"purge the tasks of {pool}"}
@@ -667,12 +667,12 @@ def test_a_migration_under_load_loses_nothing_even_if_it_is_killed(scenario, bro
 
 
 def process(broker: Broker) -> str:
-    """Give the process of the running broker."""
+    """Return the process of the running broker."""
     return str(broker.host.check_output("systemctl show --property=MainPID --value rabbitmq-server"))
 
 
 def durable(broker: Broker) -> dict[str, list[str]]:
-    """Give the objects that outlive the broker: remote control declares others when it is used."""
+    """Return the objects that outlive the broker: remote control declares others when it is used."""
     found = broker.definitions()
     for kind in ("exchanges", "queues"):
         found[kind] = [each for each in found[kind] if each["durable"]]
@@ -680,7 +680,7 @@ def durable(broker: Broker) -> dict[str, list[str]]:
 
 
 def sections(definitions: dict[str, Any]) -> dict[str, list[str]]:
-    """Give the objects of definitions in an order that doesn't depend on the broker."""
+    """Return the objects of definitions in an order that doesn't depend on the broker."""
     kinds = ("vhosts", "users", "permissions", "exchanges", "queues", "bindings", "policies")
     hidden = ("password_hash",)
     return {

@@ -50,7 +50,7 @@ def play(scenario: Scenario, *options: str, verb: str = "broker") -> subprocess.
 
 
 def without(scenario: Scenario, gone: str) -> list[str]:
-    """Give the options that take a broker out of the inventory, for a run at the first one.
+    """Return the options that take a broker out of the inventory, for a run at the first one.
 
     At one node's turn also what concerns the whole cluster is done.
     """
@@ -67,7 +67,7 @@ def control(broker: Any, command: str) -> Any:
 
 
 def members(broker: Any) -> dict[str, set[str]]:
-    """Give the members of each quorum queue of the fleet."""
+    """Return the members of each quorum queue of the fleet."""
     queues = control(broker, f"list_queues --vhost {VHOST} name type members")
     return {each["name"]: set(each["members"]) for each in queues if "quorum" in each["type"]}
 
@@ -108,7 +108,7 @@ def publish(scenario: Scenario, authorities: str, number: int) -> None:
 
 
 def flat(result: subprocess.CompletedProcess[str]) -> str:
-    """Give what a run printed without its line breaks."""
+    """Return what a run printed without its line breaks."""
     return " ".join(result.stdout.split())
 
 

@@ -76,11 +76,11 @@ class Findings:
         self._accepted.update(accepted)
 
     def fresh(self) -> Findings:
-        """Give an empty collection in which the same is accepted."""
+        """Return an empty collection in which the same is accepted."""
         return Findings(self._accepted)
 
     def extend(self, other: Findings) -> None:
-        """Take over what another collection holds.
+        """Add what another collection holds.
 
         Args:
             other: A collection.
@@ -99,7 +99,7 @@ class Findings:
         where: str | None = None,
         severity: str | None = None,
     ) -> None:
-        """Note one finding.
+        """Record one finding.
 
         Args:
             id: Stable name of the kind of fault.
@@ -225,7 +225,7 @@ class _Brief(reprlib.Repr):
         self.maxstring = self.maxlong = self.maxother = LONGEST
 
     def repr_int(self, x: int, level: int) -> str:
-        """Give a number, or its size if it has more digits than Python writes."""
+        """Return a number, or its size if it has more digits than Python writes."""
         return repr(x) if abs(x) < 10**40 else f"a whole number of {x.bit_length()} bits"
 
 
@@ -233,12 +233,12 @@ _brief: Final = _Brief()
 
 
 def show(value: object) -> str:
-    """Give a value as short text for a message."""
+    """Return a value as short text for a message."""
     return line(value) if isinstance(value, str) and value else _shorten(_brief.repr(value))
 
 
 def line(text: str, most: int = LONGEST) -> str:
-    """Give text as one line of at most so many characters, without control characters."""
+    """Return text as one line of at most so many characters, without control characters."""
     return _shorten(text if text.isprintable() else repr(text), most)
 
 
@@ -247,6 +247,6 @@ def _shorten(text: str, most: int = LONGEST) -> str:
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Give a hint such as ``; did you mean 'io'?``, or nothing if no known name is near."""
+    """Return a hint such as ``; did you mean 'io'?``, or nothing if no known name is near."""
     near = difflib.get_close_matches(str(name)[:LONGEST], [*known], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

@@ -54,7 +54,7 @@ class Entry:
 
 
 def _inside(path: str, link: str) -> bool:
-    """Tell whether the relative link at `path` stays below the first directory of `path`."""
+    """Return whether the relative link at `path` stays below the first directory of `path`."""
     depth = len(PurePosixPath(path).parent.parts) - 1
     for part in PurePosixPath(link).parts:
         depth += -1 if part == ".." else 1
@@ -197,7 +197,7 @@ def archive(entries: Iterable[Entry], target: Path) -> None:
 
 
 def _requirements(lock: str) -> list[str]:
-    """Give the requirements of a lock, one logical line each, without comments and options of the file."""
+    """Return the requirements of a lock, one logical line each, without comments and options of the file."""
     lines = re.sub(r"\\\n", " ", re.sub(r"(^|\s)#.*", "", lock, flags=re.MULTILINE)).splitlines()
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("-")]
 

@@ -145,7 +145,7 @@ def reported(worker: Instance, **facts: Any) -> Report:
 
 
 def judged(host: Host, waits: bool = False, since_ready: float | None = None, since_start: float = 3) -> Any:
-    """Give the kit's verdict of a new instance that said so."""
+    """Return the kit's verdict on a new instance with this state."""
     seen = Seen(True, False, 0, host.state(NAME.unit), since_start, since_ready)
     return verdict(seen, TRIAL, waits, True)
 

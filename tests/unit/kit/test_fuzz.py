@@ -114,7 +114,7 @@ def mutate(source, data):
 
 
 def attempt(function, *args, **kwargs):
-    """Give what a function makes of its input, or none after a refusal that says why."""
+    """Return a function's result, or none after a rejection that says why."""
     try:
         return function(*args, **kwargs)
     except ModelError as refusal:

@@ -12,7 +12,7 @@ FLEET = Path(fleet.__file__).parent
 
 
 def imports(path):
-    """Give the modules that a file imports: of the kit as paths of parts, of others by their first name."""
+    """Return the modules that a file imports: of the kit as paths of parts, of others by their first name."""
     package = path.relative_to(FLEET).parts[:-1]
     ours, others = set(), set()
     for node in ast.walk(ast.parse(path.read_text())):

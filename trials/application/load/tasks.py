@@ -83,7 +83,7 @@ def tidy(task: Task, run: str, number: int) -> None:
 
 @shared_task(bind=True, name="load.hold")
 def hold(task: Task, run: str, number: int, seconds: float) -> None:
-    """Take a slot for a while; its publisher names the queue."""
+    """Hold a slot for a while; its publisher names the queue."""
     record(run, f"began-{task.request.hostname}-{os.getpid()}.jsonl", {"number": number, "at": time.time()})
     time.sleep(seconds)
     _ran(task, run, number)

@@ -1,4 +1,4 @@
-"""Bring a broker to the topology that is wanted, and verify that it is there."""
+"""Apply the wanted topology to a broker, and verify the result."""
 
 from __future__ import annotations
 

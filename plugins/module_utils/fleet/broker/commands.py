@@ -62,7 +62,7 @@ class Commands:
         return json.loads(self.call(command, node, "--formatter", "json", *arguments))
 
     def stopped(self, node: str) -> bool:
-        """Say whether a node runs without its broker, as one that was about to join or leave does.
+        """Return whether a node runs without its broker, as one that was about to join or leave does.
 
         Args:
             node: The node.
@@ -76,7 +76,7 @@ class Commands:
             return False
 
     def running(self, nodes: Sequence[str]) -> set[str]:
-        """Say which of some nodes run in one cluster.
+        """Return which of some nodes run in one cluster.
 
         Args:
             nodes: The nodes.
@@ -94,7 +94,7 @@ class Commands:
         raise CommandError(f"None of the nodes answers: {', '.join(nodes)}.")
 
     def view(self, node: str) -> View | None:
-        """Ask a node for its cluster.
+        """Read a node's view of its cluster.
 
         Args:
             node: The node.

@@ -15,7 +15,7 @@ DELAY_ENTRY: Final = f"{DELAYED}{DELAY_LEVELS - 1}"
 
 
 def has_delays(pools: Iterable[Pool]) -> bool:
-    """Say whether Celery sends delayed tasks through the broker's delay exchanges.
+    """Return whether Celery sends delayed tasks through the broker's delay exchanges.
 
     It does so for every topic exchange as soon as any queue is a quorum queue.
 

@@ -99,7 +99,7 @@ def read_queues(document: Iterable[Mapping[str, Any]]) -> list[QuorumQueue]:
 
 
 def unhealthy(status: Mapping[str, Any], nodes: Iterable[str] = ()) -> list[str]:
-    """Say why no node of the cluster may be stopped now.
+    """Return why no node of the cluster may be stopped now.
 
     Args:
         status: What `cluster_status` printed as JSON.
@@ -126,7 +126,7 @@ def unhealthy(status: Mapping[str, Any], nodes: Iterable[str] = ()) -> list[str]
 
 
 def critical(queues: Iterable[QuorumQueue], node: str) -> list[str]:
-    """Say which queues would lose their majority without a node.
+    """Return which queues would lose their majority without a node.
 
     Args:
         queues: The quorum queues.
@@ -151,7 +151,7 @@ def critical(queues: Iterable[QuorumQueue], node: str) -> list[str]:
 
 
 def behind(before: Iterable[QuorumQueue], now: Iterable[QuorumQueue], nodes: Iterable[str] = ()) -> list[str]:
-    """Say whose members do not yet hold what was committed at an earlier look.
+    """Return whose members do not yet hold what was committed at an earlier look.
 
     Under load a member is always some entries behind its leader; one that has what the queue had committed a
     moment ago follows as fast as tasks come, and one that is still fetching its log does not.

@@ -151,7 +151,7 @@ def rebinding(name: str, current: State, wanted: State) -> tuple[list[Binding], 
 
 
 def check_diversion(queue: str, state: State, ours: Iterable[Key]) -> None:
-    """Refuse to migrate a queue whose messages an alternate exchange would not catch.
+    """Reject the migration of a queue whose messages an alternate exchange would not catch.
 
     Args:
         queue: The queue's name.
@@ -191,7 +191,7 @@ def check_diversion(queue: str, state: State, ours: Iterable[Key]) -> None:
 
 
 def overlap(kind: str, one: str, other: str) -> bool:
-    """Say whether an exchange may send a message to the bindings of two keys at once.
+    """Return whether an exchange may send a message to the bindings of two keys at once.
 
     Args:
         kind: Type of the exchange.

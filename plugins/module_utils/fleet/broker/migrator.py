@@ -241,7 +241,7 @@ class Migrator:
         }
 
     def _pause(self, name: str, workers: RemoteControl, remembered: Attributes) -> None:
-        """Let no worker consume the queue, and wait until none has a message of it.
+        """Stop all consumers of the queue, and wait until none has a message of it.
 
         The limit of the queue is lifted first: nobody takes from it for as long as its running tasks need.
         """
@@ -271,13 +271,13 @@ class Migrator:
             time.sleep(1)
 
     def _held(self, name: str) -> str:
-        """Say what keeps a queue from being emptied; ready messages do not."""
+        """Return what keeps a queue from being emptied; ready messages do not."""
         found = self._broker.queue_figures(self._vhost, name)
         found["consumers"] = max(found["consumers"], self._declared(name).consumer_count)
         return _in_words(found, "messages_unacknowledged", "consumers")
 
     def _divert(self, name: str, beside: str) -> None:
-        """Let the exchanges send to the queue beside what they would send to the queue."""
+        """Bind the exchanges to the queue that stands beside the original."""
         queue = self._wanted["queue", name]
         self._policy(f"beside.{name}", without_limits(self._own_policy(name, self._wanted), beside))
         self._channel.queue_declare(

@@ -99,7 +99,7 @@ class Ownership:
             self._keep_what_they_need()
 
     def removable(self, key: Key) -> bool:
-        """Say whether an object that the model doesn't have may be removed.
+        """Return whether an object that the model doesn't have may be removed.
 
         Args:
             key: The object's key.

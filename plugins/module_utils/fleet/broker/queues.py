@@ -9,7 +9,7 @@ from ..host.status import seconds_since
 
 
 def queue(told: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """Take from what the management API tells of a queue what a person asks for.
+    """Return the figures of a queue, as the management API reports it, that a person asks for.
 
     Args:
         told: One entry of ``/api/queues``.

@@ -28,7 +28,7 @@ def worker_user(pool: str) -> str:
 
 
 def users(pools: Iterable[Pool]) -> list[dict[str, Any]]:
-    """Give the broker's users.
+    """Return the broker's users.
 
     Args:
         pools: All pools of the fleet.
@@ -43,7 +43,7 @@ def users(pools: Iterable[Pool]) -> list[dict[str, Any]]:
 
 
 def reached(pool: Pool, pools: Iterable[Pool]) -> list[Pool]:
-    """Give the pools that the tasks of a pool may publish to: its own, and those that it calls."""
+    """Return the pools that the tasks of a pool may publish to: its own, and those that it calls."""
     return [other for other in pools if pool.calls is None or other.name in (pool.name, *pool.calls)]
 
 
@@ -73,7 +73,7 @@ def _worker_permission(pool: Pool, callees: Iterable[Pool], delayed: bool) -> di
 
 
 def _publishes(pools: Iterable[Pool], delayed: bool) -> list[str]:
-    """Give the exchanges through which tasks reach these pools, at once or delayed."""
+    """Return the exchanges through which tasks reach these pools, at once or delayed."""
     known = list(pools)
     entry = [DELAY_ENTRY] if delayed and any(pool.exchange_type == "topic" for pool in known) else []
     return [*dict.fromkeys(pool.exchange for pool in known), *entry]

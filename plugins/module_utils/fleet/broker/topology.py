@@ -34,7 +34,7 @@ BEAT_LENGTH: Final = 10_000
 
 
 def topology(raw_model: object, hosts: object) -> dict[str, Any]:
-    """Give everything that the broker must hold.
+    """Return everything that the broker must hold.
 
     Args:
         raw_model: The mapping ``fleet_model``.

@@ -62,7 +62,7 @@ STEPS: Final[dict[Series, tuple[Series, ...]]] = {
 
 
 def upstream(version: str) -> str:
-    """Take a package's version for RabbitMQ's own.
+    """Return RabbitMQ's version of a package's version.
 
     Args:
         version: For example ``3.10.8-1.1+deb12u1`` or ``1:4.0.5-8``.
@@ -75,7 +75,7 @@ def upstream(version: str) -> str:
 
 
 def refusal(now: str, then: str) -> str:
-    """Say why a cluster can't go from one version to another one node at a time.
+    """Return why a cluster can't go from one version to another one node at a time.
 
     Args:
         now: The version that runs, of RabbitMQ or of its package.

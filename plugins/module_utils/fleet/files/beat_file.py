@@ -10,7 +10,7 @@ from .fleet_file import login_of
 
 
 def beat_file(raw_model: object) -> dict[str, Any]:
-    """Give the content of ``beat.json``, which the fleet's scheduler reads.
+    """Return the content of ``beat.json``, which the fleet's scheduler reads.
 
     Args:
         raw_model: The mapping ``fleet_model``.

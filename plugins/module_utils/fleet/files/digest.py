@@ -7,7 +7,7 @@ import json
 
 
 def digest(data: object) -> str:
-    """Give sixteen characters that differ where data differs.
+    """Return sixteen characters that differ where data differs.
 
     Args:
         data: Plain data; the order of keys does not matter.

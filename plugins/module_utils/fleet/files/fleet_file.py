@@ -82,7 +82,7 @@ def login_of(user: str) -> dict[str, str]:
 
 
 def worker_reads(fleet: Mapping[str, Any], pool: str) -> dict[str, Any]:
-    """Give the part of ``fleet.json`` that a pool's worker reads: if it differs, the worker must be replaced.
+    """Return the part of ``fleet.json`` that a pool's worker reads; if it differs, the worker is replaced.
 
     The dead letters and the figures of other pools are no part of it, only where their tasks go.
 
@@ -99,10 +99,10 @@ def worker_reads(fleet: Mapping[str, Any], pool: str) -> dict[str, Any]:
 
 
 def worker_digests(fleet: Mapping[str, Any]) -> dict[str, str]:
-    """Give for each pool a digest of what ``worker_reads`` gives."""
+    """Return for each pool a digest of what ``worker_reads`` gives."""
     return {pool: digest(worker_reads(fleet, pool)) for pool in fleet["pools"]}
 
 
 def scheduler_digest(fleet: Mapping[str, Any]) -> str:
-    """Give a digest of what the scheduler reads of ``fleet.json``: where the broker is, and the routing."""
+    """Return a digest of what the scheduler reads of ``fleet.json``: where the broker is, and the routing."""
     return digest([fleet["broker"], fleet["routing"]])

@@ -104,7 +104,7 @@ class SecretFile:
             raise SecretsError(f"{self.path}: {error}") from error
 
     def value(self, name: str, *, upcoming: bool = False) -> str | None:
-        """Give one secret.
+        """Return one secret.
 
         Args:
             name: Its name.
@@ -122,7 +122,7 @@ class SecretFile:
 
     @contextmanager
     def edit(self) -> Iterator[Content]:
-        """Give the content to change, alone among all processes, and write it if it changed.
+        """Yield the content to change, locked against all other processes, and write it if it changed.
 
         Raises:
             SecretsError: The file can't be used.
@@ -165,7 +165,7 @@ class SecretFile:
 
 
 def _parse(text: bytes, path: Path) -> Content:
-    """Give the entries of the file; an error never shows one."""
+    """Return the entries of the file; an error never shows one."""
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
@@ -232,7 +232,7 @@ def make(content: Mapping[str, Any], names: Iterable[str], generate: Callable[[]
 def prepare(
     content: Mapping[str, Any], names: Iterable[str], generate: Callable[[], str] = generate
 ) -> Content:
-    """Put new secrets beside the old ones, unless an exchange is under way: that one is finished first.
+    """Add new secrets beside the old ones, unless an exchange is under way: that one is finished first.
 
     Args:
         content: The file's content.
@@ -249,7 +249,7 @@ def prepare(
 
 
 def exchange(content: Mapping[str, Any]) -> Content:
-    """Let the new secrets be those in force.
+    """Put the new secrets in force.
 
     Args:
         content: The file's content.
@@ -265,7 +265,7 @@ def exchange(content: Mapping[str, Any]) -> Content:
 
 
 def finish(content: Mapping[str, Any]) -> Content:
-    """Forget that there was an exchange.
+    """Remove the record of an exchange.
 
     Args:
         content: The file's content.

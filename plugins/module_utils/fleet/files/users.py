@@ -14,7 +14,7 @@ OPERATORS: Final = ("verify", "dead_letters")
 
 
 def fleet_users(raw_model: object) -> list[str]:
-    """Give the broker's users.
+    """Return the broker's users.
 
     Args:
         raw_model: The mapping ``fleet_model``.
@@ -37,7 +37,7 @@ def host_users(
     operates: bool = False,
     schedules: bool = False,
 ) -> list[str]:
-    """Give the broker's users whose passwords a host needs, and no others.
+    """Return the broker's users whose passwords a host needs, and no others.
 
     Args:
         raw_model: The mapping ``fleet_model``.

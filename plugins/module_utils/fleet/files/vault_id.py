@@ -26,7 +26,7 @@ ROUNDS: Final = 10_000
 
 
 def mark(vault_id: str, *, with_generation: bool = True) -> str:
-    """Give what hosts keep of a file's id.
+    """Return what hosts keep of a file's id.
 
     Args:
         vault_id: The id: random letters and digits, ``-``, and how often the passwords were replaced.
@@ -41,7 +41,7 @@ def mark(vault_id: str, *, with_generation: bool = True) -> str:
 
 
 def salted(secret: str, salt: str) -> str:
-    """Give what a host tells of a secret.
+    """Return what a host tells of a secret.
 
     Args:
         secret: The secret.

@@ -10,7 +10,7 @@ from .digest import digest
 
 
 def worker(pool: Mapping[str, Any], release: str, reads: str, unit: str, slice_text: str) -> dict[str, Any]:
-    """Put together what the module `worker_instances` is told of a pool.
+    """Build the input of the module `worker_instances` for a pool.
 
     Args:
         pool: One pool of what ``host_plan`` gave.

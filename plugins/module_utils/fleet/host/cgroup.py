@@ -34,7 +34,7 @@ def limits(root: Path = Path("/")) -> dict[str, float | int | None]:
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """Give the groups of init, from each hierarchy's own up to its mount."""
+    """Return the groups of init, from each hierarchy's own up to its mount."""
     paths = {
         name: PurePosixPath(path)
         for line in _read(root / "proc/1/cgroup").splitlines()
@@ -71,5 +71,5 @@ def _memory(group: Path) -> list[int]:
 
 
 def _read(path: Path) -> str:
-    """Give a file's text, empty where there is none (the root group has no limits)."""
+    """Return a file's text, empty where there is none (the root group has no limits)."""
     return path.read_text().strip() if path.is_file() else ""

@@ -70,7 +70,7 @@ def building(host: Host, place: Path) -> Iterator[None]:
 
 
 def _is_built(place: Path) -> bool:
-    """Tell whether a release is being built; a process that was killed has lost its lock."""
+    """Return whether a release is being built; a process that was killed has lost its lock."""
     directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,7 +114,7 @@ def surplus(host: Host, root: Path, current: str, keep: int) -> Surplus:
 
 
 def _directories(place: Path) -> list[Path]:
-    """Give the directories in a place, and no links to some."""
+    """Return the directories in a place, and no links to some."""
     found = place.iterdir() if place.is_dir() else ()
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 

@@ -88,7 +88,7 @@ def keep(host: Host, pool: str, worker: Worker) -> None:
 
 
 def installed(host: Host) -> dict[str, dict[str, Any]]:
-    """Say what each pool of a host runs.
+    """Return what each pool of a host runs.
 
     Args:
         host: The host.

@@ -135,7 +135,7 @@ class Rollover:
             self.host.systemctl("daemon-reload")
 
     def _finish(self, step: Step) -> None:
-        """Let the new one be what boots, and the old ones end in their own time."""
+        """Enable the new one at boot, and let the old ones end in their own time."""
         if step.serve and step.new:
             self.host.systemctl("enable", "--quiet", step.serve.unit)
         # Of a drained pool what is enabled stays so, for when it is no longer drained.

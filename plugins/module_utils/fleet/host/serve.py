@@ -21,7 +21,7 @@ class RecordError(Exception):
 
 
 def recorded(host: Host, which: str, only: Collection[str] = ()) -> dict[str, Worker]:
-    """Give the workers that serve, or that did before, as the host's records have them.
+    """Return the workers that serve, or that did before, as the host's records have them.
 
     Args:
         host: The host.
@@ -143,7 +143,7 @@ def _differences(
 
 
 def _other_slices(host: Host, slices: Mapping[str, str]) -> dict[str, str]:
-    """Give the slices that differ, by their names."""
+    """Return the slices that differ, by their names."""
     named = {slice_of(pool): text for pool, text in sorted(slices.items())}
     return {name: text for name, text in named.items() if _read(host, name) != text}
 

@@ -60,13 +60,13 @@ class Accounts(Protocol):
     """The users and groups of a host."""
 
     def uid(self, name: str) -> int | None:
-        """Give a user's number; none if there is no such user."""
+        """Return a user's number; none if there is no such user."""
 
     def gid(self, name: str) -> int | None:
-        """Give a group's number; none if there is no such group."""
+        """Return a group's number; none if there is no such group."""
 
     def user(self, name: str) -> User | None:
-        """Give an account; none if there is no such user."""
+        """Return an account; none if there is no such user."""
 
     def add_group(self, name: str) -> None:
         """Make a system group."""
@@ -79,21 +79,21 @@ class System:
     """The accounts of this host, changed by the distribution's own commands."""
 
     def uid(self, name: str) -> int | None:
-        """Give a user's number; none if there is no such user."""
+        """Return a user's number; none if there is no such user."""
         try:
             return pwd.getpwnam(name).pw_uid
         except KeyError:
             return None
 
     def gid(self, name: str) -> int | None:
-        """Give a group's number; none if there is no such group."""
+        """Return a group's number; none if there is no such group."""
         try:
             return grp.getgrnam(name).gr_gid
         except KeyError:
             return None
 
     def user(self, name: str) -> User | None:
-        """Give an account; none if there is no such user."""
+        """Return an account; none if there is no such user."""
         try:
             found = pwd.getpwnam(name)
         except KeyError:
@@ -187,7 +187,7 @@ class HostState:
         return self.changes
 
     def text(self, path: str) -> str:
-        """Give the content of a small file; empty if there is none, or no regular file.
+        """Return the content of a small file; empty if there is none, or no regular file.
 
         Args:
             path: Its absolute path.
@@ -420,7 +420,7 @@ class HostState:
         return wrong
 
     def _rights_text(self, item: Mapping[str, Any], found: os.stat_result | None) -> str:
-        """Give owner, group and mode: as they are, or as they are wanted."""
+        """Return owner, group and mode: as they are, or as they are wanted."""
         if found is None:
             rights = {key: item[key] for key in ("owner", "group", "mode") if item.get(key) is not None}
         else:
@@ -436,7 +436,7 @@ class HostState:
 
 
 def _trusted(directory: int) -> bool:
-    """Tell whether only root, or who runs this, may put something into an open directory."""
+    """Return whether only root, or who runs this, may put something into an open directory."""
     found = os.fstat(directory)
     mine = found.st_uid in (0, os.geteuid())
     return mine and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
@@ -458,7 +458,7 @@ def _read(directory: int | None, name: str) -> bytes:
 
 
 def _with_block(text: bytes, block: bytes) -> bytes:
-    """Put the kit's own lines into a text, in the place of those that are there, or at the end."""
+    """Insert the kit's own lines into a text, replacing the present ones, or at the end."""
     begin, end = (b"# %s ANSIBLE MANAGED BLOCK\n" % word for word in (b"BEGIN", b"END"))
     lines = text if text.endswith(b"\n") or not text else text + b"\n"
     before, there, rest = lines.partition(begin)
@@ -478,7 +478,7 @@ def _text(user: User | None) -> str:
 
 
 def _validate(path: Path, content: bytes, command: Sequence[str] | None) -> None:
-    """Let a checker see a draft under the file's own name, which some go by."""
+    """Check a draft under the file's own name, which some checkers need."""
     if not command:
         return
     with tempfile.TemporaryDirectory() as directory:

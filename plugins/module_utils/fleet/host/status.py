@@ -40,7 +40,7 @@ def read_units(shown: str) -> list[dict[str, str]]:
 def instance(
     unit: Mapping[str, str], state: Mapping[str, Any] | None, memory: int | None, now: float, monotonic: float
 ) -> dict[str, Any]:
-    """Say how one instance of a pool is.
+    """Return how one instance of a pool is.
 
     Args:
         unit: Its properties.
@@ -97,7 +97,7 @@ _SYSTEMD: Final = {"active": "running", "activating": "starting", "deactivating"
 def beat(
     unit: Mapping[str, str], state: Mapping[str, Any] | None, now: float, monotonic: float
 ) -> dict[str, Any]:
-    """Say how the scheduler of a host is.
+    """Return how the scheduler of a host is.
 
     Args:
         unit: Properties of its unit.

@@ -49,7 +49,7 @@ class Seen:
 
 
 def ready(seen: Seen, waits: bool, new: bool) -> bool:
-    """Tell whether an instance serves.
+    """Return whether an instance serves.
 
     Args:
         seen: What is seen of it.

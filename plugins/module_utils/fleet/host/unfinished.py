@@ -7,7 +7,7 @@ from typing import Any
 
 
 def unfinished(unit: str, state: Mapping[str, Any], now: float) -> list[dict[str, Any]]:
-    """Give the tasks that an instance still runs, for a person.
+    """Return the tasks that an instance still runs, for a person.
 
     Args:
         unit: Its unit.

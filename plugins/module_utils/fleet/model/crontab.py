@@ -12,7 +12,7 @@ _CRONTAB: Final = ((0, 59, ()), (0, 23, ()), (1, 31, ()), (1, 12, _MONTHS), (0, 
 
 
 def _times(field: str, least: int, most: int, names: Sequence[str]) -> set[int]:
-    """Give the numbers that a field of a crontab stands for; none if it is not legal."""
+    """Return the numbers that a field of a crontab stands for; none if it is not legal."""
     number = rf"\d{{1,2}}|{'|'.join(names)}" if names else r"\d{1,2}"
     found: set[int] = set()
     for part in field.lower().split(","):
@@ -34,7 +34,7 @@ def _times(field: str, least: int, most: int, names: Sequence[str]) -> set[int]:
 
 
 def is_crontab(value: object) -> bool:
-    """Tell whether a value is a crontab of five fields whose time ever comes."""
+    """Return whether a value is a crontab of five fields whose time ever comes."""
     fields = value.split() if isinstance(value, str) else []
     if len(fields) != len(_CRONTAB):
         return False

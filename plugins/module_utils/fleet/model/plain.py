@@ -74,11 +74,11 @@ def _plain(value: object, done: dict[int, tuple[object, Plain]], above: set[int]
 
 
 def texts(value: object) -> list[str]:
-    """Give the texts of a list, such as the names of hosts or groups; anything else is left out."""
+    """Return the texts of a list, such as the names of hosts or groups; anything else is left out."""
     items = value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else ()
     return [str.__str__(item) for item in items if isinstance(item, str)]
 
 
 def exact(value: float | int | Fraction) -> Fraction:
-    """Take a number by its decimal digits, so that 3 / 0.06 is 50 and not a little less."""
+    """Read a number by its decimal digits, so that 3 / 0.06 is 50 and not a little less."""
     return value if isinstance(value, Fraction) else Fraction(str(value))

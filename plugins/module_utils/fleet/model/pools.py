@@ -129,7 +129,7 @@ def effective_pools(model: Model, host: Host, findings: Findings) -> dict[str, P
 def merged_fleet_pools(
     pools: Mapping[str, Any], environment: Mapping[str, Any], findings: Findings
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Give what the model and the environment say of pools; one with queues of its own is a new pool."""
+    """Return what the model and the environment say of pools; one with queues of its own is a new pool."""
     added = {
         name: fields
         for name, fields in environment.items()
@@ -160,7 +160,7 @@ def named_pools(
     known: Mapping[str, Any] | None = None,
     host: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Give those entries that name a pool and hold a mapping of fields."""
+    """Return those entries that name a pool and hold a mapping of fields."""
     found: dict[str, dict[str, Any]] = {}
     for name, fields in pools.items():
         here = f"{variable}.{name}"

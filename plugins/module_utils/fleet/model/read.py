@@ -100,7 +100,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
 
 
 def _read_accepted(raw: Plain, findings: Findings) -> dict[str, str]:
-    """Give the reasons of a site for what it accepts, without those that cannot be."""
+    """Return the reasons of a site for what it accepts, without those that cannot be."""
     variable = "fleet_accepted_findings"
     if raw is None:
         return {}
@@ -139,7 +139,7 @@ def _read_profiles(
 def _read_schedule(
     raw: Mapping[str, Any], claims: Iterable[Claim], findings: Findings
 ) -> dict[str, dict[str, Any]]:
-    """Give the entries of the schedule, and say which can't be sent."""
+    """Return the entries of the schedule, and say which can't be sent."""
     known = {claim.queue for claim in claims}
     found: dict[str, dict[str, Any]] = clean(raw, SCHEDULE, (), reporter(findings, "fleet_schedule"))
     for name, fields in found.items():

@@ -71,7 +71,7 @@ def field(meaning: str, spec: Spec, *, fleet_wide: bool = False) -> Spec:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value is a finite number; true and false are none."""
+    """Return whether a value is a finite number; true and false are none."""
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST**2

@@ -23,7 +23,7 @@ TASKS_EACH: Final = 8
 
 
 def consumer_timeout_s(pool: Pool) -> int:
-    """Say how long the broker must wait for an acknowledgement.
+    """Return how long the broker must wait for an acknowledgement.
 
     The last task of a prefetch window waits for those before it, each up to the hard limit; with
     autoscale the window is filled for the most processes while the fewest may drain it.
@@ -41,7 +41,7 @@ def consumer_timeout_s(pool: Pool) -> int:
 
 
 def max_memory_per_child_kib(pool: Pool) -> int | None:
-    """Say at what size a process of a pool is replaced after its task.
+    """Return at what size a process of a pool is replaced after its task.
 
     A process that once took more than a task of its pool needs keeps much of it, and takes it from the
     pool's other tasks.
@@ -58,7 +58,7 @@ def max_memory_per_child_kib(pool: Pool) -> int | None:
 
 
 def tasks_max(concurrency: int, cores: int) -> int:
-    """Say how many processes and threads a pool's slice may hold.
+    """Return how many processes and threads a pool's slice may hold.
 
     Numeric libraries and encoders start up to two threads per core in each task, and two releases of a
     pool may run side by side.

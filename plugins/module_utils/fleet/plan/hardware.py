@@ -70,7 +70,7 @@ def _read_declaration(stated: Plain, host: str, findings: Findings) -> Hardware 
 
 
 def _compare_declaration(found: Hardware, declared: Hardware, host: str, findings: Findings) -> None:
-    """Say where a host is not what the inventory declares; a kernel may keep some of the memory."""
+    """Return where a host differs from what the inventory declares; a kernel may keep some of the memory."""
     cores, memory = found.usable_cores, found.usable_memory_mib
     least = declared.memory_mib * (1 - KERNEL_SHARE)
     if cores == declared.cores and least <= memory <= declared.memory_mib * (1 + KERNEL_SHARE):
@@ -88,7 +88,7 @@ def _compare_declaration(found: Hardware, declared: Hardware, host: str, finding
 
 
 def _figures(data: Plain, *keys: str) -> list[Fraction] | None:
-    """Give figures above 0 by their names, or none if one of them is not such a figure."""
+    """Return figures above 0 by their names, or none if one of them is not such a figure."""
     values: list[Plain] = [data.get(key) for key in keys] if isinstance(data, dict) else [None]
     legal = all(isinstance(n, int | float) and not isinstance(n, bool) and 0 < n < LARGEST for n in values)
     return [exact(n) for n in values] if legal else None

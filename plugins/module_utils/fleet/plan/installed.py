@@ -25,7 +25,7 @@ _LIMITS: Final = {
 
 
 def plan_figures(pool: Mapping[str, Any]) -> dict[str, int | str | None]:
-    """Give the figures of a planned pool that a person is shown if they change.
+    """Return the figures of a planned pool that a person is shown if they change.
 
     Args:
         pool: One pool of what ``host_plan`` gave.

@@ -16,7 +16,7 @@ BASE: Final = ("fleet_pool_defaults", "fleet_pools")
 
 
 def overrides(model: Model, pool: Pool, sized: Size) -> list[dict[str, Any]]:
-    """Say what a pool has on a host instead of what the layers say in which it is defined.
+    """Return the fields of a pool that a host overrides, with what they replace.
 
     Args:
         model: The fleet.
@@ -48,7 +48,7 @@ def overrides(model: Model, pool: Pool, sized: Size) -> list[dict[str, Any]]:
 
 
 def _base(model: Model, name: str, layers: Iterable[str]) -> dict[str, Any]:
-    """Give what the layers that make up a pool say of it."""
+    """Return what a pool's layers set."""
     found = [(variable, model.layers[variable]) for variable in layers]
     return merge((v, f if v == "fleet_pool_defaults" else f[name]) for v, f in found)[0]
 

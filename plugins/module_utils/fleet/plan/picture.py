@@ -87,7 +87,7 @@ class Group:
         return f"{cores} cores, {memory} GiB"
 
     def line(self, name: str) -> str:
-        """Give the figures of one of their pools."""
+        """Return the figures of one of their pools."""
         found = [entry["pools"][name] for entry in self.entries]
         least = (pool["autoscale"]["min"] if pool["autoscale"]["enabled"] else None for pool in found)
         tasks = _range(
@@ -98,7 +98,7 @@ class Group:
 
 
 def _range(figures: Iterable[float | None], shown: str) -> str:
-    """Give the least and the greatest of the figures that are known, once if they look the same."""
+    """Return the least and the greatest of the figures that are known, once if they look the same."""
     known = [figure for figure in figures if figure is not None]
     return " to ".join(dict.fromkeys(shown.format(figure) for figure in (min(known), max(known))))
 
@@ -212,7 +212,7 @@ class Box:
 
 
 def text_width(text: str, size: float = TEXT, bold: bool = False) -> float:
-    """Say how wide a text is at most in a common sans-serif font.
+    """Return how wide a text is at most in a common sans-serif font.
 
     Args:
         text: One line.
@@ -312,7 +312,7 @@ def _group_height(group: Group) -> float:
 def _place_groups(
     drawn: Drawing, pools: Mapping[str, Box], heights: Sequence[float], x: float, width: float, bottom: float
 ) -> list[Box]:
-    """Put each group of hosts as near to its pools as the others leave room."""
+    """Place each group of hosts as near to its pools as the others leave room."""
     wanted = [sum(pools[name].left[1] for name in group.pools) / len(group.pools) for group in drawn.groups]
     order = sorted(range(len(wanted)), key=lambda at: wanted[at])
     places = [0.0] * len(wanted)
@@ -402,7 +402,7 @@ def _group(group: Group, box: Box, drawn: Drawing) -> Iterable[str]:
 
 
 def _page(drawn: Drawing, columns: Sequence[float], width: float, height: float, parts: Iterable[str]) -> str:
-    """Put the style, the headings and the legend around the drawing."""
+    """Add the style, the headings and the legend to the drawing."""
     light = {kind: colours[:2] for kind, colours in COLOURS.items()}
     dark = {kind: colours[2:] for kind, colours in COLOURS.items()}
     heads = (

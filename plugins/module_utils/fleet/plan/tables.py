@@ -102,7 +102,7 @@ def _rows(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
 
 
 def _row(pool: str, tasks: str = "", now: str = "") -> tuple[str, ...]:
-    """Give a row of which most is empty."""
+    """Return a row of which most is empty."""
     return (pool, tasks, *("" for _ in _HEAD[4:]), now)
 
 

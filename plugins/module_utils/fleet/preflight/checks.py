@@ -50,7 +50,7 @@ def find(
     application: object = None,
     variables: object = None,
 ) -> Findings:
-    """Look at a model and an inventory together.
+    """Check a model and an inventory together.
 
     Args:
         raw_model: The mapping ``fleet_model``.

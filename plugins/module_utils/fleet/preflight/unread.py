@@ -29,7 +29,7 @@ ALIKE: Final = 0.85
 
 
 def prefixes(kit: Path) -> list[str]:
-    """Give what the kit's variables begin with: ``fleet_``, and the names of its roles.
+    """Return what the kit's variables begin with: ``fleet_``, and the names of its roles.
 
     Args:
         kit: The kit's directory.
@@ -41,7 +41,7 @@ def prefixes(kit: Path) -> list[str]:
 
 
 def read_by(kit: Path) -> set[str]:
-    """Give every variable of those prefixes that a file of the kit mentions outside of comments.
+    """Return every variable of those prefixes that a file of the kit mentions outside of comments.
 
     Args:
         kit: The kit's directory.

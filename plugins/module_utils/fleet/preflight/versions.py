@@ -47,7 +47,7 @@ def read_lock(text: str) -> dict[str, str]:
 
 
 def packaged(distribution: object, version: object) -> str | None:
-    """Say which RabbitMQ a distribution has.
+    """Return which RabbitMQ a distribution has.
 
     Args:
         distribution: Its name, such as ``Debian``.

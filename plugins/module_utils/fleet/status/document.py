@@ -26,7 +26,7 @@ def document(
     dead: Iterable[str],
     schedulers: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Put together how the fleet is, and find what is wrong.
+    """Build the fleet's status, and find what is wrong.
 
     Args:
         hosts: For each worker host what the module ``worker_status`` returned, or ``unreachable`` and why.
@@ -128,7 +128,7 @@ def _instance_warnings(host: str, each: Mapping[str, Any], drained: bool) -> Ite
 
 
 def crashes(each: Mapping[str, Any]) -> bool:
-    """Say whether an instance is started again and again.
+    """Return whether an instance is started again and again.
 
     Args:
         each: What ``instance`` gave.

@@ -52,7 +52,7 @@ class Topology:
         raise AttributeError(name)
 
     def last_exchange(self, key: str) -> str:
-        """Give the exchange that a message with this key, published with a delay, is delivered from."""
+        """Return the exchange that a message with this key, published with a delay, is delivered from."""
         published_to, reached = FIRST, FIRST
         while True:
             queues = [queue for pattern, queue in self.queue_bindings[reached] if _matches(pattern, key)]

@@ -56,7 +56,7 @@ def apply(broker: Definitions, todo: Changes) -> None:
 
 @pytest.fixture
 def broker() -> Definitions:
-    """Give a broker that has everything that is wanted."""
+    """Return a broker that has everything that is wanted."""
     made = Definitions(FRESH)
     apply(made, planned(made))
     return made

@@ -68,7 +68,7 @@ def reconcile(broker: Broker, wanted: dict[str, Any] = WANTED, *, prune: bool = 
 
 
 def without_queue(name: str) -> dict[str, Any]:
-    """Give a topology that has lost a queue, with its bindings and its policy."""
+    """Return a topology that has lost a queue, with its bindings and its policy."""
     wanted = copy.deepcopy(WANTED)
     for section in ("queues", "bindings", "policies"):
         wanted[section] = [each for each in wanted[section] if name not in map(str, each.values())]

@@ -36,7 +36,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(wanted: dict[str, Any]) -> AmqpBroker:
-    """Give a broker that has a topology."""
+    """Return a broker that has a topology."""
     definitions = Definitions({"vhosts": [], "users": [], "permissions": []})
     current = current_state(definitions.definitions, wanted, PASSWORDS)
     todo = plan(current, desired_state(wanted, current), fixed=frozenset(), removable=lambda key: False)
@@ -45,7 +45,7 @@ def made(wanted: dict[str, Any]) -> AmqpBroker:
 
 
 def classic(name: str) -> dict[str, Any]:
-    """Give the topology in which one queue is a classic one."""
+    """Return the topology in which one queue is a classic one."""
     wanted = copy.deepcopy(WANTED)
     queue = next(each for each in wanted["queues"] if each["name"] == name)
     queue["arguments"] = {**queue["arguments"], "x-queue-type": "classic"}

@@ -41,7 +41,7 @@ def accounts() -> Accounts:
 
 @pytest.fixture
 def apply(tmp_path: Path, accounts: Accounts) -> Any:
-    """Give a way to apply items below the temporary root, which gives what differed by item."""
+    """Return a function that applies items below the temporary root, and returns what differed by item."""
 
     def run(*items: dict[str, Any], check: bool = False, **secrets: str) -> dict[str, tuple[str, ...]]:
         state = HostState(check, secrets, tmp_path, accounts)

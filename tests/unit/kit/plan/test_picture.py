@@ -63,7 +63,7 @@ def document(model, request):
 
 
 def texts(picture):
-    """Give each text with the box that it needs at most: left, top, right, bottom."""
+    """Yield each text with the box that it needs at most: left, top, right, bottom."""
     for node in ET.fromstring(picture).iter(f"{SVG}text"):
         names = node.get("class", "").split()
         size = 17 if "title" in names else 12 if "small" in names else 13
