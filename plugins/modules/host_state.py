@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.packages import missing
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.state import (
     KINDS,
     HostState,
@@ -181,17 +182,6 @@ ITEM: dict[str, dict[str, Any]] = {
 UNITS = Path("/etc/systemd/system")
 
 
-def missing_packages(module: AnsibleModule, packages: list[str]) -> list[str]:
-    """Give the packages that dpkg does not have; what is more than a plain name is left to apt."""
-    if not packages:
-        return []
-    _, printed, _ = module.run_command(
-        ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages]
-    )
-    installed = {line.split()[0] for line in printed.splitlines() if line.endswith(" installed")}
-    return [name for name in packages if name not in installed]
-
-
 def unit_states(module: AnsibleModule, units: list[str]) -> dict[str, dict[str, str]]:
     """Give the state of units."""
     if not units:
@@ -238,7 +228,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "changed": bool(state.changes),
         "changes": {change.item: change.what for change in state.changes},
-        "missing_packages": missing_packages(module, params["packages"]),
+        "missing_packages": missing(params["packages"]),
         "present": present,
         "texts": texts,
         "units": {},

@@ -33,7 +33,7 @@ def variables(**changes: Any) -> dict[str, Any]:
         "ansible_play_hosts": list(THREE),
         "inventory_hostname": "one",
         "broker_members": {"one": THREE["one"]},
-        "__broker_disk": {"stdout_lines": ["1M-blocks", " 500000"]},
+        "__broker_look": {"disk_mib": 500000},
         "broker_topology": {"consumer_timeout_ms": 7500000},
     } | changes
 
@@ -101,7 +101,7 @@ def test_the_memory_watermark_is_a_share_of_what_the_broker_may_use(
 
 @pytest.mark.parametrize(("disk", "expected"), [(500000, "16000MiB"), (40000, "4000MiB")])
 def test_the_disk_limit_is_the_memory_or_a_tenth_of_the_disk(disk: int, expected: str) -> None:
-    found = settings("celery-fleet.conf.j2", __broker_disk={"stdout_lines": ["1M-blocks", f" {disk}"]})
+    found = settings("celery-fleet.conf.j2", __broker_look={"disk_mib": disk})
     assert found["disk_free_limit.absolute"] == expected
 
 

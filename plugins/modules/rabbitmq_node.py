@@ -1,0 +1,211 @@
+#!/usr/bin/python
+"""Read everything that decides what is to be done on one node of a RabbitMQ cluster."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.node import (
+    expression,
+    read,
+    uneven,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.packages import missing
+
+DOCUMENTATION = r"""
+module: rabbitmq_node
+short_description: Read everything that decides what is to be done on one node of a RabbitMQ cluster
+description:
+  - One round trip, and one C(rabbitmqctl). Needs root on the node's host. Changes nothing.
+options:
+  names:
+    description: Host names of the cluster's nodes, whose addresses the node is asked for.
+    type: list
+    elements: str
+    required: true
+  nodes:
+    description: Names of the nodes that are wanted, such as V(rabbit@broker1).
+    type: list
+    elements: str
+    required: true
+  vhost:
+    description: The fleet's virtual host.
+    type: str
+    required: true
+  packages:
+    description: Packages that the host needs.
+    type: list
+    elements: str
+    required: true
+  files:
+    description: By unit the files that it has read when it started; RV(stale) tells the newer ones.
+    type: dict
+    required: true
+  url:
+    description: Where the management API is.
+    type: str
+    required: true
+  login_user:
+    description: The user as whom the kit works.
+    type: str
+    required: true
+  login_password:
+    description: Its password.
+    type: str
+    required: true
+  timeout:
+    description: Seconds that the node may take to answer.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    support: full
+author:
+  - celery-fleet (@celery-fleet)
+"""
+
+EXAMPLES = r"""
+- name: Look at the node
+  celery_fleet.kit.rabbitmq_node:
+    names: [broker1]
+    nodes: [rabbit@broker1]
+    vhost: celery_fleet
+    packages: [rabbitmq-server]
+    files: {rabbitmq-server.service: [/etc/rabbitmq/enabled_plugins]}
+    url: http://127.0.0.1:15672
+    login_user: kit
+    login_password: "{{ password }}"
+"""
+
+RETURN = r"""
+installed:
+  description: Whether a broker is installed.
+  type: bool
+  returned: always
+missing_packages:
+  description: Those of O(packages) that are not installed.
+  type: list
+  elements: str
+  returned: always
+disk_mib:
+  description: Size of the file system that holds, or will hold, the broker's data.
+  type: int
+  returned: always
+units:
+  description: Of each unit in O(files) its C(active) and its C(enabled) state.
+  type: dict
+  returned: always
+stale:
+  description: Of each unit in O(files) those of its files that are newer than its start.
+  type: dict
+  returned: always
+node:
+  description: What the node says of itself; empty if it does not answer.
+  type: dict
+  returned: always
+uneven:
+  description: Whether quorum queues lack members on nodes, or leaders are spread unevenly.
+  type: bool
+  returned: always
+admitted:
+  description: Whether the kit's user can administer the broker with this password.
+  type: bool
+  returned: always
+"""
+
+SERVER = "/usr/sbin/rabbitmq-server"
+DATA = Path("/var/lib/rabbitmq")
+# A file that is written in the second in which its unit starts is not newer.
+SLACK_S = 1.0
+MIB = 1024 * 1024
+
+
+def disk_mib() -> int:
+    """Give the size of the file system that holds, or will hold, the broker's data."""
+    place = next(path for path in (DATA, *DATA.parents) if path.exists())
+    return -(-shutil.disk_usage(place).total // MIB)
+
+
+def read_units(module: AnsibleModule, files: dict[str, list[str]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the state of each unit, and which of its files are newer than its start."""
+    properties = "--property=ActiveState,UnitFileState,InactiveExitTimestampMonotonic"
+    _, printed, _ = module.run_command(["systemctl", "show", properties, "--", *files], check_rc=True)
+    states, stale = {}, {}
+    # systemd's monotonic clock is Python's, and neither jumps when somebody sets the time.
+    boot = time.time() - time.monotonic()
+    for unit, block in zip(files, printed.strip().split("\n\n"), strict=True):
+        shown = dict(line.split("=", 1) for line in block.splitlines())
+        states[unit] = {"active": shown["ActiveState"], "enabled": shown["UnitFileState"]}
+        started = int(shown["InactiveExitTimestampMonotonic"]) / 1e6
+        there = [path for path in map(Path, files[unit]) if path.exists()]
+        stale[unit] = [
+            str(path) for path in there if started and path.stat().st_mtime > boot + started + SLACK_S
+        ]
+    return states, stale
+
+
+def admitted(params: dict[str, Any]) -> bool:
+    """Say whether the kit's user can administer the broker."""
+    login = base64.b64encode(f"{params['login_user']}:{params['login_password']}".encode()).decode()
+    headers = {"Authorization": f"Basic {login}"}
+    request = urllib.request.Request(f"{params['url']}/api/whoami", headers=headers)  # noqa: S310 - http
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=params["timeout"]) as answer:
+            return "administrator" in json.load(answer)["tags"]
+    except (urllib.error.URLError, OSError, ValueError, KeyError):
+        return False
+
+
+def ask(module: AnsibleModule) -> dict[str, Any]:
+    """Ask the node; one that does not answer, or is about to stop, says nothing."""
+    command = ["rabbitmqctl", "--quiet", "--timeout", str(module.params["timeout"]), "eval"]
+    status, printed, _ = module.run_command([*command, expression(module.params["names"])])
+    return read(printed) if status == 0 else {}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "names": {"type": "list", "elements": "str", "required": True},
+            "nodes": {"type": "list", "elements": "str", "required": True},
+            "vhost": {"type": "str", "required": True},
+            "packages": {"type": "list", "elements": "str", "required": True},
+            "files": {"type": "dict", "required": True},
+            "url": {"type": "str", "required": True},
+            "login_user": {"type": "str", "required": True},
+            "login_password": {"type": "str", "required": True, "no_log": True},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    units, stale = read_units(module, params["files"])
+    installed = Path(SERVER).exists()
+    # Without the service its command would only wait for an answer.
+    runs = installed and units["rabbitmq-server.service"]["active"] == "active"
+    node = ask(module) if runs else {}
+    queues = node.pop("queues", None)
+    module.exit_json(
+        changed=False,
+        installed=installed,
+        missing_packages=missing(params["packages"]),
+        disk_mib=disk_mib(),
+        units=units,
+        stale=stale,
+        node=node,
+        uneven=uneven(queues, params["vhost"], params["nodes"]),
+        admitted=bool(node.get("running")) and admitted(params),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Which packages a host lacks, by a dpkg that a test writes."""
+
+import pytest
+from fleet.host.packages import missing
+
+
+@pytest.fixture
+def dpkg(tmp_path, monkeypatch):
+    command = tmp_path / "dpkg-query"
+    command.write_text(
+        "#!/bin/sh\necho 'one 1.2-3 installed'\necho 'gone 1.0 config-files'\n"
+        "echo 'virtual  not-installed'\nexit 1\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+
+@pytest.mark.parametrize(
+    ("package", "there"),
+    [
+        ("one", True),
+        ("one=1.2-3", True),
+        ("one=1.2*", True),
+        ("one=2*", False),
+        ("gone", False),
+        ("virtual", False),
+        ("never", False),
+    ],
+)
+def test_a_package_is_there_if_it_is_installed_in_the_version_that_is_named(dpkg, package, there):
+    assert missing([package]) == ([] if there else [package])
+
+
+def test_nothing_is_asked_for_nothing(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert missing([]) == []
