@@ -1,11 +1,12 @@
-"""How long `site.yml` takes, beside the same end state by Ansible's stock modules, at several sizes of a fleet.
+"""How long `site.yml` takes, beside the same end state by Ansible's stock modules, at some sizes of a fleet.
 
     scripts/run bench.site [--sizes 1,4,8] [--repeat 3] [--json FILE] [--keep]
 
 Makes hosts in containers (a broker and as many workers as the size says), brings them up with the kit and
 measures the first run, a run that changes nothing, and one after a line of the model changed; then makes them
-anew and does the same with `bench/stock/site.yml` and Ansible's own settings. Of each run it counts the seconds,
-the tasks, and the round trips: every start of `ssh`, `sftp` or `scp`, before which it puts programs that count.
+anew and does the same with `bench/stock/site.yml` and Ansible's own settings. Of each run it counts the
+seconds, the tasks, and the round trips: every start of `ssh`, `sftp` or `scp`, before which it puts programs
+that count.
 """
 
 from __future__ import annotations
