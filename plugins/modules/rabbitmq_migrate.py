@@ -9,9 +9,9 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import BrokerError, Management
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.arguments import LOGIN
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.client import AMQP_ERROR
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.migration import (
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.migration import MigrationError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.migrator import (
     AmqpLogin,
-    MigrationError,
     Migrator,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.reconcile import before_and_after
