@@ -126,7 +126,7 @@ class Verdict:
 
 
 def explain(again: Again, events: Iterable[Event]) -> tuple[str, str]:
-    """Say which event made a task run again.
+    """Return which event made a task run again.
 
     Args:
         again: The execution, and the first of the same task.
@@ -148,7 +148,7 @@ def explain(again: Again, events: Iterable[Event]) -> tuple[str, str]:
 
 
 def availability(times: Iterable[float], begin: float, end: float) -> float:
-    """Tell in which share of a time something happened every second.
+    """Return in which share of a time something happened every second.
 
     Args:
         times: When it happened.
@@ -220,13 +220,13 @@ def judge(run: Run) -> Verdict:
 
 
 def pool_of(node: str) -> str:
-    """Give the pool of a node by its name, e.g. `cpu` of `cpu_worker_2@host`."""
+    """Return the pool of a node by its name, e.g. `cpu` of `cpu_worker_2@host`."""
     name = Node.parse(node)
     return name.pool if name else ""
 
 
 def published(run: Run) -> tuple[float, float]:
-    """Give the moments between which tasks were published."""
+    """Return the moments between which tasks were published."""
     return (
         min((each.begun for each in run.sent), default=0.0),
         max((each.at for each in run.sent), default=0.0),

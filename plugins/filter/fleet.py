@@ -66,7 +66,7 @@ def findings_text(found: Iterable[Mapping[str, str]]) -> str:
 
 
 def once(limit: str) -> str:
-    """Give the hosts of a play that runs once, on the controller.
+    """Return the hosts of a play that runs once, on the controller.
 
     ``ansible-playbook`` evaluates this in its own process, before it starts others for the tasks, so that
     each of them finds the kit's filters loaded. Otherwise a run would spend a third of its time on that.
@@ -84,7 +84,7 @@ class FilterModule:
     """The filters of the fleet's model."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Give the filters by name."""
+        """Return the filters by name."""
         found: dict[str, Callable[..., Any]] = {
             "once": once,
             "host_plan": host_plan,

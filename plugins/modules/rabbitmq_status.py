@@ -11,7 +11,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.queu
 
 DOCUMENTATION = r"""
 module: rabbitmq_status
-short_description: Ask a broker node how its queues and its cluster are
+short_description: Read the status of a broker's queues and cluster
 description:
   - Two requests of the management API. Changes nothing.
   - A node that gives no answer is no failure of the module, but what it returns.

@@ -1,4 +1,4 @@
-"""Let pools take no more tasks on a host, or again; say what still runs."""
+"""Drain pools on a host, or resume them; report what still runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.unfini
 
 DOCUMENTATION = r"""
 module: worker_drain
-short_description: Let pools take no more tasks on a host, or again
+short_description: Drain pools on a host, or resume them
 description:
   - Marks pools as drained and asks their instances to stop; they stop consuming at once, give back
     what they have not begun, and finish what they run. Units with that mark don't start, at boot either.

@@ -18,7 +18,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.trial 
 
 DOCUMENTATION = r"""
 module: worker_instances
-short_description: Let exactly the wanted instances of the pools' workers serve on a host
+short_description: Run exactly the wanted instances of the pools' workers on a host
 description:
   - Starts an instance of each pool beside the old one and watches it. Only when all of them have proved
     themselves the old ones are disabled and asked to stop; nobody waits for what they still run.

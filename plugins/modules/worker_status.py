@@ -1,4 +1,4 @@
-"""Say how the fleet's workers and scheduler on a host are."""
+"""Read the status of a host's workers and scheduler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.status
 
 DOCUMENTATION = r"""
 module: worker_status
-short_description: Say how the fleet's workers and scheduler on a host are
+short_description: Read the status of a host's workers and scheduler
 description:
   - Reads what they write down under C(/run/celery-fleet), the markers of what is drained, and asks systemd
     once about all units. Sends nothing to the broker or to a worker, and changes nothing.
@@ -29,7 +29,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look at the workers
+- name: Read the workers' status
   celery_fleet.kit.worker_status:
   register: status_worker
 """
@@ -52,7 +52,7 @@ beat:
 
 
 def processes() -> dict[str, list[str]]:
-    """Give the processes of each unit."""
+    """Return the processes of each unit."""
     found: dict[str, list[str]] = {}
     for path in Path("/proc").glob("[0-9]*/cgroup"):
         try:
@@ -65,7 +65,7 @@ def processes() -> dict[str, list[str]]:
 
 
 def memory(unit: dict[str, str], pids: dict[str, list[str]]) -> int | None:
-    """Give the bytes that a unit uses: as its control group counts them, or as its processes do."""
+    """Return the bytes that a unit uses: as its control group counts them, or as its processes do."""
     counted = unit.get("MemoryCurrent", "")
     if counted.isdigit() and int(counted) < 2**63:
         return int(counted)
@@ -74,7 +74,7 @@ def memory(unit: dict[str, str], pids: dict[str, list[str]]) -> int | None:
 
 
 def size(pid: str) -> int | None:
-    """Give the bytes of a process, with its part of what it shares if that is told; none if it is gone."""
+    """Return the bytes of a process, with its part of what it shares if that is told; none if it is gone."""
     for name, figure in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
         try:
             lines = Path("/proc", pid, name).read_text().splitlines()

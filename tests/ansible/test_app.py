@@ -42,7 +42,7 @@ def evaluate(expression: Any, **variables: Any) -> Any:
 
 
 def arguments(tasks: str, name: str) -> dict[str, Any]:
-    """Give the arguments of a task of the role."""
+    """Return the arguments of a task of the role."""
     (task,) = [task for task in load(f"tasks/{tasks}.yml") if task["name"].endswith(f"| {name}")]
     (module,) = [key for key in task if "." in key]
     found: dict[str, Any] = task[module]

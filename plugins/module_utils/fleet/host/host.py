@@ -57,7 +57,7 @@ class Host:
         return self.call("systemctl", *arguments)
 
     def show(self, units: Iterable[str]) -> dict[str, tuple[str, int]]:
-        """Give the state of units and how often they were started again."""
+        """Return the state of units and how often they were started again."""
         names = list(units)
         found = {}
         if names:
@@ -67,12 +67,12 @@ class Host:
         return found
 
     def files(self) -> list[Path]:
-        """Give the unit files of instances."""
+        """Return the unit files of instances."""
         found = (path for path in self.units.glob(INSTANCES) if Name.parse(path.name))
         return sorted(path for path in found if path.is_file() and MARK in path.read_text())
 
     def instances(self) -> list[Instance]:
-        """Give every instance that has a unit file, is started at boot, or runs."""
+        """Return every instance that has a unit file, is started at boot, or runs."""
         wants = self.units / "multi-user.target.wants"
         enabled = {path.name for path in wants.glob(INSTANCES) if path.is_symlink()}
         listed = self.systemctl("list-units", "--all", "--plain", "--no-legend", "--full", INSTANCES)
@@ -86,11 +86,11 @@ class Host:
         return found
 
     def place(self, unit: str) -> Path:
-        """Give the runtime directory of an instance."""
+        """Return the runtime directory of an instance."""
         return self.runtime / unit.removesuffix(".service")
 
     def state(self, unit: str) -> dict[str, Any]:
-        """Give what an instance says of itself; empty if nothing."""
+        """Return what an instance reports; empty if nothing."""
         try:
             state: dict[str, Any] = json.loads((self.place(unit) / "state.json").read_text())
         except (FileNotFoundError, NotADirectoryError):
@@ -98,7 +98,7 @@ class Host:
         return state
 
     def pause(self, unit: str, paused: bool) -> None:
-        """Let an instance stop consuming, or begin again. One without a runtime directory has ended."""
+        """Pause or resume an instance's consumption. One without a runtime directory has ended."""
         with contextlib.suppress(FileNotFoundError):
             if paused:
                 (self.place(unit) / "paused").touch()
@@ -106,7 +106,7 @@ class Host:
                 (self.place(unit) / "paused").unlink()
 
     def slots(self, unit: str) -> int | None:
-        """Give how many tasks an instance was ordered to take at once; none if its unit alone says it."""
+        """Return how many tasks an instance was ordered to take at once; none if its unit alone says it."""
         path = self.place(unit) / "concurrency"
         return int(path.read_text()) if path.exists() else None
 
@@ -115,11 +115,11 @@ class Host:
         self.write(self.place(unit) / "concurrency", f"{slots}\n", 0o644)
 
     def drained(self) -> set[str]:
-        """Give the pools that are to run nothing here."""
+        """Return the pools that are to run nothing here."""
         return {path.name for path in self.marks.glob("*")}
 
     def served(self) -> dict[str, dict[str, str]]:
-        """Give for each pool the ``release`` that serves, and which did before (``previous``)."""
+        """Return for each pool the ``release`` that serves, and which did before (``previous``)."""
         path = self.config / "served.json"
         record: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
         return record
@@ -138,5 +138,5 @@ class Host:
         draft.replace(path)
 
     def pools(self) -> set[str]:
-        """Give the pools that have anything here."""
+        """Return the pools that have anything here."""
         return {*self.served(), *(found.name.pool for found in self.instances())}

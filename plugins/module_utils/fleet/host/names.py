@@ -98,12 +98,12 @@ class Node:
         return str(self.numbered(None))
 
     def numbered(self, number: int | str | None) -> Node:
-        """Give the node of another instance of the pool on this host."""
+        """Return the node of another instance of the pool on this host."""
         return Node(self.pool, self.host, number)
 
 
 def node_pattern(pool: str) -> str:
-    """Give a regular expression that matches every node of a pool, and no other pool's.
+    """Return a regular expression that matches every node of a pool, and no other pool's.
 
     Args:
         pool: The pool; its name holds no character that means something in a pattern.
@@ -127,17 +127,17 @@ def units_of(pool: str) -> str:
 
 
 def root_of(application: str) -> PurePosixPath:
-    """Give the directory of an application, which has ``releases``, ``incoming`` and the link ``current``."""
+    """Return an application's directory, which has ``releases``, ``incoming`` and the link ``current``."""
     return PurePosixPath("/opt", application)
 
 
 def below(root: Path, place: PurePosixPath) -> Path:
-    """Give a place of this file where another directory stands for the root of the file system."""
+    """Return a place of this file where another directory stands for the root of the file system."""
     return root / place.relative_to("/")
 
 
 def installation(application: str) -> dict[str, str]:
-    """Say where everything lies on a host, for roles and playbooks.
+    """Return where everything lies on a host, for roles and playbooks.
 
     Args:
         application: Name of the application.
