@@ -54,18 +54,17 @@ def source_files(sources: Iterable[str], directory: str) -> list[dict[str, Any]]
     ]
 
 
-def vault_mark(vault_id: str, path: str, with_generation: bool = True) -> list[dict[str, Any]]:
+def vault_mark(vault_id: str, path: str) -> list[dict[str, Any]]:
     """Return the file by which a host knows the environment's file of secrets, as an item of host_state.
 
     Args:
         vault_id: The id of the file of secrets; none if it is not to be known.
         path: Path of the file on the host.
-        with_generation: Whether an older copy of the file of secrets can be told from it.
 
     Returns:
         The file, which all may read.
     """
-    text = mark(str(vault_id), with_generation=with_generation) + "\n"
+    text = mark(str(vault_id)) + "\n"
     return (
         [{"file": path, "content": text, "owner": "root", "group": "root", "mode": "0644"}]
         if vault_id

@@ -45,8 +45,8 @@ ansible_facts:
       type: dict
     fleet_vault:
       description:
-        - C(marks), hashes of the id of the file of secrets.
-        - C(secrets), salted hashes by name, if there are no marks.
+        - C(mark), a hash of the id of the file of secrets; empty if there is none.
+        - C(secrets), salted hashes by name, if there is no mark.
         - Null if the user may not read them.
       type: dict
 """

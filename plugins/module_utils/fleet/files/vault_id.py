@@ -1,6 +1,7 @@
 """How a host tells the environment's file of secrets from others: by a hash of the random id that is in it.
 
-Hosts that an earlier version of the kit installed have no such hash; the secrets that they have stand for it.
+Brokers, and hosts that an earlier version of the kit installed, have no such hash; the secrets that they have
+stand for it.
 """
 
 from __future__ import annotations
@@ -13,31 +14,28 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-# Where the roles app and broker keep the hash.
-MARKS: Final = ("etc/celery-fleet/vault_id", "etc/rabbitmq/celery-fleet.vault_id")
+# Where the role app keeps the hash.
+MARK: Final = "etc/celery-fleet/vault_id"
 PASSWORDS: Final = "etc/celery-fleet/secrets"
 COOKIE: Final = "var/lib/rabbitmq/.erlang.cookie"
 # Without it the cookie is that of the distribution's package.
 BROKER: Final = "etc/rabbitmq/conf.d/10-celery-fleet.conf"
 LARGEST: Final = 4096
-# Passwords that a site chose itself may be guessed; a run hashes each of them once a host, and only until the
-# host has a mark.
+# Passwords that a site chose itself may be guessed. A run hashes only those of hosts without a mark.
 ROUNDS: Final = 10_000
 
 
-def mark(vault_id: str, *, with_generation: bool = True) -> str:
+def mark(vault_id: str) -> str:
     """Return what hosts keep of a file's id.
 
     Args:
         vault_id: The id: random letters and digits, ``-``, and how often the passwords were replaced.
-        with_generation: Whether an older copy of the file can be told from it.
 
     Returns:
         A hash of the random part, which is too long to be guessed; and the number.
     """
     random, _, generation = vault_id.partition("-")
-    hashed = hashlib.sha256(f"celery-fleet vault {random}".encode()).hexdigest()
-    return f"{hashed} {generation}" if with_generation else hashed
+    return f"{hashlib.sha256(f'celery-fleet vault {random}'.encode()).hexdigest()} {generation}"
 
 
 def salted(secret: str, salt: str) -> str:
@@ -60,16 +58,16 @@ def look(root: Path = Path("/")) -> dict[str, Any] | None:
         root: Where the host's files are.
 
     Returns:
-        Its ``marks``; if there are none, salted hashes of its ``secrets`` by their names. None if this user
+        Its ``mark``; if there is none, salted hashes of its ``secrets`` by their names. None if this user
         may not read them.
     """
     try:
-        marks = [text for path in MARKS if (text := _text(root / path))]
-        found = {} if marks else dict(_secrets(root))
+        kept = _text(root / MARK)
+        found = {} if kept else dict(_secrets(root))
     except PermissionError:
         return None
     salt = secrets.token_hex(16)
-    return {"marks": marks, "secrets": {name: salted(value, salt) for name, value in found.items()}}
+    return {"mark": kept, "secrets": {name: salted(value, salt) for name, value in found.items()}}
 
 
 def strangers(
@@ -96,12 +94,11 @@ def strangers(
 def _why(vault_id: str | None, known: Mapping[str, set[str]], seen: Mapping[str, Any]) -> str:
     """Say in what a host differs; nothing if it does not."""
     own, _, ours = mark(vault_id).partition(" ") if vault_id else ("", "", "")
-    for text in seen.get("marks") or []:
-        name, _, generation = text.partition(" ")
-        if name != own:
-            return "has the secrets of another file"
-        if generation.isdecimal() and int(generation) > int(ours):
-            return "has newer passwords"
+    name, _, generation = (seen.get("mark") or "").partition(" ")
+    if name not in ("", own):
+        return "has the secrets of another file"
+    if generation.isdecimal() and int(generation) > int(ours):
+        return "has newer passwords"
     # A secret that is not needed any more may be in no file.
     for name, hashed in (seen.get("secrets") or {}).items():
         salt = hashed.partition("$")[0]

@@ -14,16 +14,15 @@ def put(root, path, text):
 
 
 def test_a_new_host_knows_nothing(tmp_path):
-    assert look(tmp_path) == {"marks": [], "secrets": {}}
+    assert look(tmp_path) == {"mark": "", "secrets": {}}
     assert strangers(None, {"client": set()}, {"new": look(tmp_path), "silent": {}}) == {}
 
 
 def test_a_host_with_a_mark_tells_no_secret(tmp_path):
     put(tmp_path, "etc/celery-fleet/vault_id", mark(f"{OURS}-1") + "\n")
-    put(tmp_path, "etc/rabbitmq/celery-fleet.vault_id", mark(f"{OURS}-1", with_generation=False) + "\n")
     put(tmp_path, "etc/celery-fleet/secrets/client", "secret\n")
     found = look(tmp_path)
-    assert len(found["marks"]) == 2 and found["secrets"] == {}
+    assert found == {"mark": mark(f"{OURS}-1"), "secrets": {}}
     assert OURS not in str(found)
 
 
@@ -40,12 +39,6 @@ def test_a_host_with_a_mark_tells_no_secret(tmp_path):
 def test_the_mark_says_whose_secrets_they_are(tmp_path, vault_id, why):
     put(tmp_path, "etc/celery-fleet/vault_id", mark(f"{OURS}-2") + "\n")
     assert strangers(vault_id, {}, {"host": look(tmp_path)}) == ({"host": why} if why else {})
-
-
-def test_a_broker_does_not_tell_an_older_copy(tmp_path):
-    put(tmp_path, "etc/rabbitmq/celery-fleet.vault_id", mark(f"{OURS}-2", with_generation=False) + "\n")
-    assert strangers(f"{OURS}-1", {}, {"host": look(tmp_path)}) == {}
-    assert strangers(f"{THEIRS}-2", {}, {"host": look(tmp_path)})
 
 
 @pytest.mark.parametrize("text", ["", "?", "é" * 5000, mark(f"{OURS}-2")[:-5], "\0\n\n"])
@@ -89,7 +82,7 @@ def test_links_and_pipes_are_not_read(tmp_path):
     (tmp_path / "etc/celery-fleet/secrets/client").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "etc/celery-fleet/vault_id").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tmp_path / "etc/celery-fleet/secrets/kit")
-    assert look(tmp_path) == {"marks": [], "secrets": {}}
+    assert look(tmp_path) == {"mark": "", "secrets": {}}
 
 
 def test_a_user_who_may_not_look_is_told(tmp_path, monkeypatch):
