@@ -1,3 +1,4 @@
+#!/usr/bin/python
 """Make the archive of a release on the controller."""
 
 from __future__ import annotations
@@ -70,10 +71,8 @@ options:
     type: path
     required: true
 attributes:
-  check_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -107,6 +106,30 @@ wheel:
   type: str
   returned: always
 """
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "source": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "type": {"type": "str", "required": True, "choices": ["directory", "git", "package"]},
+            "path": {"type": "path"},
+            "url": {"type": "str"},
+            "version": {"type": "str"},
+            "requirement": {"type": "str"},
+        },
+        "required_if": [
+            ["type", "directory", ["path"]],
+            ["type", "git", ["url", "version"]],
+            ["type", "package", ["requirement"]],
+        ],
+    },
+    "requirements": {"type": "str", "required": True},
+    "python": {"type": "str", "required": True},
+    "kit": {"type": "path", "required": True},
+    "cache": {"type": "path", "required": True},
+}
 
 
 def collect(params: dict[str, Any]) -> tuple[str, list[Entry], bytes]:
@@ -149,29 +172,7 @@ def collect(params: dict[str, Any]) -> tuple[str, list[Entry], bytes]:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "source": {
-                "type": "dict",
-                "required": True,
-                "options": {
-                    "type": {"type": "str", "required": True, "choices": ["directory", "git", "package"]},
-                    "path": {"type": "path"},
-                    "url": {"type": "str"},
-                    "version": {"type": "str"},
-                    "requirement": {"type": "str"},
-                },
-                "required_if": [
-                    ["type", "directory", ["path"]],
-                    ["type", "git", ["url", "version"]],
-                    ["type", "package", ["requirement"]],
-                ],
-            },
-            "requirements": {"type": "str", "required": True},
-            "python": {"type": "str", "required": True},
-            "kit": {"type": "path", "required": True},
-            "cache": {"type": "path", "required": True},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     params, cache = module.params, Path(module.params["cache"])

@@ -1,8 +1,10 @@
+#!/usr/bin/python
 """Point an application's current link at a release, and remove releases that nothing needs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
@@ -31,12 +33,9 @@ options:
     description: How many complete releases stay, the current one among them; without it none is removed.
     type: int
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -60,15 +59,17 @@ in_use:
   returned: always
 """
 
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "root": {"type": "path", "required": True},
+    "release": {"type": "str", "required": True},
+    "keep": {"type": "int"},
+}
+
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "required": True},
-            "release": {"type": "str", "required": True},
-            "keep": {"type": "int"},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     root, release, keep = Path(module.params["root"]), module.params["release"], module.params["keep"]

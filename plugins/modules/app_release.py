@@ -1,3 +1,4 @@
+#!/usr/bin/python
 """Build a release of the application on a host."""
 
 from __future__ import annotations
@@ -63,12 +64,9 @@ options:
     type: int
     default: 60
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -102,6 +100,19 @@ app.loader.import_default_modules()
 app.finalize()
 json.dump(sorted(name for name in app.tasks if not name.startswith("celery.")), sys.stdout)
 """
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "root": {"type": "path", "required": True},
+    "release": {"type": "str", "required": True},
+    "archive": {"type": "path", "required": True},
+    "wheels": {"type": "path"},
+    "wheel": {"type": "str"},
+    "python": {"type": "str", "default": "python3"},
+    "celery_app": {"type": "str", "required": True},
+    "user": {"type": "str", "required": True},
+    "environment": {"type": "dict", "default": {}},
+    "timeout": {"type": "int", "default": 60},
+}
 
 
 class BuildError(Exception):
@@ -199,18 +210,7 @@ def build(place: Path, params: dict[str, Any]) -> list[str]:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "required": True},
-            "release": {"type": "str", "required": True},
-            "archive": {"type": "path", "required": True},
-            "wheels": {"type": "path"},
-            "wheel": {"type": "str"},
-            "python": {"type": "str", "default": "python3"},
-            "celery_app": {"type": "str", "required": True},
-            "user": {"type": "str", "required": True},
-            "environment": {"type": "dict", "default": {}},
-            "timeout": {"type": "int", "default": 60},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     params = module.params

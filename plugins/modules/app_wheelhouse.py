@@ -1,3 +1,4 @@
+#!/usr/bin/python
 """Download the wheels of a lock for hosts without a package index."""
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.release import (
@@ -40,10 +42,8 @@ options:
     type: path
     required: true
 attributes:
-  check_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -62,6 +62,12 @@ wheelhouses:
   returned: always
   sample: {3.13 x86_64 2.41: /srv/celery-fleet/.cache/wheels/0123456789ab-3.13-x86_64-2.41.tar}
 """
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "lock": {"type": "path", "required": True},
+    "targets": {"type": "list", "elements": "str", "required": True},
+    "cache": {"type": "path", "required": True},
+}
 
 
 def for_target(requirements: list[str], python: str, machine: str) -> str:
@@ -144,11 +150,7 @@ def download(lock: Path, target: str, wheels: Path, command: list[str]) -> None:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "lock": {"type": "path", "required": True},
-            "targets": {"type": "list", "elements": "str", "required": True},
-            "cache": {"type": "path", "required": True},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     lock, cache = Path(module.params["lock"]), Path(module.params["cache"])

@@ -1,3 +1,4 @@
+#!/usr/bin/python
 """Every fact of a host that the kit reads, in one step."""
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ description:
     CPU quota and the memory limit of the control groups (version 1 and 2) above what the host's init starts.
   - Tells which file of secrets the host's secrets come from, by hashes.
 attributes:
-  check_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -55,6 +54,8 @@ COLLECTORS = (PlatformFactCollector, DistributionFactCollector, LocalFactCollect
 # What LocalFactCollector reads of setup's arguments.
 LOCAL_FACTS = "/etc/ansible/facts.d"
 
+ARGUMENTS: dict[str, dict[str, Any]] = {"fact_path": {"type": "path", "default": LOCAL_FACTS}}
+
 
 def facts(module: AnsibleModule) -> dict[str, Any]:
     """Collect the facts."""
@@ -71,9 +72,7 @@ def facts(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     """Run the module."""
     # Plays gather with the arguments of setup, if with any.
-    module = AnsibleModule(
-        argument_spec={"fact_path": {"type": "path", "default": LOCAL_FACTS}}, supports_check_mode=True
-    )
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     module.exit_json(changed=False, ansible_facts=facts(module))
 
 

@@ -1,8 +1,10 @@
+#!/usr/bin/python
 """Remove the fleet from a host."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
@@ -21,12 +23,9 @@ options:
     type: path
     required: true
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -43,12 +42,12 @@ removed:
   returned: success
 """
 
+ARGUMENTS: dict[str, dict[str, Any]] = {"root": {"type": "path", "required": True}}
+
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={"root": {"type": "path", "required": True}}, supports_check_mode=True
-    )
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     host, root = Host(), Path(module.params["root"])
     try:
         with host.alone():

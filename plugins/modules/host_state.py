@@ -1,3 +1,4 @@
+#!/usr/bin/python
 """Put a host's groups, users, directories, files and links in place, all in one step."""
 
 from __future__ import annotations
@@ -115,12 +116,9 @@ options:
     elements: str
     default: []
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -181,6 +179,22 @@ ITEM: dict[str, dict[str, Any]] = {
 }
 UNITS = Path("/etc/systemd/system")
 
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "items": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": ITEM,
+        "required_one_of": [KINDS],
+        "required_by": {"link": ("to",), "user": ("group", "home")},
+    },
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "paths": {"type": "list", "elements": "path", "default": []},
+    "texts": {"type": "list", "elements": "path", "default": []},
+    "units": {"type": "list", "elements": "str", "default": []},
+}
+
 
 def unit_states(module: AnsibleModule, units: list[str]) -> dict[str, dict[str, str]]:
     """Give the state of units."""
@@ -199,21 +213,7 @@ def unit_states(module: AnsibleModule, units: list[str]) -> dict[str, dict[str, 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "items": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": ITEM,
-                "required_one_of": [KINDS],
-                "required_by": {"link": ("to",), "user": ("group", "home")},
-            },
-            "secrets": {"type": "dict", "default": {}, "no_log": True},
-            "packages": {"type": "list", "elements": "str", "default": []},
-            "paths": {"type": "list", "elements": "path", "default": []},
-            "texts": {"type": "list", "elements": "path", "default": []},
-            "units": {"type": "list", "elements": "str", "default": []},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     params = module.params

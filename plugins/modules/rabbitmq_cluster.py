@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.cluster import (
     Membership,
@@ -32,10 +34,10 @@ options:
     description: Seconds that one command may take.
     type: int
     default: 120
-author: celery-fleet
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -61,6 +63,11 @@ down:
   elements: str
   returned: success
 """
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "nodes": {"type": "list", "elements": "str", "required": True},
+    "timeout": {"type": "int", "default": 120},
+}
 
 
 def apply(commands: Commands, seed: str, todo: Membership) -> None:
@@ -110,10 +117,7 @@ def run(module: AnsibleModule) -> None:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "nodes": {"type": "list", "elements": "str", "required": True},
-            "timeout": {"type": "int", "default": 120},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     try:

@@ -43,9 +43,9 @@ options:
     description: Seconds to wait; then the module fails and says what is missing.
     type: int
     default: 0
-author: celery-fleet
 attributes:
   check_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""

@@ -33,9 +33,9 @@ options:
     description: Seconds that one command may take.
     type: int
     default: 120
-author: celery-fleet
 attributes:
   check_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -55,6 +55,12 @@ leaders:
   type: dict
   returned: success
 """
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "vhost": {"type": "str", "required": True},
+    "nodes": {"type": "list", "elements": "str", "required": True},
+    "timeout": {"type": "int", "default": 120},
+}
 
 
 def quorum_queues(commands: Commands, node: str, vhost: str) -> list[dict[str, Any]]:
@@ -93,11 +99,7 @@ def run(module: AnsibleModule) -> None:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "vhost": {"type": "str", "required": True},
-            "nodes": {"type": "list", "elements": "str", "required": True},
-            "timeout": {"type": "int", "default": 120},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     try:

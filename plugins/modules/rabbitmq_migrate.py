@@ -52,10 +52,10 @@ options:
     description: Certificates of the authority that signed the broker's; AMQP then goes over TLS.
     type: path
 extends_documentation_fragment: [celery_fleet.kit.broker_login]
-author: celery-fleet (@celery-fleet)
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""

@@ -66,10 +66,8 @@ options:
     type: int
     default: 60
 attributes:
-  check_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -127,6 +125,18 @@ DATA = Path("/var/lib/rabbitmq")
 SLACK_S = 1.0
 MIB = 1024 * 1024
 
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "names": {"type": "list", "elements": "str", "required": True},
+    "nodes": {"type": "list", "elements": "str", "required": True},
+    "vhost": {"type": "str", "required": True},
+    "packages": {"type": "list", "elements": "str", "required": True},
+    "files": {"type": "dict", "required": True},
+    "url": {"type": "str", "required": True},
+    "login_user": {"type": "str", "required": True},
+    "login_password": {"type": "str", "required": True, "no_log": True},
+    "timeout": {"type": "int", "default": 60},
+}
+
 
 def disk_mib() -> int:
     """Give the size of the file system that holds, or will hold, the broker's data."""
@@ -174,17 +184,7 @@ def ask(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "names": {"type": "list", "elements": "str", "required": True},
-            "nodes": {"type": "list", "elements": "str", "required": True},
-            "vhost": {"type": "str", "required": True},
-            "packages": {"type": "list", "elements": "str", "required": True},
-            "files": {"type": "dict", "required": True},
-            "url": {"type": "str", "required": True},
-            "login_user": {"type": "str", "required": True},
-            "login_password": {"type": "str", "required": True, "no_log": True},
-            "timeout": {"type": "int", "default": 60},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     params = module.params

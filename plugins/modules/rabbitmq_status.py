@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import BrokerError, Management
@@ -38,7 +39,7 @@ options:
     default: 5
 attributes:
   check_mode: {support: full}
-author: celery-fleet
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -67,17 +68,19 @@ error:
   returned: always
 """
 
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "url": {"type": "str", "required": True},
+    "login_user": {"type": "str", "required": True},
+    "login_password": {"type": "str", "required": True, "no_log": True},
+    "vhost": {"type": "str", "required": True},
+    "timeout": {"type": "int", "default": 5},
+}
+
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "url": {"type": "str", "required": True},
-            "login_user": {"type": "str", "required": True},
-            "login_password": {"type": "str", "required": True, "no_log": True},
-            "vhost": {"type": "str", "required": True},
-            "timeout": {"type": "int", "default": 5},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     given = module.params

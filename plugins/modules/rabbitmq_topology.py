@@ -58,10 +58,10 @@ options:
     type: bool
     default: false
 extends_documentation_fragment: [celery_fleet.kit.broker_login]
-author: celery-fleet (@celery-fleet)
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""

@@ -1,3 +1,4 @@
+#!/usr/bin/python
 """Documentation of the action of the same name, which does the work on the controller."""
 
 DOCUMENTATION = r"""
@@ -47,10 +48,8 @@ options:
     type: dict
     default: {}
 attributes:
-  check_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""

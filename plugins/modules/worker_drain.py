@@ -1,8 +1,10 @@
+#!/usr/bin/python
 """Drain pools on a host, or resume them; report what still runs."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
@@ -41,12 +43,9 @@ options:
     type: int
     default: 0
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -74,16 +73,18 @@ text:
   returned: always
 """
 
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "state": {"type": "str", "choices": ["drained", "undrained"], "required": True},
+    "only": {"type": "list", "elements": "str", "default": []},
+    "reason": {"type": "str", "default": ""},
+    "timeout": {"type": "int", "default": 0},
+}
+
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["drained", "undrained"], "required": True},
-            "only": {"type": "list", "elements": "str", "default": []},
-            "reason": {"type": "str", "default": ""},
-            "timeout": {"type": "int", "default": 0},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     host, drain = Host(), module.params["state"] == "drained"

@@ -1,3 +1,4 @@
+#!/usr/bin/python
 """Run exactly the wanted instances of the pools' workers on a host."""
 
 from __future__ import annotations
@@ -66,12 +67,9 @@ options:
     type: int
     default: 3
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -96,6 +94,17 @@ pools:
 """
 
 FIELDS = ("release", "digest", "rollover", "unit", "figures")
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "source": {"type": "str", "choices": ["given", "served", "previous"], "default": "given"},
+    "pools": {"type": "dict", "default": {}},
+    "only": {"type": "list", "elements": "str", "default": []},
+    "restart": {"type": "bool", "default": False},
+    "timeout": {"type": "int", "required": True},
+    "probation": {"type": "float", "default": 5},
+    "probation_tasks": {"type": "int", "default": 20},
+    "probation_failures": {"type": "int", "default": 3},
+}
 
 
 def wanted(module: AnsibleModule, host: Host) -> dict[str, Worker | None]:
@@ -129,16 +138,7 @@ def run(module: AnsibleModule, host: Host) -> dict[str, Any]:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "source": {"type": "str", "choices": ["given", "served", "previous"], "default": "given"},
-            "pools": {"type": "dict", "default": {}},
-            "only": {"type": "list", "elements": "str", "default": []},
-            "restart": {"type": "bool", "default": False},
-            "timeout": {"type": "int", "required": True},
-            "probation": {"type": "float", "default": 5},
-            "probation_tasks": {"type": "int", "default": 20},
-            "probation_failures": {"type": "int", "default": 3},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     host = Host()

@@ -1,8 +1,10 @@
+#!/usr/bin/python
 """Change how many tasks the running instances of pools take at once."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
@@ -29,12 +31,9 @@ options:
     type: int
     default: 30
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -52,15 +51,17 @@ units:
   returned: always
 """
 
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "only": {"type": "list", "elements": "str", "required": True},
+    "concurrency": {"type": "int", "required": True},
+    "timeout": {"type": "int", "default": 30},
+}
+
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "only": {"type": "list", "elements": "str", "required": True},
-            "concurrency": {"type": "int", "required": True},
-            "timeout": {"type": "int", "default": 30},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     host, wanted = Host(), module.params["concurrency"]

@@ -1,6 +1,9 @@
+#!/usr/bin/python
 """Read which pools of the fleet a host runs now, and with what figures."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
@@ -13,10 +16,8 @@ short_description: Read which pools of the fleet a host runs now, and with what 
 description:
   - Reads the host's records of its workers and asks systemd which of them run. Changes nothing.
 attributes:
-  check_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -34,10 +35,12 @@ pools:
   returned: always
 """
 
+ARGUMENTS: dict[str, dict[str, Any]] = {}
+
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         pools = installed(Host())
     except (SystemdError, ValueError, OSError) as error:

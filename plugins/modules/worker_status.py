@@ -1,9 +1,11 @@
+#!/usr/bin/python
 """Read the status of a host's workers and scheduler."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
@@ -22,10 +24,8 @@ description:
   - Reads what they write down under C(/run/celery-fleet), the markers of what is drained, and asks systemd
     once about all units. Sends nothing to the broker or to a worker, and changes nothing.
 attributes:
-  check_mode:
-    support: full
-author:
-  - celery-fleet (@celery-fleet)
+  check_mode: {support: full}
+author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
@@ -49,6 +49,8 @@ beat:
   type: dict
   returned: always
 """
+
+ARGUMENTS: dict[str, dict[str, Any]] = {}
 
 
 def processes() -> dict[str, list[str]]:
@@ -88,7 +90,7 @@ def size(pid: str) -> int | None:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     _, shown, _ = module.run_command(
         [
             "systemctl",
