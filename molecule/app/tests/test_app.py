@@ -15,7 +15,7 @@ from support.scenario import MOLECULE, ROOT, Scenario
 EXAMPLES = ROOT / "examples"
 INDEX, WHEELHOUSE = "molecule-app-13", "molecule-app-12"
 BOTH = [INDEX, WHEELHOUSE]
-ROOT = "/opt/demo"
+INSTALLED = "/opt/demo"
 
 Hosts = Callable[[str], Any]
 
@@ -42,11 +42,11 @@ def deployed(scenario: Scenario, source: Path, keep: int = 3) -> None:
 
 
 def current(host: Any) -> str:
-    return str(host.check_output(f"basename $(readlink -f {ROOT}/current)"))
+    return str(host.check_output(f"basename $(readlink -f {INSTALLED}/current)"))
 
 
 def releases(host: Any) -> set[str]:
-    return set(host.check_output(f"ls {ROOT}/releases").split())
+    return set(host.check_output(f"ls {INSTALLED}/releases").split())
 
 
 def altered(directory: Path, line: str) -> Path:
@@ -60,7 +60,7 @@ def altered(directory: Path, line: str) -> Path:
 
 @pytest.mark.parametrize("name", BOTH)
 def test_the_release_is_complete_and_belongs_to_root(host: Hosts, name: str) -> None:
-    place = f"{ROOT}/releases/{current(host(name))}"
+    place = f"{INSTALLED}/releases/{current(host(name))}"
     for part in (
         ".complete",
         "venv/bin/celery",
@@ -73,8 +73,8 @@ def test_the_release_is_complete_and_belongs_to_root(host: Hosts, name: str) -> 
         assert found.exists, part
         assert found.user == "root"
     assert host(name).check_output(f"find {place} -perm /022 -not -type l -print -quit") == ""
-    assert host(name).check_output(f"readlink {ROOT}/current") == f"releases/{current(host(name))}"
-    assert host(name).file(f"{ROOT}/incoming").listdir() == []
+    assert host(name).check_output(f"readlink {INSTALLED}/current") == f"releases/{current(host(name))}"
+    assert host(name).file(f"{INSTALLED}/incoming").listdir() == []
 
 
 def test_both_hosts_have_the_same_release(host: Hosts) -> None:
@@ -83,7 +83,7 @@ def test_both_hosts_have_the_same_release(host: Hosts) -> None:
 
 
 def test_one_host_had_only_the_wheelhouse(host: Hosts) -> None:
-    pip = f"{ROOT}/current/venv/bin/pip"
+    pip = f"{INSTALLED}/current/venv/bin/pip"
     asked = host(WHEELHOUSE).run(
         f"{pip} download --no-cache-dir --retries 0 --no-deps --dest /tmp celery==5.7.0"
     )
@@ -98,7 +98,7 @@ def test_the_application_runs_as_its_user_and_knows_its_tasks(host: Hosts, name:
         "from demo.app import app; app.loader.import_default_modules();"
         "print(len([name for name in app.tasks if name.startswith('demo.')]))"
     )
-    command = f'runuser -u celery-fleet -- {ROOT}/current/venv/bin/python -c "{code}"'
+    command = f'runuser -u celery-fleet -- {INSTALLED}/current/venv/bin/python -c "{code}"'
     assert host(name).check_output(command) == "8"
 
 
@@ -136,7 +136,7 @@ def test_an_application_that_cannot_be_imported_never_becomes_current(
         (broken,) = [
             release
             for release in releases(host(name))
-            if not host(name).file(f"{ROOT}/releases/{release}/.complete").exists
+            if not host(name).file(f"{INSTALLED}/releases/{release}/.complete").exists
         ]
         assert broken.startswith("demo-")
 
@@ -151,7 +151,7 @@ def test_releases_are_kept_rebuilt_and_pruned(host: Hosts, scenario: Scenario, t
     assert [releases(host(name)) for name in BOTH] == [{first, second}] * 2
 
     # A release that was interrupted is built anew.
-    place = f"{ROOT}/releases/{second}"
+    place = f"{INSTALLED}/releases/{second}"
     host(INDEX).check_output(f"rm {place}/.complete {place}/venv/bin/celery && touch {place}/src/left-over")
     deployed(scenario, second_source, keep=2)
     assert host(INDEX).file(f"{place}/.complete").exists

@@ -280,7 +280,7 @@ def test_concurrency_changes_while_tasks_run(fleet: Fleet) -> None:
     said = fleet.run("scale", FIRST, fails=True, fleet_pool="general", scale_concurrency=1000)
     assert "sizing/over-budget" in said
     said = fleet.run("scale", FIRST, fails=True, fleet_pool="nothing", scale_concurrency=1)
-    assert "which fleet_pools does not have" in said
+    assert "which the model does not have" in said
     assert len(worker.children()) == wanted
 
 
