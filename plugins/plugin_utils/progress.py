@@ -163,7 +163,7 @@ class Step:
     def changes(self) -> str:
         """Return which hosts changed, and what on them; hosts with the same changes share an entry."""
         groups: dict[str, list[str]] = {}
-        for label, what in self.changed.items():
+        for label, what in sorted(self.changed.items(), key=lambda change: _natural(change[0])):
             groups.setdefault(what, []).append(label)
         return "; ".join(
             f"{hosts_text(labels)} ({what})" if what else hosts_text(labels)
@@ -174,7 +174,9 @@ class Step:
         """Return the step's messages, with their hosts where these differ."""
         if len(self.messages) == 1:
             return list(self.messages)
-        return [f"{hosts_text(hosts)}:\n{text}" for text, hosts in self.messages.items()]
+        # Hosts end in any order; a person looks for them in theirs.
+        told = sorted(self.messages.items(), key=lambda message: _natural(message[1][0]))
+        return [f"{hosts_text(hosts)}:\n{text}" for text, hosts in told]
 
     def waiting(self, now: float) -> str:
         """Return what the step waits for.
