@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from . import foreign, report
 from .names import CONFIG, DRAINED, INSTANCES, LOCK, MARK, RUNTIME, UNITS, Name, below
 from .steps import RUNNING, Instance
 from .systemd import SHOWN, call
@@ -90,29 +92,25 @@ class Host:
         return self.runtime / unit.removesuffix(".service")
 
     def state(self, unit: str) -> dict[str, Any]:
-        """Return what an instance reports; empty if nothing."""
-        try:
-            state: dict[str, Any] = json.loads((self.place(unit) / "state.json").read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        return state
+        """Return what an instance reports; empty if nothing, or nothing readable."""
+        return report.parse(foreign.read(self.place(unit), "state.json"))
 
     def pause(self, unit: str, paused: bool) -> None:
         """Pause or resume an instance's consumption. One without a runtime directory has ended."""
+        if not paused:
+            foreign.remove(self.place(unit), "paused")
+            return
         with contextlib.suppress(FileNotFoundError):
-            if paused:
-                (self.place(unit) / "paused").touch()
-            else:
-                (self.place(unit) / "paused").unlink()
+            foreign.write(self.place(unit), "paused", "")
 
     def slots(self, unit: str) -> int | None:
         """Return how many tasks an instance was ordered to take at once; none if its unit alone says it."""
-        path = self.place(unit) / "concurrency"
-        return int(path.read_text()) if path.exists() else None
+        ordered = (foreign.read(self.place(unit), "concurrency") or b"").strip()
+        return int(ordered) if ordered.isdigit() and len(ordered) < 10 else None
 
     def set_slots(self, unit: str, slots: int) -> None:
         """Order how many tasks an instance takes at once."""
-        self.write(self.place(unit) / "concurrency", f"{slots}\n", 0o644)
+        foreign.write(self.place(unit), "concurrency", f"{slots}\n")
 
     def drained(self) -> set[str]:
         """Return the pools that are to run nothing here."""
@@ -128,13 +126,15 @@ class Host:
         """Write down what serves."""
         self.write(self.config / "served.json", json.dumps(record, indent=2, sort_keys=True) + "\n")
 
-    def write(self, path: Path, text: str, mode: int | None = None) -> None:
+    def write(self, path: Path, text: str) -> None:
         """Write a file of the kit's own, so that nobody reads half of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.new")
-        draft.write_text(text)
-        if mode is not None:
-            draft.chmod(mode)
+        with draft.open("w") as content:
+            content.write(text)
+            content.flush()
+            # systemd takes an empty unit, which a power cut may leave, for a masked one.
+            os.fsync(content.fileno())
         draft.replace(path)
 
     def pools(self) -> set[str]:

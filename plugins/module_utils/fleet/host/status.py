@@ -73,10 +73,12 @@ def instance(
         "release": own["release"] if own and own.get("release") else name,
         "unit": unit["Id"],
         "unit_state": f"{unit['ActiveState']} ({unit['SubState']})",
-        "state": own["state"] if own else _SYSTEMD.get(unit["ActiveState"], unit["ActiveState"]),
+        "state": own["state"]
+        if own and "state" in own
+        else _SYSTEMD.get(unit["ActiveState"], unit["ActiveState"]),
         "obstacle": (own or {}).get("obstacle") or "",
         "slots": (own or {}).get("slots"),
-        "active": active if own else None,
+        "active": active if own and "active" in own else None,
         "reserved": (own or {}).get("reserved"),
         "executed": (own or {}).get("executed"),
         "failed": (own or {}).get("failed"),
@@ -112,7 +114,9 @@ def beat(
     own = state if state and state.get("pid") == _number(unit.get("MainPID")) else None
     tick = (own or {}).get("last_tick") or {}
     return {
-        "role": own["role"] if own and unit["ActiveState"] == "active" else unit["ActiveState"],
+        "role": (own or {}).get("role", unit["ActiveState"])
+        if unit["ActiveState"] == "active"
+        else unit["ActiveState"],
         "obstacle": (own or {}).get("obstacle") or "",
         "release": (own or {}).get("release"),
         "entries": (own or {}).get("entries"),
