@@ -182,7 +182,7 @@ def documents(size: int, line: bool) -> list[str]:
     """Let the kit derive what the stock playbook declares, and give the arguments that hand it over."""
     place = PLACE / "documents.json"
     options = ("-e", f"documents={place}")
-    ansible(ROOT / "bench/stock/documents.yml", inventory(size, line), ROOT / "ansible.cfg", *options)
+    ansible(ROOT / "bench/documents.yml", inventory(size, line), ROOT / "ansible.cfg", *options)
     return ["-e", f"@{place}", "-e", f"kit={ROOT}"]
 
 
