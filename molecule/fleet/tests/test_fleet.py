@@ -147,7 +147,7 @@ def test_plan_knows_what_runs_and_what_another_figure_would_change(
 
     lower = changes("--extra-vars", json.dumps({"fleet_environment_pools": {"cpu": {"concurrency": 8}}}))
     assert {pool for pool, change in lower.items() if change["action"] != "keep"} == {"cpu"}
-    assert lower["cpu"]["fields"]["concurrency"] == {"now": "12", "then": "8"}
+    assert lower["cpu"]["fields"]["concurrency"] == {"now": 12, "then": 8}
 
 
 def test_broken_model_changes_no_host(scenario: Scenario, host: Host) -> None:
