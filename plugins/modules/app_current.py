@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import Surplus, prune, surplus
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.state import HostState, StateError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
@@ -77,7 +77,7 @@ def main() -> None:
     mark = releases / release / ".complete"
     if not module.check_mode and not mark.exists():
         module.fail_json(msg=f"{releases / release} is no complete release")
-    host, state, found = Host(), HostState(module.check_mode), Surplus()
+    host, state, found = Machine(), HostState(module.check_mode), Surplus()
     there = sorted(path.name for path in releases.iterdir() if path.is_dir()) if releases.is_dir() else []
     try:
         changes = state.apply([{"link": str(root / "current"), "to": f"releases/{release}"}])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import building
 
 DOCUMENTATION = r"""
@@ -226,7 +226,7 @@ def main() -> None:
     os.umask(0o022)
     begun = time.monotonic()
     try:
-        with building(Host(), place):
+        with building(Machine(), place):
             tasks = build(place, params)
     except BuildError as error:
         module.fail_json(msg=f"Release {params['release']}: {error}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import InUseError, retire
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
 
@@ -48,7 +48,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {"root": {"type": "path", "required": Tru
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    host, root = Host(), Path(module.params["root"])
+    host, root = Machine(), Path(module.params["root"])
     try:
         with host.alone():
             removed = retire(host, root, module.check_mode)

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.steps import RUNNING
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.unfinished import (
@@ -87,7 +87,7 @@ def main() -> None:
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
-    host, drain = Host(), module.params["state"] == "drained"
+    host, drain = Machine(), module.params["state"] == "drained"
     try:
         pools = sorted(host.pools() & set(module.params["only"] or host.pools()))
         marked = host.drained()

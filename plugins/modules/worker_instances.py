@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.records import Worker
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.rollover import RolloverError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.serve import (
@@ -107,7 +107,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def wanted(module: AnsibleModule, host: Host) -> dict[str, Worker | None]:
+def wanted(module: AnsibleModule, host: Machine) -> dict[str, Worker | None]:
     """Return what each pool of the run is to run; none for a pool that goes."""
     params, only = module.params, module.params["only"]
     if params["source"] != "given":
@@ -118,7 +118,7 @@ def wanted(module: AnsibleModule, host: Host) -> dict[str, Worker | None]:
     return {pool: worker for pool, worker in every.items() if pool in only or not only}
 
 
-def run(module: AnsibleModule, host: Host) -> dict[str, Any]:
+def run(module: AnsibleModule, host: Machine) -> dict[str, Any]:
     """Do it, and say what was done."""
     params = module.params
     workers = wanted(module, host)
@@ -141,7 +141,7 @@ def main() -> None:
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
-    host = Host()
+    host = Machine()
     try:
         if module.check_mode:
             module.exit_json(**run(module, host))

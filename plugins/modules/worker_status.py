@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import BEAT, INSTANCES, PREFIX
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.status import (
     PROPERTIES,
@@ -108,7 +108,7 @@ def main() -> None:
     if scheduler and scheduler["LoadState"] == "not-found":
         scheduler = None
     pids = processes()
-    host = Host()
+    host = Machine()
     markers = sorted(host.marks.glob("*"))
     module.exit_json(
         changed=False,

@@ -13,7 +13,7 @@ class LeftError(Exception):
 @pytest.fixture
 def answer(tmp_path, monkeypatch):
     """Run the module on the records of a directory."""
-    from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.host import Host
+    from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
     from ansible_collections.celery_fleet.kit.plugins.modules import worker_state
 
     class Module:
@@ -23,9 +23,9 @@ def answer(tmp_path, monkeypatch):
         def exit_json(self, **found):
             raise LeftError(json.dumps(found))
 
-    host = Host(tmp_path, lambda *_: "")
+    host = Machine(tmp_path, lambda *_: "")
     monkeypatch.setattr(worker_state, "AnsibleModule", Module)
-    monkeypatch.setattr(worker_state, "Host", lambda: host)
+    monkeypatch.setattr(worker_state, "Machine", lambda: host)
 
     def run():
         with pytest.raises(LeftError) as left:

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from fleet.host.host import Host
+from fleet.host.machine import Machine
 from fleet.host.names import Name
 from fleet.host.systemd import SystemdError
 
@@ -28,7 +28,7 @@ class FakeSystemd:
     """
 
     def __init__(self, root: Path) -> None:
-        self.host = Host(root, self, self.now, self.sleep)
+        self.host = Machine(root, self, self.now, self.sleep)
         self.states: dict[str, str] = {}
         self.restarts: dict[str, int] = {}
         self.lasting: set[str] = set()

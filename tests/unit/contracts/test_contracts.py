@@ -18,7 +18,7 @@ from celery import Celery
 from fleet.files.beat_file import beat_file
 from fleet.files.fleet_file import fleet_file
 from fleet.host import names
-from fleet.host.host import Host
+from fleet.host.machine import Machine
 from fleet.host.names import Name, Node
 from fleet.host.status import beat, instance
 from fleet.host.trial import Seen, Trial, verdict
@@ -41,18 +41,18 @@ TRIAL = Trial(start=90, seconds=5, tasks=20, failures=3)
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path, lambda *_: "")
+def host(tmp_path: Path) -> Machine:
+    return Machine(tmp_path, lambda *_: "")
 
 
 @pytest.fixture
-def worker(host: Host, monkeypatch: pytest.MonkeyPatch) -> Instance:
+def worker(host: Machine, monkeypatch: pytest.MonkeyPatch) -> Instance:
     """An instance as its unit makes it: the variables of the template, and the directory of its name."""
     host.place(NAME.unit).mkdir(parents=True)
     return Instance.from_environment(variables(host))
 
 
-def variables(host: Host, **changes: Any) -> dict[str, str]:
+def variables(host: Machine, **changes: Any) -> dict[str, str]:
     """What systemd gives a process of the unit, as far as it is the kit's own."""
     text = render("worker.service.j2", pool(name=NAME.pool, **changes))
     told = dict(re.findall(r"^Environment=(CELERY_FLEET_\w+)=(.*)$", text, re.MULTILINE))
@@ -91,7 +91,7 @@ def test_the_package_looks_where_the_kit_writes() -> None:
     assert str(names.BEAT_FILE) == schedule.DEFAULT_PATH
 
 
-def test_every_variable_of_the_kit_is_set_by_one_half_and_read_by_the_other(host: Host) -> None:
+def test_every_variable_of_the_kit_is_set_by_one_half_and_read_by_the_other(host: Machine) -> None:
     code = "".join(path.read_text() for path in (ROOT / "celery_fleet").rglob("*.py"))
     read = set(re.findall(r'"(CELERY_FLEET_\w+)"', code))
     # Without it the scheduler reads the file where the kit writes it; tests name another.
@@ -103,7 +103,9 @@ def test_the_package_knows_which_instance_it_is(worker: Instance) -> None:
 
 
 @pytest.mark.parametrize("rollover", ["overlap", "wait"])
-def test_the_package_waits_for_the_instances_that_the_kit_starts_beside_it(host: Host, rollover: str) -> None:
+def test_the_package_waits_for_the_instances_that_the_kit_starts_beside_it(
+    host: Machine, rollover: str
+) -> None:
     for name in (NAME, Name("io", "demo-0", "00000000", 1), Name("io2", "demo-0", "00000000", 1)):
         place = host.place(name.unit)
         place.mkdir(parents=True)
@@ -112,7 +114,7 @@ def test_the_package_waits_for_the_instances_that_the_kit_starts_beside_it(host:
     assert mine.orders().taken == (2 if rollover == "wait" else 0)
 
 
-def test_the_package_obeys_the_kit_s_orders(host: Host, worker: Instance) -> None:
+def test_the_package_obeys_the_kit_s_orders(host: Machine, worker: Instance) -> None:
     assert (worker.orders().paused, worker.orders().slots) == (False, None)
     host.pause(NAME.unit, True)
     host.set_slots(NAME.unit, 7)
@@ -144,13 +146,15 @@ def reported(worker: Instance, **facts: Any) -> Report:
     return report
 
 
-def judged(host: Host, waits: bool = False, since_ready: float | None = None, since_start: float = 3) -> Any:
+def judged(
+    host: Machine, waits: bool = False, since_ready: float | None = None, since_start: float = 3
+) -> Any:
     """Return the kit's verdict on a new instance with this state."""
     seen = Seen(True, False, 0, host.state(NAME.unit), since_start, since_ready)
     return verdict(seen, TRIAL, waits, True)
 
 
-def test_the_kit_judges_a_worker_by_what_it_reports(host: Host, worker: Instance) -> None:
+def test_the_kit_judges_a_worker_by_what_it_reports(host: Machine, worker: Instance) -> None:
     reported(worker)
     assert judged(host) is None and judged(host, since_start=91) is None and judged(host, since_ready=5) == ""
     reported(worker, proved=False)
@@ -170,7 +174,7 @@ def test_the_kit_judges_a_worker_by_what_it_reports(host: Host, worker: Instance
 UNIT = {"Id": NAME.unit, "ActiveState": "active", "SubState": "running", "MainPID": str(os.getpid())}
 
 
-def test_the_kit_s_status_shows_what_a_worker_reports(host: Host, worker: Instance) -> None:
+def test_the_kit_s_status_shows_what_a_worker_reports(host: Machine, worker: Instance) -> None:
     reported(worker)
     shown = instance(UNIT, host.state(NAME.unit), None, 1060.0, 100)
     assert (shown["pool"], shown["release"], shown["state"]) == ("io", NAME.release, "consuming")
@@ -185,7 +189,7 @@ def test_the_kit_s_status_shows_what_a_worker_reports(host: Host, worker: Instan
 
 
 @pytest.fixture
-def scheduler(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FleetScheduler]:
+def scheduler(host: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FleetScheduler]:
     content = document(secrets=str(tmp_path))
     entries = {"often": {"task": "a.b", "every": 2.5}}
     told = beat_file({**LOADED, "schedule": entries}) | {"password_file": str(tmp_path / "beat")}
@@ -203,7 +207,7 @@ def scheduler(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     yield FleetScheduler(app, lazy=True)
 
 
-def test_the_kit_s_status_shows_what_a_scheduler_reports(host: Host, scheduler: FleetScheduler) -> None:
+def test_the_kit_s_status_shows_what_a_scheduler_reports(host: Machine, scheduler: FleetScheduler) -> None:
     scheduler._report()
     shown = beat({**UNIT, "Id": names.BEAT}, host.state(names.BEAT), 1060.0, 100)
     assert shown["role"] == "waiting"

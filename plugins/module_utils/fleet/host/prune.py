@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .host import Host
+from .machine import Machine
 from .names import PREFIX, PROGRAM, PRUNE, below, pool_of
 from .steps import RUNNING
 from .systemd import SystemdError
@@ -50,7 +50,7 @@ class Surplus:
 
 
 @contextlib.contextmanager
-def building(host: Host, place: Path) -> Iterator[None]:
+def building(host: Machine, place: Path) -> Iterator[None]:
     """Make the directory of a release, and keep it from being removed while it is built.
 
     Args:
@@ -81,7 +81,7 @@ def _is_built(place: Path) -> bool:
     return False
 
 
-def surplus(host: Host, root: Path, current: str, keep: int) -> Surplus:
+def surplus(host: Machine, root: Path, current: str, keep: int) -> Surplus:
     """Find what nothing needs on a host.
 
     Args:
@@ -119,7 +119,7 @@ def _directories(place: Path) -> list[Path]:
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
-def surplus_units(host: Host, known: Iterable[str]) -> list[Path]:
+def surplus_units(host: Machine, known: Iterable[str]) -> list[Path]:
     """Find the unit files that nothing needs: of instances that ended, of pools that went.
 
     Args:
@@ -137,7 +137,7 @@ def surplus_units(host: Host, known: Iterable[str]) -> list[Path]:
     ]
 
 
-def remove_units(host: Host, gone: Iterable[Path]) -> None:
+def remove_units(host: Machine, gone: Iterable[Path]) -> None:
     """Remove files of units and slices, and let systemd forget them."""
     gone = list(gone)
     for path in gone:
@@ -155,7 +155,7 @@ def remove_units(host: Host, gone: Iterable[Path]) -> None:
         host.systemctl("reset-failed", *(path.name for path in gone if path.suffix == ".service"))
 
 
-def prune(host: Host, root: Path, current: str, keep: int) -> Surplus:
+def prune(host: Machine, root: Path, current: str, keep: int) -> Surplus:
     """Remove what nothing needs.
 
     Args:
@@ -183,7 +183,7 @@ def prune(host: Host, root: Path, current: str, keep: int) -> Surplus:
     return found
 
 
-def retire(host: Host, root: Path, check: bool = False) -> list[str]:
+def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
     """Remove everything of the fleet from a host but what tasks wrote.
 
     Args:
@@ -216,7 +216,7 @@ def retire(host: Host, root: Path, check: bool = False) -> list[str]:
 
 
 if __name__ == "__main__":
-    here, application = Host(), Path(sys.argv[1])
+    here, application = Machine(), Path(sys.argv[1])
     link = application / "current"
     with here.alone():
         release = link.readlink().name if link.is_symlink() else ""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from .host import Host
+from .machine import Machine
 from .names import NUMBER
 
 SCHEMA: Final = 1
@@ -44,11 +44,11 @@ class Worker:
         return self.release, self.digest
 
 
-def _text(host: Host, release: str, pool: str) -> Path:
+def _text(host: Machine, release: str, pool: str) -> Path:
     return host.config / "units" / release / f"{pool}.service"
 
 
-def kept(host: Host, release: str, pool: str) -> Worker | None:
+def kept(host: Machine, release: str, pool: str) -> Worker | None:
     """Read the record of a pool's worker; none if there is none.
 
     Args:
@@ -78,7 +78,7 @@ def _of_an_earlier_kit(unit: str) -> Worker:
     return Worker(release, digest, told.get("ROLLOVER", "overlap"), unit)
 
 
-def keep(host: Host, pool: str, worker: Worker) -> None:
+def keep(host: Machine, pool: str, worker: Worker) -> None:
     """Write the record of a pool's worker."""
     path = _text(host, worker.release, pool)
     data = {"schema": SCHEMA, **asdict(worker)}
@@ -87,7 +87,7 @@ def keep(host: Host, pool: str, worker: Worker) -> None:
     host.write(path.with_suffix(".json"), json.dumps(data, indent=2, sort_keys=True) + "\n")
 
 
-def installed(host: Host) -> dict[str, dict[str, Any]]:
+def installed(host: Machine) -> dict[str, dict[str, Any]]:
     """Return what each pool of a host runs.
 
     Args:

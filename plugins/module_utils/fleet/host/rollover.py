@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .host import Host
+from .machine import Machine
 from .names import NUMBER, Name
 from .records import Worker
 from .steps import RUNNING, Step
@@ -34,7 +34,7 @@ class Rollover:
         trial: What a new instance must pass.
     """
 
-    host: Host
+    host: Machine
     workers: Mapping[str, Worker]
     trial: Trial
     paused: list[str] = field(default_factory=list)

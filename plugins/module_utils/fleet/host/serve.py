@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .host import Host
+from .machine import Machine
 from .names import slice_of
 from .prune import remove_units, surplus_units
 from .records import Worker, keep, kept
@@ -20,7 +20,7 @@ class RecordError(Exception):
     """A host has no record of what is asked for."""
 
 
-def recorded(host: Host, which: str, only: Collection[str] = ()) -> dict[str, Worker]:
+def recorded(host: Machine, which: str, only: Collection[str] = ()) -> dict[str, Worker]:
     """Return the workers that serve, or that did before, as the host's records have them.
 
     Args:
@@ -48,7 +48,7 @@ def recorded(host: Host, which: str, only: Collection[str] = ()) -> dict[str, Wo
 
 
 def serve(
-    host: Host,
+    host: Machine,
     wanted: Wanted,
     slices: Mapping[str, str],
     trial: Trial,
@@ -115,7 +115,7 @@ def _told(step: Step, worker: Worker | None, before: Mapping[str, str]) -> dict[
 
 
 def _differences(
-    host: Host, wanted: Wanted, slices: Mapping[str, str], found: list[Step]
+    host: Machine, wanted: Wanted, slices: Mapping[str, str], found: list[Step]
 ) -> list[dict[str, str]]:
     diffs = [
         {
@@ -142,18 +142,18 @@ def _differences(
     return diffs
 
 
-def _other_slices(host: Host, slices: Mapping[str, str]) -> dict[str, str]:
+def _other_slices(host: Machine, slices: Mapping[str, str]) -> dict[str, str]:
     """Return the slices that differ, by their names."""
     named = {slice_of(pool): text for pool, text in sorted(slices.items())}
     return {name: text for name, text in named.items() if _read(host, name) != text}
 
 
-def _read(host: Host, name: str) -> str:
+def _read(host: Machine, name: str) -> str:
     path = host.units / name
     return path.read_text() if path.exists() else ""
 
 
-def _write_slices(host: Host, slices: Mapping[str, str]) -> None:
+def _write_slices(host: Machine, slices: Mapping[str, str]) -> None:
     """Write the slices that differ; systemd applies them to what runs in them."""
     differing = _other_slices(host, slices)
     for name, text in differing.items():
@@ -162,7 +162,7 @@ def _write_slices(host: Host, slices: Mapping[str, str]) -> None:
         host.systemctl("daemon-reload")
 
 
-def _record(host: Host, wanted: Wanted) -> None:
+def _record(host: Machine, wanted: Wanted) -> None:
     """Write down what serves now, and keep its units."""
     served = host.served()
     for pool, worker in wanted.items():

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 from fleet.host import foreign, report
-from fleet.host.host import Host
+from fleet.host.machine import Machine
 from fleet.host.status import beat, instance
 from fleet.host.trial import Seen, ready
 from fleet.host.unfinished import unfinished, unfinished_text
@@ -19,7 +19,7 @@ UNIT = "celery-fleet-io@r_00000000_1.service"
 
 @pytest.fixture
 def host(tmp_path):
-    made = Host(tmp_path)
+    made = Machine(tmp_path)
     made.place(UNIT).mkdir(parents=True)
     return made
 

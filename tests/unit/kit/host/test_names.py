@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from fleet.host.host import Host
+from fleet.host.machine import Machine
 from fleet.host.names import Name, Node, installation, node_pattern, pool_of, slice_of, units_of
 
 
@@ -38,7 +38,7 @@ def test_other_nodes_are_nobody_s(name):
 
 
 def test_a_host_has_everything_where_roles_are_told(tmp_path):
-    host, told = Host(tmp_path), installation("demo")
+    host, told = Machine(tmp_path), installation("demo")
     assert told["current"] == "/opt/demo/current"
     places = {"config": host.config, "units": host.units}
     assert {name: str(Path("/", path.relative_to(tmp_path))) for name, path in places.items()} == {

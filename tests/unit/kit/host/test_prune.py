@@ -117,9 +117,9 @@ def test_an_incomplete_release_goes_unless_somebody_builds_it(fake, root):
 def test_a_builder_that_is_killed_leaves_nothing_locked(fake, root):
     release(root, "r1", 0)
     code = (
-        "import sys, time; from pathlib import Path; from fleet.host.host import Host\n"
+        "import sys, time; from pathlib import Path; from fleet.host.machine import Machine\n"
         "from fleet.host.prune import building\n"
-        "with building(Host(Path(sys.argv[1])), Path(sys.argv[2])):\n"
+        "with building(Machine(Path(sys.argv[1])), Path(sys.argv[2])):\n"
         "    print('begun', flush=True); time.sleep(60)\n"
     )
     place = root / "releases" / "r2"

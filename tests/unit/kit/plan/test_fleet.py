@@ -6,7 +6,7 @@ import json
 import pytest
 from fleet.files.worker import worker
 from fleet.findings import Findings, ModelError
-from fleet.host.host import Host
+from fleet.host.machine import Machine
 from fleet.host.records import Worker, keep
 from fleet.host.records import installed as installed_on
 from fleet.model.host import read_host
@@ -174,7 +174,7 @@ def test_what_a_host_has_on_record_is_no_change(model, execution, autoscale, tmp
     pool = {**entry(model)["pools"]["cpu"], "environment": {"HUSH": "a secret"}}
     given = worker(pool, "r1", "0123", "[Service]\nEnvironment=HUSH=a secret\n", "")
     del given["slice"]
-    host = Host(tmp_path, lambda *_: "")
+    host = Machine(tmp_path, lambda *_: "")
     keep(host, "cpu", Worker(**given))
     host.serve({"cpu": {"release": "r1"}})
     found = installed_on(host)

@@ -17,7 +17,7 @@ from .steps import RUNNING, Instance
 from .systemd import SHOWN, call
 
 
-class Host:
+class Machine:
     """The fleet's units and files on this host.
 
     Args:
