@@ -34,11 +34,12 @@ LAB: Final = "bench-site"
 NETWORK: Final = "10.123.45."
 BROKER_ADDRESS: Final = 200
 SIZES: Final = (1, 4, 8)
-# A small server that runs two small pools.
+# A small server that runs all four pools, each of them small.
 HARDWARE: Final = {"cores": 2, "memory_gib": 4}
-POOLS: Final = ("io", "general")
+SMALL: Final = {"demand": {"cores": 0.1, "memory_mib": 200}, "max_concurrency": 2}
+POOLS: Final = ("cpu", "io", "memory", "general")
 # The one line that changes: what a unit of a worker says.
-LINE: Final = {"general": {"max_tasks_per_child": 77}}
+LINE: Final = {"max_tasks_per_child": 77}
 TRANSPORTS: Final = ("ssh", "sftp", "scp")
 RUNS: Final = ("first", "unchanged", "one line")
 
@@ -92,13 +93,15 @@ def inventory(size: int, line: bool = False) -> Path:
         "ansible_become": True,
         "ansible_ssh_private_key_file": f"{ROOT}/.lab/{LAB}/id_ed25519",
         "ansible_ssh_common_args": "-o IdentitiesOnly=yes -o StrictHostKeyChecking=yes "
-        f"-o UserKnownHostsFile={ROOT}/.lab/{LAB}/known_hosts",
+        f"-o UserKnownHostsFile={ROOT}/.lab/{LAB}/known_hosts -o ServerAliveInterval=2",
         "lab_name": LAB,
         "lab_state_dir": state,
+        "lab_debian": "trixie",
         "lab_hardware": HARDWARE,
         "fleet_profiles": {"small_servers": {"pools": {pool: {} for pool in POOLS}}},
-        "fleet_accepted_findings": {"queue/no-consumer": "only two pools run here"},
-        "fleet_environment_pools": LINE if line else {},
+        "fleet_environment_pools": {
+            pool: SMALL | (LINE if line and pool == "general" else {}) for pool in POOLS
+        },
     }
     (place / "hosts.yml").write_text(yaml.safe_dump(hosts))
     (place / "group_vars" / "all.yml").write_text(yaml.safe_dump(fixed))
