@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -118,8 +117,8 @@ def _is_text(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return right and 0 <= value < _LONGEST  # type: ignore[operator]
+    # What is not a number, or endless, is in no range either.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LONGEST
 
 
 def _is_count(value: object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -39,7 +38,8 @@ def _text(value: object) -> str | None:
 def _number(value: object) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) and abs(value) <= _HUGE else None
+    # What is not a number, or endless, is in no range; a whole number may be too large for a float.
+    return value if abs(value) <= _HUGE else None
 
 
 def _flag(value: object) -> bool | None:

@@ -142,7 +142,7 @@ def test_a_workers_own_report_is_kept_as_it_is():
     assert report.parse(json.dumps(told).encode()) == told
 
 
-@pytest.mark.parametrize("number", [math.inf, math.nan, 2**70, 1e18, True, "5"])
+@pytest.mark.parametrize("number", [math.inf, math.nan, 2**70, 10**400, -(10**400), 1e18, True, "5"])
 def test_a_number_that_is_none_is_left_out(number):
     told = {"pid": 9, "state": "consuming", "updated": number}
     assert "updated" not in report.parse(json.dumps(told).encode())
