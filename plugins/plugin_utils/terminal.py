@@ -104,6 +104,7 @@ class LiveLine:
                 self._partial = not text.endswith("\n")
                 return write(text)
 
+        # Ansible and its libraries write to the stream itself: its method must know of the line.
         stream.write = watched  # type: ignore[method-assign]
         return write
 

@@ -39,6 +39,7 @@ def lock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A lock whose broker takes everything."""
     monkeypatch.setattr(lock_module, "FleetProducer", Producer)
     link = SimpleNamespace(channel=lambda: SimpleNamespace(basic_consume=lambda *_, **__: None))
+    # Of a link the lock uses the channel only.
     return Lock(link, QUEUE, "io_tasks", "beat")  # type: ignore[arg-type]
 
 

@@ -12,6 +12,8 @@ from fleet.broker.api import RefusedError
 from fleet.broker.apply import TopologyReconciler
 from support.broker_definitions import FRESH, PASSWORDS, VHOST, WANTED, Definitions
 
+QUEUE = WANTED["queues"][0]["name"]
+
 
 class Broker:
     """The management API in front of definitions in memory; it notes what it is asked to change."""
@@ -97,52 +99,48 @@ def test_a_broker_that_does_not_change_is_told_of_after_its_time_to_settle(broke
 
 def test_a_queue_that_left_the_model_stays_until_it_is_pruned(broker):
     reconcile(broker)
-    queue = next(iter(sorted(name for name in names(broker, "queues") if name.startswith("cpu_ml"))))
-    kept = reconcile(broker, without_queue(queue))
-    assert queue in names(broker, "queues")
-    assert any(queue in line for line in kept.surplus)
-    pruned = reconcile(broker, without_queue(queue), prune=True)
+    kept = reconcile(broker, without_queue(QUEUE))
+    assert QUEUE in names(broker, "queues")
+    assert any(QUEUE in line for line in kept.surplus)
+    pruned = reconcile(broker, without_queue(QUEUE), prune=True)
     assert pruned.left.empty
-    assert queue not in names(broker, "queues")
+    assert QUEUE not in names(broker, "queues")
     assert pruned.surplus == []
 
 
 def test_a_queue_in_use_is_not_pruned_and_keeps_what_its_messages_need(broker):
     reconcile(broker)
-    queue = next(iter(sorted(name for name in names(broker, "queues") if name.startswith("cpu_ml"))))
-    broker.in_use = {queue: "3 ready messages"}
+    broker.in_use = {QUEUE: "3 ready messages"}
     broker.calls.clear()
-    kept = reconcile(broker, without_queue(queue), prune=True)
-    assert queue in names(broker, "queues")
+    kept = reconcile(broker, without_queue(QUEUE), prune=True)
+    assert QUEUE in names(broker, "queues")
     assert any("3 ready messages" in line for line in kept.surplus)
-    assert f"remove queue {queue}" not in broker.calls
+    assert f"remove queue {QUEUE}" not in broker.calls
 
 
 def test_a_queue_that_filled_after_the_plan_stays(broker):
     reconcile(broker)
-    queue = next(iter(sorted(name for name in names(broker, "queues") if name.startswith("cpu_ml"))))
-    reconciler = TopologyReconciler(without_queue(queue), PASSWORDS, broker, prune=True)
+    reconciler = TopologyReconciler(without_queue(QUEUE), PASSWORDS, broker, prune=True)
     todo = reconciler.plan(broker.definitions())
-    assert ("queue", queue) in {each.key for each in todo.remove}
-    broker.in_use = {queue: "1 ready message"}
+    assert ("queue", QUEUE) in {each.key for each in todo.remove}
+    broker.in_use = {QUEUE: "1 ready message"}
     assert reconciler.apply(todo).empty
-    assert queue in names(broker, "queues")
+    assert QUEUE in names(broker, "queues")
     assert any("1 ready message" in line for line in reconciler.surplus)
 
 
 def test_a_classic_queue_that_the_broker_refuses_to_remove_stays(broker):
     wanted = copy.deepcopy(WANTED)
-    queue = next(each for each in wanted["queues"] if each["name"].startswith("cpu_ml"))["name"]
     for each in wanted["queues"]:
         each["arguments"]["x-queue-type"] = "classic"
     reconcile(broker, wanted)
-    fewer = without_queue(queue)
+    fewer = without_queue(QUEUE)
     for each in fewer["queues"]:
         each["arguments"]["x-queue-type"] = "classic"
-    broker.refuses = {("queue", queue)}
+    broker.refuses = {("queue", QUEUE)}
     kept = reconcile(broker, fewer, prune=True)
-    assert f"remove queue {queue} if-empty=true&if-unused=true" in broker.calls
-    assert queue in names(broker, "queues")
+    assert f"remove queue {QUEUE} if-empty=true&if-unused=true" in broker.calls
+    assert QUEUE in names(broker, "queues")
     assert any("it has 1 message" in line for line in kept.surplus)
 
 

@@ -159,23 +159,29 @@ class KilledError(BaseException):
     """The end of a process, which undoes nothing."""
 
 
+def killed(fake, monkeypatch, at):
+    """Run a rollover that is killed at the first command of which `at` is true: nothing is undone."""
+
+    def refuses(line):
+        if at(line):
+            raise KilledError
+        return False
+
+    with monkeypatch.context() as dead:
+        dead.setattr("fleet.host.rollover.Rollover._undo", lambda *_: None)
+        fake.refuses = refuses
+        with pytest.raises(KilledError):
+            run(fake, {"cpu": worker(rollover="wait")})
+    fake.refuses = lambda _line: False
+
+
 @pytest.mark.parametrize(
     "at", ["start", "show", "enable", "disable", f"stop --no-block {unit(OLD, '00000000')}"]
 )
 def test_a_run_that_is_killed_on_the_way_is_taken_up_by_the_next(fake, at, monkeypatch):
     old = fake.serves("cpu", OLD)
 
-    def killed(line):
-        if f" {at}" in line and (at != "show" or unit(number=2) in line):
-            raise KilledError
-        return False
-
-    with monkeypatch.context() as dead:
-        dead.setattr("fleet.host.rollover.Rollover._undo", lambda *_: None)
-        fake.refuses = killed
-        with pytest.raises(KilledError):
-            run(fake, {"cpu": worker(rollover="wait")})
-    fake.refuses = lambda _line: False
+    killed(fake, monkeypatch, lambda line: f" {at}" in line and (at != "show" or unit(number=2) in line))
     run(fake, {"cpu": worker(rollover="wait")})
     assert states(fake) == ({unit(number=2): "active"}, {unit(number=2)})
     assert {path.name for path in fake.host.files()} == {unit(number=2)}
@@ -188,17 +194,7 @@ def test_after_a_kill_the_old_release_can_serve_again(fake, monkeypatch):
     run(fake, {"cpu": worker(OLD, "00000000")})
     old = unit(OLD, "00000000")
 
-    def killed(line):
-        if " start " in line:
-            raise KilledError
-        return False
-
-    with monkeypatch.context() as dead:
-        dead.setattr("fleet.host.rollover.Rollover._undo", lambda *_: None)
-        fake.refuses = killed
-        with pytest.raises(KilledError):
-            run(fake, {"cpu": worker(rollover="wait")})
-    fake.refuses = lambda _line: False
+    killed(fake, monkeypatch, lambda line: " start " in line)
     assert (fake.host.place(old) / "paused").exists()
     run(fake, {"cpu": worker(OLD, "00000000")})
     assert states(fake) == ({old: "active"}, {old})
