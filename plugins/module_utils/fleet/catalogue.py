@@ -266,6 +266,13 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "the pool that was meant keeps its old figures on this host",
         "name a pool of fleet_pools",
     ),
+    # The application
+    "app/taken-variable": _fault(
+        "An environment variable that overrides the fleet",
+        "it would lead tasks to another broker, or start workers in another way than their unit says",
+        "remove it",
+        _CELERY,
+    ),
     # Queues and exchanges
     "queue/two-owners": _fault(
         "A queue of two pools",

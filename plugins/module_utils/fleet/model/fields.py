@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from .crontab import is_crontab
@@ -30,6 +31,7 @@ from .spec import (
     variants_of,
     whole_number,
 )
+from .variables import TAKEN
 
 _entity = text_of(
     r"(?!amq\.)[A-Za-z0-9_.:-]{1,200}",
@@ -38,11 +40,12 @@ _entity = text_of(
 )
 _queue_name = any_text("the name of a queue", missing="routing/no-queue")
 _overflow = ("reject-publish", "drop-head")
+_variable = text_of(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 _environment = Spec(
     "a mapping of variables to texts or numbers",
     lambda v: isinstance(v, dict),
     {"type": "object"},
-    names=text_of(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable"),
+    names=replace(_variable, schema={**_variable.schema, "not": {"pattern": TAKEN}}),
     each=field(
         "Value of the variable. Never shown in a plan or a finding.",
         Spec(

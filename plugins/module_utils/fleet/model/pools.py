@@ -14,6 +14,7 @@ from .plain import Plain, exact
 from .rules import POOL_RULES
 from .spec import clean_fields
 from .types import Autoscale, Demand, Model, Pool, Queue
+from .variables import taken
 
 
 def read_pool(name: str, layers: Sequence[Layer], findings: Findings, host: str | None = None) -> Pool | None:
@@ -36,6 +37,8 @@ def read_pool(name: str, layers: Sequence[Layer], findings: Findings, host: str 
         findings.add(id, variable, value, reason, remedy, where=where)
 
     values = clean_fields(merged, POOL, (), say)
+    for variable, (reason, remedy) in taken(values.get("environment", {})).items():
+        say("app/taken-variable", ("environment", variable), "(not shown)", reason, remedy)
     order = [variable for variable, _ in layers]
     for rule in POOL_RULES:
         try:

@@ -20,6 +20,7 @@ from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pool
 from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
 from .spec import Spec, clean, clean_fields, map_of, reporter, table_of
 from .types import Broker, Model, Reserve
+from .variables import taken
 
 
 def read_model(raw: object) -> tuple[Model, Findings]:
@@ -77,6 +78,15 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     check_routing(routing, claims, findings)
     broker = clean_fields(part["broker"], BROKER, (), reporter(findings, "fleet_broker"))
     app = clean_fields(part["app"], APP, (), reporter(findings, "fleet_app"))
+    for name, (reason, remedy) in taken(app.get("environment", {})).items():
+        findings.add(
+            "app/taken-variable",
+            f"fleet_app.environment.{name}",
+            "(not shown)",
+            reason,
+            remedy,
+            where="fleet_app_environment in the environment's group_vars, or group_vars/all/app.yml",
+        )
     schedule = _read_schedule(part["schedule"], claims_of(claims), findings)
     model = Model(
         layers=layers,

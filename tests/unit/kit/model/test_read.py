@@ -54,6 +54,18 @@ def test_the_model_of_this_repository_has_no_finding(model):
     assert list(read_model(model)[1]) == []
 
 
+def test_a_broker_in_the_environment_of_the_application_is_named_without_its_value(model):
+    put(model, "app.environment.CELERY_BROKER_URL", "amqp://guest:hunter2@elsewhere//")
+    put(model, "pools.io.environment.BROKER_URL", "mqtt://sensors")
+    text = report(read_model(model)[1])
+    assert "fleet_app.environment.CELERY_BROKER_URL = (not shown)" in text
+    assert "where:  fleet_app_environment in the environment's group_vars" in text
+    assert "os.environ.get('CELERY_BROKER_URL')" in text
+    assert "hunter2" not in text
+    assert "elsewhere" not in text
+    assert "1 error: refused." in text
+
+
 def test_a_misspelt_key_gets_the_nearest_name(model):
     put(model, "pools.cpu.time_limits", 3600)
     put(model, "profiles.cpu_servers.pools.cpuu", {})
