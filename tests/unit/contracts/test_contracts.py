@@ -21,7 +21,7 @@ from fleet.host import names
 from fleet.host.machine import Machine
 from fleet.host.names import Name, Node
 from fleet.host.status import beat, instance
-from fleet.host.trial import Seen, Trial, verdict
+from fleet.host.trial import Observation, Trial, verdict
 from fleet.host.unfinished import unfinished
 from support.fleet_files import PASSWORD, document
 from support.fleet_model import LOADED, ROOT
@@ -150,7 +150,7 @@ def judged(
     host: Machine, waits: bool = False, since_ready: float | None = None, since_start: float = 3
 ) -> Any:
     """Return the kit's verdict on a new instance with this state."""
-    seen = Seen(True, False, 0, host.state(NAME.unit), since_start, since_ready)
+    seen = Observation(True, False, 0, host.state(NAME.unit), since_start, since_ready)
     return verdict(seen, TRIAL, waits, True)
 
 

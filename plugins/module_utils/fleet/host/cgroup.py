@@ -1,4 +1,4 @@
-"""What a container may use of the host that it shows: limits of control groups, version 1 and 2."""
+"""What a container may use of its host: limits of control groups, version 1 and 2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_LIMIT: Final = 2**62
 def limits(root: Path = Path("/")) -> dict[str, float | int | None]:
     """Read the limits of the control groups above everything that the host's init starts.
 
-    Limits of a group count for all below it, so the least on the way up does.
+    A group's limits apply to all groups below it, so the smallest on the way up applies.
 
     Args:
         root: Where ``proc`` and ``sys`` are mounted.
@@ -66,8 +66,8 @@ def _cores(group: Path) -> list[float]:
 
 
 def _memory(group: Path) -> list[int]:
-    found = [_read(group / name) for name in ("memory.max", "memory.limit_in_bytes")]
-    return [int(text) for text in found if text.isdigit() and int(text) < NO_LIMIT]
+    texts = [_read(group / name) for name in ("memory.max", "memory.limit_in_bytes")]
+    return [int(text) for text in texts if text.isdigit() and int(text) < NO_LIMIT]
 
 
 def _read(path: Path) -> str:

@@ -33,8 +33,8 @@ def read(directory: Path, name: str) -> bytes | None:
         with _opened(directory) as place:
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
             with os.fdopen(file, "rb") as content:
-                found, owners = os.fstat(file), {0, os.geteuid(), os.fstat(place).st_uid}
-                if not stat.S_ISREG(found.st_mode) or found.st_uid not in owners or found.st_nlink > 1:
+                status, owners = os.fstat(file), {0, os.geteuid(), os.fstat(place).st_uid}
+                if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners or status.st_nlink > 1:
                     return None
                 text = content.read(LARGEST + 1)
     except OSError:

@@ -22,8 +22,8 @@ class Machine:
 
     Args:
         root: Directory that stands for the root of the file system.
-        call: Runs a command of systemd and gives what it prints, as ``systemd.call`` does.
-        now: Gives seconds of a clock that only goes forward.
+        call: Runs a command of systemd and returns its output, as ``systemd.call`` does.
+        now: Returns the seconds of a monotonic clock.
         sleep: Waits for so many seconds.
     """
 
@@ -45,7 +45,7 @@ class Machine:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other runs on this host waiting, those of the kit and its own."""
+        """Hold this host's lock, for which other verbs and removals wait."""
         with self.lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -61,17 +61,17 @@ class Machine:
     def show(self, units: Iterable[str]) -> dict[str, tuple[str, int]]:
         """Return the state of units and how often they were started again."""
         names = list(units)
-        found = {}
+        states = {}
         if names:
             for block in self.systemctl("show", SHOWN, "--", *names).strip().split("\n\n"):
                 value = dict(line.partition("=")[::2] for line in block.splitlines())
-                found[value["Id"]] = (value["ActiveState"], int(value.get("NRestarts") or 0))
-        return found
+                states[value["Id"]] = (value["ActiveState"], int(value.get("NRestarts") or 0))
+        return states
 
     def files(self) -> list[Path]:
         """Return the unit files of instances."""
-        found = (path for path in self.units.glob(INSTANCES) if Name.parse(path.name))
-        return sorted(path for path in found if path.is_file() and MARK in path.read_text())
+        paths = (path for path in self.units.glob(INSTANCES) if Name.parse(path.name))
+        return sorted(path for path in paths if path.is_file() and MARK in path.read_text())
 
     def instances(self) -> list[Instance]:
         """Return every instance that has a unit file, is started at boot, or runs."""
@@ -80,12 +80,12 @@ class Machine:
         listed = self.systemctl("list-units", "--all", "--plain", "--no-legend", "--full", INSTANCES)
         loaded = {line.split()[0] for line in listed.splitlines() if line.strip()}
         units = {path.name for path in self.files()} | enabled | loaded
-        found = []
+        instances = []
         for unit, (state, restarts) in sorted(self.show(sorted(units)).items()):
             name = Name.parse(unit)
             if name and (state in RUNNING or unit in enabled or (self.units / unit).is_file()):
-                found.append(Instance(name, state, unit in enabled, restarts))
-        return found
+                instances.append(Instance(name, state, unit in enabled, restarts))
+        return instances
 
     def place(self, unit: str) -> Path:
         """Return the runtime directory of an instance."""
@@ -104,7 +104,7 @@ class Machine:
             foreign.write(self.place(unit), "paused", "")
 
     def slots(self, unit: str) -> int | None:
-        """Return how many tasks an instance was ordered to take at once; none if its unit alone says it."""
+        """Return how many tasks an instance was ordered to take at once; none without an order."""
         ordered = (foreign.read(self.place(unit), "concurrency") or b"").strip()
         return int(ordered) if ordered.isdigit() and len(ordered) < 10 else None
 
@@ -123,7 +123,7 @@ class Machine:
         return record
 
     def serve(self, record: Mapping[str, Mapping[str, str]]) -> None:
-        """Write down what serves."""
+        """Write the record of what serves."""
         self.write(self.config / "served.json", json.dumps(record, indent=2, sort_keys=True) + "\n")
 
     def write(self, path: Path, text: str) -> None:
@@ -139,4 +139,4 @@ class Machine:
 
     def pools(self) -> set[str]:
         """Return the pools that have anything here."""
-        return {*self.served(), *(found.name.pool for found in self.instances())}
+        return {*self.served(), *(instance.name.pool for instance in self.instances())}

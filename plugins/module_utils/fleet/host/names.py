@@ -40,7 +40,7 @@ _NODE: Final = re.compile(r"(?P<pool>.+)_worker(?:_(?P<number>\d+))?@(?P<host>[^
 
 @dataclass(frozen=True)
 class Name:
-    """What the name of an instance's unit says; one that the kit did not make has no digest."""
+    """The parts of an instance's unit name; a name that the kit did not make has no digest."""
 
     pool: str
     release: str
@@ -54,9 +54,9 @@ class Name:
         Args:
             unit: Name of a unit.
         """
-        found = _UNIT.fullmatch(unit)
-        return found and cls(
-            found["pool"], found["release"], found["digest"] or "", int(found["number"] or 0)
+        match = _UNIT.fullmatch(unit)
+        return match and cls(
+            match["pool"], match["release"], match["digest"] or "", int(match["number"] or 0)
         )
 
     @property
@@ -89,8 +89,8 @@ class Node:
         Args:
             name: The name, as Celery shows it.
         """
-        found = _NODE.fullmatch(name)
-        return found and cls(found["pool"], found["host"], found["number"] and int(found["number"]))
+        match = _NODE.fullmatch(name)
+        return match and cls(match["pool"], match["host"], match["number"] and int(match["number"]))
 
     @property
     def planned(self) -> str:

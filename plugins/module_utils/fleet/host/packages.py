@@ -8,24 +8,24 @@ from collections.abc import Sequence
 
 
 def missing(packages: Sequence[str]) -> list[str]:
-    """Give those that are not installed.
+    """Return the packages that are not installed.
 
     Args:
         packages: Names, each perhaps with ``=`` and a version, in which ``*`` stands for anything.
 
     Returns:
-        Those that dpkg does not have, or in another version. Of a virtual package it knows nothing.
+        Those that dpkg does not have, or in another version. A virtual package always counts as missing.
     """
     if not packages:
         return []
     names = [package.partition("=")[0] for package in packages]
-    done = subprocess.run(  # noqa: S603 - no shell
+    query = subprocess.run(  # noqa: S603 - no shell
         ["dpkg-query", "--show", "--showformat=${Package} ${Version} ${db:Status-Status}\n", *names],  # noqa: S607
         check=False,
         capture_output=True,
         text=True,
     )
-    lines = [line.split() for line in done.stdout.splitlines()]
+    lines = [line.split() for line in query.stdout.splitlines()]
     versions = {line[0]: line[1] for line in lines if len(line) > 2 and line[2] == "installed"}
     return [
         package

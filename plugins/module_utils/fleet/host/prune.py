@@ -90,46 +90,46 @@ def surplus(host: Machine, root: Path, current: str, keep: int) -> Surplus:
         current: Name of the current release.
         keep: How many complete releases stay, the current one among them.
     """
-    there = _directories(root / "releases")
+    present = _directories(root / "releases")
     complete = sorted(
-        (path for path in there if (path / COMPLETE).exists()),
+        (path for path in present if (path / COMPLETE).exists()),
         key=lambda path: (path / COMPLETE).stat().st_mtime,
         reverse=True,
     )
     others = [path.name for path in complete if path.name != current]
     kept = {current, *others[: max(keep - 1, 0)]}
-    needed = {found.name.release for found in host.instances()}
+    needed = {instance.name.release for instance in host.instances()}
     needed |= {release for record in host.served().values() for release in record.values()}
-    beyond = [path for path in there if path.name not in kept]
+    beyond = [path for path in present if path.name not in kept]
     releases = [
         path for path in beyond if path.name not in needed and (path in complete or not _is_built(path))
     ]
-    left = {path.name for path in there} - {path.name for path in releases}
+    remaining = {path.name for path in present} - {path.name for path in releases}
     return Surplus(
         units=tuple(surplus_units(host, host.served())),
         releases=tuple(releases),
-        records=tuple(path for path in _directories(host.config / "units") if path.name not in left),
+        records=tuple(path for path in _directories(host.config / "units") if path.name not in remaining),
         in_use=tuple(path.name for path in beyond if path.name in needed),
     )
 
 
 def _directories(place: Path) -> list[Path]:
     """Return the directories in a place, and no links to some."""
-    found = place.iterdir() if place.is_dir() else ()
-    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+    entries = place.iterdir() if place.is_dir() else ()
+    return sorted(path for path in entries if path.is_dir() and not path.is_symlink())
 
 
-def surplus_units(host: Machine, known: Iterable[str]) -> list[Path]:
+def surplus_units(host: Machine, host_pools: Iterable[str]) -> list[Path]:
     """Find the unit files that nothing needs: of instances that ended, of pools that went.
 
     Args:
         host: The host.
-        known: Pools of the host.
+        host_pools: Pools of the host.
     """
     present = host.instances()
-    alive = [found.name for found in present if found.state in RUNNING or found.enabled]
+    alive = [instance.name for instance in present if instance.state in RUNNING or instance.enabled]
     units = {name.unit for name in alive}
-    pools = {*known, *(name.pool for name in alive)}
+    pools = {*host_pools, *(name.pool for name in alive)}
     slices = sorted(host.units.glob(f"{PREFIX}*.slice"))
     return [
         *(path for path in host.files() if path.name not in units),
@@ -137,14 +137,14 @@ def surplus_units(host: Machine, known: Iterable[str]) -> list[Path]:
     ]
 
 
-def remove_units(host: Machine, gone: Iterable[Path]) -> None:
+def remove_units(host: Machine, files: Iterable[Path]) -> None:
     """Remove files of units and slices, and let systemd forget them."""
-    gone = list(gone)
-    for path in gone:
+    files = list(files)
+    for path in files:
         if path.suffix == ".slice":
             host.systemctl("stop", path.name)
         path.unlink()
-    if not gone:
+    if not files:
         return
     if not any(host.units.glob(f"{PREFIX}*.slice")):
         # systemd made it for the pools' slices, and keeps it without any.
@@ -152,7 +152,7 @@ def remove_units(host: Machine, gone: Iterable[Path]) -> None:
     host.systemctl("daemon-reload")
     # Without it systemd goes on listing those that failed.
     with contextlib.suppress(SystemdError):
-        host.systemctl("reset-failed", *(path.name for path in gone if path.suffix == ".service"))
+        host.systemctl("reset-failed", *(path.name for path in files if path.suffix == ".service"))
 
 
 def prune(host: Machine, root: Path, current: str, keep: int) -> Surplus:
@@ -168,19 +168,19 @@ def prune(host: Machine, root: Path, current: str, keep: int) -> Surplus:
         What was removed.
     """
     mark = root / "releases" / current / COMPLETE
-    found = surplus(host, root, current, keep)
+    unneeded = surplus(host, root, current, keep)
     if not (current and mark.exists()):
-        found = Surplus(units=found.units)
+        unneeded = Surplus(units=unneeded.units)
     else:
         marks = [path / COMPLETE for path in _directories(root / "releases")]
-        newest = max((each.stat().st_mtime, each) for each in marks if each.exists())[1]
+        newest = max((candidate.stat().st_mtime, candidate) for candidate in marks if candidate.exists())[1]
         # Its age tells when a release was current, also after a way back to an older one.
         if newest != mark:
             mark.touch()
-    remove_units(host, found.units)
-    for path in (*found.releases, *found.records):
+    remove_units(host, unneeded.units)
+    for path in (*unneeded.releases, *unneeded.records):
         shutil.rmtree(path)
-    return found
+    return unneeded
 
 
 def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
@@ -197,22 +197,22 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
     Raises:
         InUseError: If an instance still runs.
     """
-    running = [found.name.unit for found in host.instances() if found.state in RUNNING]
+    running = [instance.name.unit for instance in host.instances() if instance.state in RUNNING]
     if running and not check:
         raise InUseError(f"{', '.join(running)} still run")
     units = surplus_units(host, ())
     prune_unit, program = host.units / PRUNE, below(host.root, PROGRAM)
-    gone = [path for path in (prune_unit, program, root, host.config) if path.exists() or path.is_symlink()]
+    paths = [path for path in (prune_unit, program, root, host.config) if path.exists() or path.is_symlink()]
     if not check:
         remove_units(host, units)
-        for path in gone:
+        for path in paths:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        if gone:
+        if paths:
             host.systemctl("daemon-reload")
-    return [str(path) for path in (*units, *gone)]
+    return [str(path) for path in (*units, *paths)]
 
 
 if __name__ == "__main__":

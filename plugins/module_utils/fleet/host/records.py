@@ -57,7 +57,7 @@ def kept(host: Machine, release: str, pool: str) -> Worker | None:
         pool: The pool.
 
     Raises:
-        ValueError: If the record says nothing of the worker.
+        ValueError: If the record names no release and digest.
     """
     path = _text(host, release, pool)
     if not release or not path.is_file():
@@ -65,17 +65,17 @@ def kept(host: Machine, release: str, pool: str) -> Worker | None:
     unit, data = path.read_text(), path.with_suffix(".json")
     if not data.is_file():
         return _of_an_earlier_kit(unit)
-    told = json.loads(data.read_text())
-    return Worker(told["release"], told["digest"], told["rollover"], unit, told["figures"])
+    record = json.loads(data.read_text())
+    return Worker(record["release"], record["digest"], record["rollover"], unit, record["figures"])
 
 
 def _of_an_earlier_kit(unit: str) -> Worker:
-    """Read from its text what a unit is of which was kept before there was data beside it."""
-    told = dict(re.findall(r"^Environment=CELERY_FLEET_(INSTANCE|ROLLOVER)=(\S+)$", unit, re.MULTILINE))
-    release, _, digest = told.get("INSTANCE", "").removesuffix(f"_{NUMBER}").rpartition("_")
+    """Read a record of an earlier kit, which has only the unit's text."""
+    variables = dict(re.findall(r"^Environment=CELERY_FLEET_(INSTANCE|ROLLOVER)=(\S+)$", unit, re.MULTILINE))
+    release, _, digest = variables.get("INSTANCE", "").removesuffix(f"_{NUMBER}").rpartition("_")
     if not release:
-        raise ValueError("a kept unit says neither its release nor its digest: deploy this host again")
-    return Worker(release, digest, told.get("ROLLOVER", "overlap"), unit)
+        raise ValueError("a recorded unit has no release or digest: deploy this host again")
+    return Worker(release, digest, variables.get("ROLLOVER", "overlap"), unit)
 
 
 def keep(host: Machine, pool: str, worker: Worker) -> None:
@@ -99,11 +99,11 @@ def installed(host: Machine) -> dict[str, dict[str, Any]]:
     """
     served, instances = host.served(), host.instances()
     pools: dict[str, dict[str, Any]] = {}
-    for pool in sorted({*served, *(found.name.pool for found in instances)}):
+    for pool in sorted({*served, *(instance.name.pool for instance in instances)}):
         record = kept(host, served.get(pool, {}).get("release", ""), pool)
-        mine = [found for found in instances if found.name.pool == pool]
+        running = [instance for instance in instances if instance.name.pool == pool]
         pools[pool] = {
             "figures": record and record.figures,
-            "releases": sorted({found.name.release for found in mine if found.up}),
+            "releases": sorted({instance.name.release for instance in running if instance.up}),
         }
     return pools

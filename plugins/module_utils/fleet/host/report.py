@@ -23,10 +23,10 @@ def parse(content: bytes | None) -> dict[str, Any]:
         The fields; empty if nothing in it is a report. Texts have no control characters, numbers are finite.
     """
     try:
-        told = json.loads(content or b"")
+        document = json.loads(content or b"")
     except (ValueError, RecursionError):
         return {}
-    return _fields(told, _REPORT) if isinstance(told, dict) else {}
+    return _fields(document, _REPORT) if isinstance(document, dict) else {}
 
 
 def _text(value: object) -> str | None:
@@ -63,8 +63,8 @@ def _tick(value: object) -> dict[str, Any] | None:
     return _fields(value, {"name": _text, "at": _number}) if isinstance(value, dict) else None
 
 
-def _fields(told: Mapping[str, Any], table: Mapping[str, Callable[[object], Any]]) -> dict[str, Any]:
-    read = {name: reader(told[name]) for name, reader in table.items() if name in told}
+def _fields(values: Mapping[str, Any], table: Mapping[str, Callable[[object], Any]]) -> dict[str, Any]:
+    read = {name: reader(values[name]) for name, reader in table.items() if name in values}
     return {name: value for name, value in read.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""One run over a host: new instances start beside the old ones, prove themselves, and take over."""
+"""One rollover on a host: new instances start beside the old ones, pass their trial, and take over."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .names import NUMBER, Name
 from .records import Worker
 from .steps import RUNNING, Step
 from .systemd import for_systemd
-from .trial import Seen, Trial, ready, verdict
+from .trial import Observation, Trial, ready, verdict
 
 POLL = 0.3
-# Seconds that a failed instance gets to end, so that its unit goes at once.
-FAREWELL = 10.0
+# Seconds in which a failed instance may end, so that its unit can be removed at once.
+END_TIMEOUT = 10.0
 
 
 class RolloverError(Exception):
-    """A new instance did not prove itself; the old ones serve on. The message has its journal."""
+    """A new instance failed its trial; the old ones continue. The message has its journal."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Rollover:
         """Do the steps: all of them, or none.
 
         Raises:
-            RolloverError: If an instance does not come to serve.
+            RolloverError: If an instance fails its trial.
             SystemdError: If systemd refuses something.
         """
         try:
@@ -52,7 +52,7 @@ class Rollover:
             self._start([step for step in steps if step.start])
             self._judge([step for step in steps if step.serve])
         except BaseException:
-            # Whatever it is, nothing unproved may be left to serve.
+            # Whatever it is, no instance may stay that has not passed its trial.
             self._undo(steps)
             raise
         for step in steps:
@@ -61,11 +61,11 @@ class Rollover:
     def _begin(self, step: Step) -> None:
         """Make room, and write the unit."""
         if step.serve and step.new and self.workers[step.pool].waits:
-            for old in (found for found in step.old if found.up):
+            for old in (instance for instance in step.old if instance.up):
                 self.host.pause(old.name.unit, True)
                 self.paused.append(old.name.unit)
         if step.serve:
-            # An earlier run may have left it so.
+            # An earlier run may have left it paused.
             self.host.pause(step.serve.unit, False)
         if step.serve and step.start and not (self.host.units / step.serve.unit).exists():
             self._write(step.serve)
@@ -93,9 +93,9 @@ class Rollover:
             now = self.host.now()
             for unit, (state, restarts) in self.host.show(list(open_steps)).items():
                 step = open_steps[unit]
-                # A start by hand begins the count anew. Of one on trial every restart counts.
+                # A manual start resets the count. On trial every restart counts.
                 since = restarts if step.new else max(0, restarts - before[unit])
-                seen = Seen(
+                observation = Observation(
                     state == "active",
                     state == "failed",
                     since,
@@ -104,12 +104,12 @@ class Rollover:
                     now - ready_since[unit] if unit in ready_since else None,
                 )
                 waits = self.workers[step.pool].waits
-                if unit not in ready_since and ready(seen, waits, step.new):
+                if unit not in ready_since and ready(observation, waits, step.new):
                     ready_since[unit] = now
-                found = verdict(seen, self.trial, waits, step.new)
-                if found:
-                    raise RolloverError(f"{unit} {found}; the end of its journal:\n{self._journal(unit)}")
-                if found == "":
+                problem = verdict(observation, self.trial, waits, step.new)
+                if problem:
+                    raise RolloverError(f"{unit} {problem}; the end of its journal:\n{self._journal(unit)}")
+                if problem == "":
                     del open_steps[unit]
             self.host.sleep(POLL if open_steps else 0)
 
@@ -117,14 +117,14 @@ class Rollover:
         return self.host.call("journalctl", "--no-pager", "--output=cat", "--lines=60", f"--unit={unit}")
 
     def _undo(self, steps: Sequence[Step]) -> None:
-        """Remove what did not prove itself, and let the old ones go on."""
+        """Remove the instances that did not pass, and resume the old ones."""
         new = [step.serve.unit for step in steps if step.serve and step.new]
         new = [unit for unit in new if (self.host.units / unit).exists()]
         if new:
             self.host.systemctl("stop", "--no-block", *new)
         for unit in self.paused:
             self.host.pause(unit, False)
-        end = self.host.now() + FAREWELL
+        end = self.host.now() + END_TIMEOUT
         while self.host.now() < end and any(state in RUNNING for state, _ in self.host.show(new).values()):
             self.host.sleep(POLL)
         # One that still finishes tasks goes when it ends.
@@ -135,7 +135,7 @@ class Rollover:
             self.host.systemctl("daemon-reload")
 
     def _finish(self, step: Step) -> None:
-        """Enable the new one at boot, and let the old ones end in their own time."""
+        """Enable the new instance at boot, and tell the old ones to end, without waiting for them."""
         if step.serve and step.new:
             self.host.systemctl("enable", "--quiet", step.serve.unit)
         # Of a drained pool what is enabled stays so, for when it is no longer drained.

@@ -1,4 +1,4 @@
-"""Let a host's pools run what they are to run: compare, roll over, write it down, remove what is left."""
+"""Bring a host's workers to the desired ones: compare, roll over, record, remove what is left over."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .rollover import Rollover
 from .steps import Step, steps
 from .trial import Trial
 
-Wanted = Mapping[str, Worker | None]
+Workers = Mapping[str, Worker | None]
 
 
 class RecordError(Exception):
-    """A host has no record of what is asked for."""
+    """A host has no record of the requested release."""
 
 
 def recorded(host: Machine, which: str, only: Collection[str] = ()) -> dict[str, Worker]:
@@ -35,34 +35,34 @@ def recorded(host: Machine, which: str, only: Collection[str] = ()) -> dict[str,
         RecordError: If none of the pools has a record.
         ValueError: If a record can't be read.
     """
-    pools = {pool: told for pool, told in host.served().items() if pool in only or not only}
-    found = {pool: kept(host, told.get(which, ""), pool) for pool, told in pools.items()}
-    if found and not any(found.values()):
+    pools = {pool: record for pool, record in host.served().items() if pool in only or not only}
+    workers = {pool: kept(host, record.get(which, ""), pool) for pool, record in pools.items()}
+    if workers and not any(workers.values()):
         lack = (
             "before the present one: there is nothing to go back to"
             if which == "previous"
             else "yet: deploy first"
         )
-        raise RecordError(f"This host has no record of a release of {', '.join(found)} {lack}")
-    return {pool: worker for pool, worker in found.items() if worker}
+        raise RecordError(f"This host has no record of a release of {', '.join(workers)} {lack}")
+    return {pool: worker for pool, worker in workers.items() if worker}
 
 
 def serve(
     host: Machine,
-    wanted: Wanted,
+    desired: Workers,
     slices: Mapping[str, str],
     trial: Trial,
     restart: bool = False,
     check: bool = False,
 ) -> dict[str, Any]:
-    """Let exactly the wanted workers serve.
+    """Make exactly the desired workers serve.
 
     Args:
         host: The host, which is this run's ``alone`` unless it only checks.
-        wanted: For each pool of the run its worker, none for a pool that goes; others stay as they are.
+        desired: For each pool of the run its worker, none for a pool that goes; others stay as they are.
         slices: Text of the slice of each pool that gets a new one.
         trial: What a new instance must pass.
-        restart: Whether even an instance that is what is wanted is replaced.
+        restart: Whether an instance is replaced even if it is the desired one.
         check: Whether nothing is changed.
 
     Returns:
@@ -75,17 +75,17 @@ def serve(
         SystemdError: If systemd refuses something.
     """
     before = host.served()
-    identities = {pool: worker.identity if worker else None for pool, worker in wanted.items()}
-    found = steps(host.instances(), identities, host.drained(), restart)
-    diff = _differences(host, wanted, slices, found)
-    workers = {pool: worker for pool, worker in wanted.items() if worker}
+    identities = {pool: worker.identity if worker else None for pool, worker in desired.items()}
+    planned = steps(host.instances(), identities, host.drained(), restart)
+    diff = _differences(host, desired, slices, planned)
+    workers = {pool: worker for pool, worker in desired.items() if worker}
     moved = [
         pool for pool, worker in workers.items() if before.get(pool, {}).get("release") != worker.release
     ]
     if not check:
         _write_slices(host, slices)
-        Rollover(host, workers, trial).run(found)
-        _record(host, wanted)
+        Rollover(host, workers, trial).run(planned)
+        _record(host, desired)
     surplus = surplus_units(host, host.served())
     if not check:
         remove_units(host, surplus)
@@ -94,28 +94,30 @@ def serve(
         "changed": differs,
         "differs": differs,
         "diff": diff,
-        "pools": {step.pool: _told(step, wanted[step.pool], before.get(step.pool, {})) for step in found},
+        "pools": {
+            step.pool: _outcome(step, desired[step.pool], before.get(step.pool, {})) for step in planned
+        },
     }
 
 
-def _told(step: Step, worker: Worker | None, before: Mapping[str, str]) -> dict[str, Any]:
+def _outcome(step: Step, worker: Worker | None, before: Mapping[str, str]) -> dict[str, Any]:
     if worker is None:
-        done = "gone"
+        outcome = "gone"
     elif step.serve is None:
-        done = "drained"
+        outcome = "drained"
     else:
-        done = "started" if step.new or step.start else "kept"
+        outcome = "started" if step.new or step.start else "kept"
     return {
         "was": before.get("release", ""),
         "is": worker.release if worker else "",
         "unit": step.serve.unit if step.serve else "",
-        "done": done,
+        "done": outcome,
         "finish": [old.name.unit for old in step.old if old.state != "inactive"],
     }
 
 
 def _differences(
-    host: Machine, wanted: Wanted, slices: Mapping[str, str], found: list[Step]
+    host: Machine, desired: Workers, slices: Mapping[str, str], planned: list[Step]
 ) -> list[dict[str, str]]:
     diffs = [
         {
@@ -126,12 +128,12 @@ def _differences(
         }
         for name, text in _other_slices(host, slices).items()
     ]
-    for step in (step for step in found if step.changes):
+    for step in (step for step in planned if step.changes):
         before, after = "", ""
         for old in step.old:
             before += f"{old.name.unit}: {old.state}{', enabled' if old.enabled else ''}\n"
             after += f"{old.name.unit}: finishes what it runs\n"
-        worker = wanted[step.pool]
+        worker = desired[step.pool]
         if step.serve and worker:
             present = kept(host, host.served().get(step.pool, {}).get("release", ""), step.pool)
             before += present.unit if present else ""
@@ -162,10 +164,10 @@ def _write_slices(host: Machine, slices: Mapping[str, str]) -> None:
         host.systemctl("daemon-reload")
 
 
-def _record(host: Machine, wanted: Wanted) -> None:
-    """Write down what serves now, and keep its units."""
+def _record(host: Machine, desired: Workers) -> None:
+    """Record what serves now, with its units."""
     served = host.served()
-    for pool, worker in wanted.items():
+    for pool, worker in desired.items():
         if worker is None:
             served.pop(pool, None)
             continue

@@ -95,14 +95,14 @@ class System:
     def user(self, name: str) -> User | None:
         """Return an account; none if there is no such user."""
         try:
-            found = pwd.getpwnam(name)
+            account = pwd.getpwnam(name)
         except KeyError:
             return None
         try:
-            group = grp.getgrgid(found.pw_gid).gr_name
+            group = grp.getgrgid(account.pw_gid).gr_name
         except KeyError:
-            group = str(found.pw_gid)
-        return User(group, found.pw_dir, found.pw_shell)
+            group = str(account.pw_gid)
+        return User(group, account.pw_dir, account.pw_shell)
 
     def add_group(self, name: str) -> None:
         """Make a system group.
@@ -196,8 +196,8 @@ class HostState:
             StateError: There is a link on the way that another user may have made.
         """
         with self._parent(Path(path)) as parent:
-            found = _stat(parent, Path(path).name)
-            regular = found is not None and stat.S_ISREG(found.st_mode)
+            status = _stat(parent, Path(path).name)
+            regular = status is not None and stat.S_ISREG(status.st_mode)
             return _read(parent, Path(path).name).decode(errors="replace") if regular else ""
 
     def _group(self, item: Mapping[str, Any]) -> None:
@@ -208,33 +208,33 @@ class HostState:
                 self.accounts.add_group(name)
 
     def _user(self, item: Mapping[str, Any]) -> None:
-        name, found = item["user"], self.accounts.user(item["user"])
-        wanted = User(item["group"], item["home"], item["shell"])
-        if found == wanted:
+        name, account = item["user"], self.accounts.user(item["user"])
+        desired = User(item["group"], item["home"], item["shell"])
+        if account == desired:
             return
         what = (
             ["missing"]
-            if found is None
-            else [key for key in ("group", "home", "shell") if getattr(found, key) != getattr(wanted, key)]
+            if account is None
+            else [key for key in ("group", "home", "shell") if getattr(account, key) != getattr(desired, key)]
         )
-        self._differs(f"user {name}", *what, before=_text(found), after=_text(wanted))
+        self._differs(f"user {name}", *what, before=_text(account), after=_text(desired))
         if not self.check:
-            self.accounts.set_user(name, wanted, new=found is None)
+            self.accounts.set_user(name, desired, new=account is None)
 
     def _directory(self, item: Mapping[str, Any]) -> None:
         path = Path(item["directory"])
         with self._parent(path, make=True) as parent:
-            found = _stat(parent, path.name)
-            if found is not None and not stat.S_ISDIR(found.st_mode):
+            status = _stat(parent, path.name)
+            if status is not None and not stat.S_ISDIR(status.st_mode):
                 raise StateError(f"{path} is no directory")
-            if found is None:
+            if status is None:
                 self._differs(str(path), "missing", after=self._rights_text(item, None))
                 if self.check:
                     return
                 os.mkdir(path.name, _DRAFT_MODE | 0o100, dir_fd=parent)
                 self._own(parent, path.name, item)
-            elif wrong := self._wrong_rights(item, found):
-                before, after = self._rights_text(item, found), self._rights_text(item, None)
+            elif wrong := self._wrong_rights(item, status):
+                before, after = self._rights_text(item, status), self._rights_text(item, None)
                 self._differs(str(path), *wrong, before=before, after=after)
                 if not self.check:
                     self._own(parent, path.name, item)
@@ -243,16 +243,16 @@ class HostState:
         """Remove the files of a directory that no item names."""
         directory = Path(item["directory"])
         named = {
-            Path(each["file"]).name
-            for each in items
-            if each.get("file") and Path(each["file"]).parent == directory
+            Path(other["file"]).name
+            for other in items
+            if other.get("file") and Path(other["file"]).parent == directory
         }
         with self._parent(directory / "-") as place:
             if place is None:
                 return
             for name in sorted(set(os.listdir(place)) - named):  # noqa: PTH208 - of a descriptor
-                found = _stat(place, name)
-                if found is not None and not stat.S_ISDIR(found.st_mode):
+                status = _stat(place, name)
+                if status is not None and not stat.S_ISDIR(status.st_mode):
                     self._differs(str(directory / name), "surplus", before=f"{name}\n")
                     if not self.check:
                         os.unlink(name, dir_fd=place)
@@ -260,24 +260,24 @@ class HostState:
     def _file(self, item: Mapping[str, Any]) -> None:
         path, secret = Path(item["file"]), item.get("secret") is not None
         with self._parent(path) as parent:
-            found = _stat(parent, path.name)
-            if found is not None and stat.S_ISDIR(found.st_mode):
+            status = _stat(parent, path.name)
+            if status is not None and stat.S_ISDIR(status.st_mode):
                 raise StateError(f"{path} is a directory")
-            regular = found is not None and stat.S_ISREG(found.st_mode)
+            regular = status is not None and stat.S_ISREG(status.st_mode)
             before = _read(parent, path.name) if regular else b""
             content = (self.secrets[item["secret"]] if secret else item["content"]).encode()
             if item.get("block"):
                 content = _with_block(before, content)
-            wrong = [] if found is None or not regular else self._wrong_rights(item, found)
+            wrong = [] if status is None or not regular else self._wrong_rights(item, status)
             if not regular or before != content:
-                wrong.insert(0, "content" if regular else "missing" if found is None else "no file")
+                wrong.insert(0, "content" if regular else "missing" if status is None else "no file")
             if not wrong:
                 return
             shown = not secret and wrong[0] in ("content", "missing", "no file")
             self._differs(
                 str(path),
                 *wrong,
-                before=before.decode(errors="replace") if shown else self._rights_text(item, found),
+                before=before.decode(errors="replace") if shown else self._rights_text(item, status),
                 after=content.decode() if shown else self._rights_text(item, None),
             )
             if self.check:
@@ -286,22 +286,22 @@ class HostState:
                 raise StateError(f"{path}: its directory is missing")
             if wrong[0] in ("content", "missing", "no file"):
                 _validate(path, content, item.get("validate"))
-                self._replace(parent, path.name, content, item, found if regular else None)
+                self._replace(parent, path.name, content, item, status if regular else None)
             else:
                 self._own(parent, path.name, item)
 
     def _link(self, item: Mapping[str, Any]) -> None:
         path, to = Path(item["link"]), str(item["to"])
         with self._parent(path) as parent:
-            found = _stat(parent, path.name)
-            if found is not None and not stat.S_ISLNK(found.st_mode):
+            status = _stat(parent, path.name)
+            if status is not None and not stat.S_ISLNK(status.st_mode):
                 raise StateError(f"{path} is there and no link")
-            before = "" if found is None else os.readlink(path.name, dir_fd=parent)
+            before = "" if status is None else os.readlink(path.name, dir_fd=parent)
             if before == to:
                 return
             self._differs(
                 str(path),
-                "missing" if found is None else "target",
+                "missing" if status is None else "target",
                 before=before and f"{before}\n",
                 after=f"{to}\n",
             )
@@ -317,13 +317,13 @@ class HostState:
     def _absent(self, item: Mapping[str, Any]) -> None:
         path = Path(item["absent"])
         with self._parent(path) as parent:
-            found = _stat(parent, path.name)
-            if found is None:
+            status = _stat(parent, path.name)
+            if status is None:
                 return
             self._differs(str(path), "surplus", before=f"{path}\n")
             if self.check:
                 return
-            if stat.S_ISDIR(found.st_mode):
+            if stat.S_ISDIR(status.st_mode):
                 shutil.rmtree(path.name, dir_fd=parent)
             else:
                 os.unlink(path.name, dir_fd=parent)
@@ -347,13 +347,13 @@ class HostState:
         place = os.open(self.root, _DIRECTORY)
         try:
             for part in path.parts[1:-1]:
-                found = _stat(place, part)
-                if found is None:
+                status = _stat(place, part)
+                if status is None:
                     if not make or self.check:
                         yield None
                         return
                     os.mkdir(part, 0o755, dir_fd=place)
-                elif stat.S_ISLNK(found.st_mode) and not _trusted(place):
+                elif stat.S_ISLNK(status.st_mode) and not _trusted(place):
                     raise StateError(f"{path}: {part} on the way is a link that another user may have made")
                 # Where others may write, a link that came meanwhile is not followed either.
                 step = os.open(part, _DIRECTORY | (0 if _trusted(place) else os.O_NOFOLLOW), dir_fd=place)
@@ -364,7 +364,7 @@ class HostState:
             os.close(place)
 
     def _replace(
-        self, parent: int, name: str, content: bytes, item: Mapping[str, Any], found: os.stat_result | None
+        self, parent: int, name: str, content: bytes, item: Mapping[str, Any], status: os.stat_result | None
     ) -> None:
         """Write a file beside its place and move it there, so that nobody reads half of it."""
         draft = f".{name}.new"
@@ -377,9 +377,9 @@ class HostState:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
-                if found is not None:
+                if status is not None:
                     # Whose it was it stays, unless the item says otherwise.
-                    os.fchown(file.fileno(), found.st_uid, found.st_gid)
+                    os.fchown(file.fileno(), status.st_uid, status.st_gid)
                 self._own_open(file.fileno(), item)
                 os.fsync(file.fileno())
             os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -408,26 +408,26 @@ class HostState:
         owner, group = item.get("owner"), item.get("group")
         return owner and self.accounts.uid(owner), group and self.accounts.gid(group)
 
-    def _wrong_rights(self, item: Mapping[str, Any], found: os.stat_result) -> list[str]:
+    def _wrong_rights(self, item: Mapping[str, Any], status: os.stat_result) -> list[str]:
         owner, group = self._numbers(item)
         wrong = []
-        if item.get("owner") is not None and found.st_uid != owner:
+        if item.get("owner") is not None and status.st_uid != owner:
             wrong.append("owner")
-        if item.get("group") is not None and found.st_gid != group:
+        if item.get("group") is not None and status.st_gid != group:
             wrong.append("group")
-        if stat.S_IMODE(found.st_mode) != int(item["mode"], 8):
+        if stat.S_IMODE(status.st_mode) != int(item["mode"], 8):
             wrong.append("mode")
         return wrong
 
-    def _rights_text(self, item: Mapping[str, Any], found: os.stat_result | None) -> str:
+    def _rights_text(self, item: Mapping[str, Any], status: os.stat_result | None) -> str:
         """Return owner, group and mode: as they are, or as they are wanted."""
-        if found is None:
+        if status is None:
             rights = {key: item[key] for key in ("owner", "group", "mode") if item.get(key) is not None}
         else:
             rights = {
-                "owner": _name(found.st_uid, lambda: pwd.getpwuid(found.st_uid).pw_name),
-                "group": _name(found.st_gid, lambda: grp.getgrgid(found.st_gid).gr_name),
-                "mode": f"{stat.S_IMODE(found.st_mode):04o}",
+                "owner": _name(status.st_uid, lambda: pwd.getpwuid(status.st_uid).pw_name),
+                "group": _name(status.st_gid, lambda: grp.getgrgid(status.st_gid).gr_name),
+                "mode": f"{stat.S_IMODE(status.st_mode):04o}",
             }
         return "".join(f"{key}: {value}\n" for key, value in rights.items())
 
@@ -437,9 +437,9 @@ class HostState:
 
 def _trusted(directory: int) -> bool:
     """Return whether only root, or who runs this, may put something into an open directory."""
-    found = os.fstat(directory)
-    mine = found.st_uid in (0, os.geteuid())
-    return mine and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    status = os.fstat(directory)
+    own = status.st_uid in (0, os.geteuid())
+    return own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _stat(directory: int | None, name: str) -> os.stat_result | None:
@@ -491,6 +491,6 @@ def _validate(path: Path, content: bytes, command: Sequence[str] | None) -> None
 
 
 def _command(*command: str) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
-    if done.returncode != 0:
-        raise StateError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    process = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
+    if process.returncode != 0:
+        raise StateError(f"{' '.join(command)}: {process.stderr.strip() or process.stdout.strip()}")

@@ -1,4 +1,4 @@
-"""How the instances on a host are."""
+"""Status of the instances and the scheduler on a host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from .names import Name
 
-# Properties of a unit that tell how it is; one call of systemctl gives them for all units.
+# Properties of a unit from which its status follows; one call of systemctl returns them for all units.
 PROPERTIES: Final = (
     "Id",
     "ActiveState",
@@ -40,11 +40,11 @@ def read_units(shown: str) -> list[dict[str, str]]:
 def instance(
     unit: Mapping[str, str], state: Mapping[str, Any] | None, memory: int | None, now: float, monotonic: float
 ) -> dict[str, Any]:
-    """Return how one instance of a pool is.
+    """Return the status of one instance of a pool.
 
     Args:
         unit: Its properties.
-        state: What the worker itself wrote down; none if there is nothing.
+        state: What the worker reports; none if nothing.
         memory: Bytes that it uses; none if that is not known.
         now: Seconds since the epoch on its host.
         monotonic: Seconds since the start of its host.
@@ -92,18 +92,18 @@ def instance(
     }
 
 
-# What systemd calls the states of a worker that wrote nothing down.
+# What systemd calls the states of a worker that reports nothing.
 _SYSTEMD: Final = {"active": "running", "activating": "starting", "deactivating": "stopping"}
 
 
 def beat(
     unit: Mapping[str, str], state: Mapping[str, Any] | None, now: float, monotonic: float
 ) -> dict[str, Any]:
-    """Return how the scheduler of a host is.
+    """Return the status of the scheduler of a host.
 
     Args:
         unit: Properties of its unit.
-        state: What the scheduler wrote down; none if there is nothing.
+        state: What the scheduler reports; none if nothing.
         now: Seconds since the epoch on its host.
         monotonic: Seconds since the start of its host.
 
@@ -130,9 +130,9 @@ def beat(
 
 
 def _number(value: object) -> int | None:
-    told = str(value)
+    text = str(value)
     # systemd's word for "not known" is the largest number, or a text.
-    return int(told) if told.isdigit() and int(told) < 2**63 else None
+    return int(text) if text.isdigit() and int(text) < 2**63 else None
 
 
 def seconds_since(then: object, now: float) -> float | None:

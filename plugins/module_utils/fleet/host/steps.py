@@ -42,7 +42,7 @@ class Step:
     Args:
         pool: The pool.
         serve: The instance that is to serve; none if the pool is drained or goes.
-        new: Whether it has yet to prove itself, and is removed if it does not.
+        new: Whether it is on trial, and is removed if it fails.
         start: Whether it is to be started.
         old: Units that are to be stopped, in any state that is not their end, or only to be disabled.
     """
@@ -56,53 +56,69 @@ class Step:
     @property
     def changes(self) -> bool:
         """Whether there is anything to do."""
-        return self.new or self.start or any(found.up or found.enabled for found in self.old)
+        return self.new or self.start or any(instance.up or instance.enabled for instance in self.old)
 
 
 def steps(
     present: Iterable[Instance],
-    wanted: Mapping[str, tuple[str, str] | None],
+    desired: Mapping[str, tuple[str, str] | None],
     drained: Iterable[str] = (),
     restart: bool = False,
 ) -> list[Step]:
-    """Choose what is to be done on a host.
+    """Return what is to be done on a host.
 
     Args:
         present: Every instance that has a unit there, or runs.
-        wanted: Release and digest for each pool, none for a pool that is to go; others stay as they are.
+        desired: Release and digest for each pool, none for a pool that is to go; others stay as they are.
         drained: Pools that are to run nothing.
-        restart: Whether even the wanted instance is to be replaced.
+        restart: Whether the desired instance is replaced, too.
 
     Returns:
         A step for each pool of ``wanted``.
     """
     present, drained = list(present), set(drained)
     return [
-        _step(pool, [found for found in present if found.name.pool == pool], asked, pool in drained, restart)
-        for pool, asked in sorted(wanted.items())
+        _step(
+            pool,
+            [instance for instance in present if instance.name.pool == pool],
+            identity,
+            pool in drained,
+            restart,
+        )
+        for pool, identity in sorted(desired.items())
     ]
 
 
 def _step(
-    pool: str, mine: list[Instance], asked: tuple[str, str] | None, drained: bool, restart: bool
+    pool: str, instances: list[Instance], identity: tuple[str, str] | None, drained: bool, restart: bool
 ) -> Step:
-    running = [found for found in mine if found.state in RUNNING]
-    if asked is None:
-        return Step(pool, None, False, False, tuple({*running, *(found for found in mine if found.enabled)}))
+    running = [instance for instance in instances if instance.state in RUNNING]
+    if identity is None:
+        return Step(
+            pool,
+            None,
+            False,
+            False,
+            tuple({*running, *(instance for instance in instances if instance.enabled)}),
+        )
     if drained:
         # What is enabled stays so: its unit has the condition that keeps it from starting.
-        return Step(pool, None, False, False, tuple(found for found in mine if found.up))
-    same = [found for found in mine if (found.name.release, found.name.digest) == asked]
-    order = sorted(same, key=lambda found: (found.enabled, found.name.number))
-    up = [found for found in order if found.up]
-    ended = [found for found in order if found.state not in RUNNING]
+        return Step(pool, None, False, False, tuple(instance for instance in instances if instance.up))
+    same = [instance for instance in instances if (instance.name.release, instance.name.digest) == identity]
+    order = sorted(same, key=lambda instance: (instance.enabled, instance.name.number))
+    up = [instance for instance in order if instance.up]
+    ended = [instance for instance in order if instance.state not in RUNNING]
     if not restart and up:
         serve, new, start = up[-1].name, not up[-1].enabled, False
     elif not restart and ended:
         serve, new, start = ended[-1].name, not ended[-1].enabled, True
     else:
-        taken = {found.name.number for found in mine}
-        number = min(set(range(1, len(mine) + 2)) - taken)
-        serve, new, start = Name(pool, *asked, number), True, True
-    others = (found for found in mine if found.name != serve and (found.state in RUNNING or found.enabled))
+        taken = {instance.name.number for instance in instances}
+        number = min(set(range(1, len(instances) + 2)) - taken)
+        serve, new, start = Name(pool, *identity, number), True, True
+    others = (
+        instance
+        for instance in instances
+        if instance.name != serve and (instance.state in RUNNING or instance.enabled)
+    )
     return Step(pool, serve, new, start, tuple(others))

@@ -13,7 +13,7 @@ class SystemdError(Exception):
 
 
 def call(*command: str) -> str:
-    """Run a command, and give what it prints.
+    """Run a command, and return its output.
 
     Args:
         command: The program and its arguments.
@@ -21,10 +21,10 @@ def call(*command: str) -> str:
     Raises:
         SystemdError: If it fails.
     """
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
-    if done.returncode != 0:
-        raise SystemdError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
+    process = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
+    if process.returncode != 0:
+        raise SystemdError(f"{' '.join(command)}: {process.stderr.strip() or process.stdout.strip()}")
+    return process.stdout
 
 
 # Since when systemd knows a key that an older one would complain of.

@@ -11,7 +11,7 @@ def unfinished(unit: str, state: Mapping[str, Any], now: float) -> list[dict[str
 
     Args:
         unit: Its unit.
-        state: What it says of itself.
+        state: What it reports.
         now: Seconds since the epoch.
 
     Returns:
@@ -30,16 +30,16 @@ def unfinished(unit: str, state: Mapping[str, Any], now: float) -> list[dict[str
     ]
 
 
-def unfinished_text(left: Iterable[Mapping[str, Any]]) -> list[str]:
+def unfinished_text(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
     """Write unfinished work as lines for a person.
 
     Args:
-        left: What ``unfinished`` gave; an entry without a task is a unit that says nothing of its tasks.
+        tasks: What ``unfinished`` returned; an entry without a task is a unit that reports none.
     """
     return [
         f"{entry['unit']}: {entry['task']} [{entry['id']}] on {entry['queue']}, runs for {entry['age']} s"
         + (f" of at most {entry['limit']:g}" if entry["limit"] else "")
         if entry.get("task")
         else f"{entry['unit']}: is ending"
-        for entry in left
+        for entry in tasks
     ]

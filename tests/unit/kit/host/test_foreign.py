@@ -9,7 +9,7 @@ import pytest
 from fleet.host import foreign, report
 from fleet.host.machine import Machine
 from fleet.host.status import beat, instance
-from fleet.host.trial import Seen, ready
+from fleet.host.trial import Observation, ready
 from fleet.host.unfinished import unfinished, unfinished_text
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,7 +130,7 @@ def test_whatever_a_worker_reports_can_be_judged_and_shown(told):
     unit = {"Id": UNIT, "ActiveState": "active", "SubState": "running", "NRestarts": "0", "MainPID": "9"}
     shown = [instance(unit, state, None, 100.0, 100.0), beat(unit, state, 100.0, 100.0)]
     lines = unfinished_text(unfinished(UNIT, state, 100.0))
-    ready(Seen(True, False, 0, state, 1.0, None), False, True)
+    ready(Observation(True, False, 0, state, 1.0, None), False, True)
     for text in lines:
         assert text.isprintable()
     assert all(each["obstacle"].isprintable() for each in shown)

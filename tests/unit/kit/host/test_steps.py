@@ -4,7 +4,7 @@ import pytest
 from fleet.host.names import Name
 from fleet.host.steps import Instance, Step, steps
 from fleet.host.systemd import for_systemd
-from fleet.host.trial import Seen, Trial, verdict
+from fleet.host.trial import Observation, Trial, verdict
 
 OLD, NEW = ("demo-1", "00000000"), ("demo-2", "11111111")
 TRIAL = Trial(start=90, seconds=5, tasks=20, failures=3)
@@ -72,7 +72,7 @@ def test_a_pool_that_goes_is_stopped_and_disabled():
 
 def seen(state=None, active=True, **more):
     values = {"failed": False, "restarts": 0, "since_start": 3.0, "since_ready": None} | more
-    return Seen(active=active, state=state or {}, **values)
+    return Observation(active=active, state=state or {}, **values)
 
 
 HEALTHY = {"proved": True, "state": "consuming", "slots": 4, "executed": 0, "failed": 0}
