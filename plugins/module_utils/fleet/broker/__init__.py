@@ -1,1 +1,1 @@
-"""RabbitMQ: what must exist in it, and the way from what is there to what must be."""
+"""RabbitMQ: the objects that it must have, and how a broker is brought to them."""

@@ -38,7 +38,7 @@ _PATHS: Final = {
 
 
 class BrokerError(Exception):
-    """The broker can't be reached, or refused what it was asked."""
+    """The broker can't be reached, or refused a request."""
 
 
 class RefusedError(BrokerError):
@@ -61,7 +61,7 @@ class Management:
     """
 
     def __init__(self, url: str, user: str, password: str, timeout: float = 30) -> None:
-        """Remember where and as whom; connects with the first request.
+        """Store the address and the login; the first request connects.
 
         Args:
             url: For example `http://127.0.0.1:15672`.
@@ -79,7 +79,7 @@ class Management:
         self._last = time.monotonic()
 
     def definitions(self) -> dict[str, Any]:
-        """Everything that the broker has.
+        """Return everything that the broker has.
 
         Returns:
             The definitions of all vhosts.
@@ -103,7 +103,7 @@ class Management:
         self._request("PUT", f"/api/policies/{_quoted(vhost)}/{_quoted(name)}", policy)
 
     def policy_in_force(self, vhost: str, exchange: str) -> str | None:
-        """The policy that applies to an exchange.
+        """Return the policy that applies to an exchange.
 
         Args:
             vhost: Where it is.
@@ -115,8 +115,8 @@ class Management:
         Raises:
             BrokerError: The broker can't be reached, or there is no such exchange.
         """
-        found = self._request("GET", f"/api/exchanges/{_quoted(vhost)}/{_quoted(exchange)}?columns=policy")
-        return found.get("policy") or None
+        answer = self._request("GET", f"/api/exchanges/{_quoted(vhost)}/{_quoted(exchange)}?columns=policy")
+        return answer.get("policy") or None
 
     def set_parameter(self, name: str, value: Mapping[str, Any]) -> None:
         """Create or change a global parameter.
@@ -143,7 +143,7 @@ class Management:
         self._request("POST", "/api/definitions", document)
 
     def obstacles(self) -> list[str]:
-        """What keeps the nodes of the cluster from working as they should.
+        """Return what keeps the nodes of the cluster from working.
 
         Returns:
             One sentence for each node that is down and for each alarm.
@@ -151,21 +151,21 @@ class Management:
         Raises:
             BrokerError: The broker can't be reached or refuses the user.
         """
-        found = []
+        obstacles = []
         for node in self._request("GET", "/api/nodes?columns=name,running,mem_alarm,disk_free_alarm"):
             if not node.get("running"):
-                found.append(f"Node {node['name']} is down.")
+                obstacles.append(f"Node {node['name']} is down.")
             for alarm, text in _ALARMS.items():
                 if node.get(alarm):
-                    found.append(f"Node {node['name']} has raised its {text}")
-        return found
+                    obstacles.append(f"Node {node['name']} has raised its {text}")
+        return obstacles
 
     def queues_in_use(self, vhost: str, names: Collection[str]) -> dict[str, str]:
-        """Which of some queues hold messages or are consumed; the figures are up to five seconds old.
+        """Return which queues hold messages or have consumers; the figures are up to five seconds old.
 
         Args:
             vhost: Where they are.
-            names: The queues that are asked for.
+            names: The queues.
 
         Returns:
             Messages and consumers in words by name; a queue that is empty and unused is left out.
@@ -175,7 +175,7 @@ class Management:
         """
         fields = {"messages_ready": "ready", "messages_unacknowledged": "unacknowledged"}
         columns = ",".join(["name", "consumers", "messages", *fields])
-        told = {}
+        in_use = {}
         for queue in self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"):
             parts = [
                 _count(queue[field], f"{text} message") for field, text in fields.items() if queue.get(field)
@@ -188,11 +188,11 @@ class Management:
                 parts.append(_count(queue["consumers"], "consumer"))
             # A queue whose node is down has no figures, which is not the same as empty.
             if queue["name"] in names and (parts or not fields.keys() <= queue.keys()):
-                told[queue["name"]] = ", ".join(parts) or "its messages can't be counted now"
-        return told
+                in_use[queue["name"]] = ", ".join(parts) or "its messages can't be counted now"
+        return in_use
 
     def queues(self, vhost: str) -> list[dict[str, Any]]:
-        """How all queues of a vhost are; the figures are up to five seconds old.
+        """Return the figures of all queues of a vhost, which are up to five seconds old.
 
         Args:
             vhost: Where they are.
@@ -210,7 +210,7 @@ class Management:
         return list(self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"))
 
     def queue_figures(self, vhost: str, name: str) -> dict[str, Any]:
-        """How a queue is; the figures are up to five seconds old.
+        """Return the figures of a queue, which are up to five seconds old.
 
         Args:
             vhost: Where it is.
@@ -225,7 +225,7 @@ class Management:
         """
         unknown = {"messages": 0, "messages_unacknowledged": 0, "consumers": 0}
         path = f"/api/queues/{_quoted(vhost)}/{_quoted(name)}?columns={','.join(('type', *unknown))}"
-        # A queue that was made a moment ago has no figures yet, and nobody has anything of it.
+        # A queue that was just made has no figures yet, and no consumer either.
         return unknown | dict(self._request("GET", path))
 
     def remove_if_there(self, key: Key, vhost: str) -> None:
@@ -315,7 +315,7 @@ def _quoted(name: str) -> str:
 
 
 def _reason(answer: bytes) -> str:
-    """The broker's own words, which come as JSON with HTML in it, or as plain text."""
+    """Return the broker's reason, which comes as JSON with HTML in it, or as plain text."""
     try:
         reason = str(json.loads(answer)["reason"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Apply the wanted topology to a broker, and verify the result."""
+"""Apply the desired topology to a broker, and verify the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .reconcile import Changes, Difference, Key, State, plan
 from .state import current_state, desired_state, import_document
 from .versions import for_broker_version
 
-# Nothing goes before what leads to it.
+# What leads to an object is removed before the object.
 _REMOVAL_ORDER: Final = ("topic_permission", "binding", "exchange", "policy", "permission", "user")
 # The broker's figures of a queue are at most five seconds old.
 _FIGURES_AGE_S: Final = 6
@@ -24,7 +24,7 @@ _SETTLE_S: Final = 5
 
 
 class TopologyReconciler:
-    """The topology that is wanted, and the broker that should have it.
+    """The desired topology, and the broker that should have it.
 
     Attributes:
         version: The broker's version, once its definitions were read.
@@ -41,15 +41,15 @@ class TopologyReconciler:
         *,
         prune: bool = False,
     ) -> None:
-        """Remember what is wanted.
+        """Store the desired topology and the way to the broker.
 
         Args:
-            topology: What is wanted, as ``topology.topology`` gives it.
+            topology: The desired topology, as ``topology.topology`` returns it.
             passwords: Password of each of its users.
             broker: The broker's management API.
             prune: Whether surplus objects are removed as soon as they are empty and unused.
         """
-        self._wanted = topology
+        self._desired = topology
         self._passwords = passwords
         self._prune = prune
         self._broker = broker
@@ -63,10 +63,10 @@ class TopologyReconciler:
 
     def without_passwords(self) -> list[str]:
         """Return the users for whom no password is given."""
-        return sorted({user["name"] for user in self._wanted["users"]} - self._passwords.keys())
+        return sorted({user["name"] for user in self._desired["users"]} - self._passwords.keys())
 
     def plan(self, definitions: Mapping[str, Any]) -> Changes:
-        """Compare the broker's definitions with what is wanted.
+        """Compare the broker's definitions with the desired topology.
 
         Args:
             definitions: What the broker has; empty if there is no broker yet.
@@ -78,14 +78,14 @@ class TopologyReconciler:
             BrokerError: The broker can't be asked which surplus queues are in use.
         """
         self.version = definitions.get("rabbitmq_version")
-        wanted = for_broker_version(self._wanted, self.version) if self.version else self._wanted
-        self.dropped = _policy_keys(self._wanted) - _policy_keys(wanted)
-        self._state = current_state(definitions, wanted, self._passwords)
-        ownership = Ownership(wanted, self._state)
+        desired = for_broker_version(self._desired, self.version) if self.version else self._desired
+        self.dropped = _policy_keys(self._desired) - _policy_keys(desired)
+        self._state = current_state(definitions, desired, self._passwords)
+        ownership = Ownership(desired, self._state)
         queues = {key[1] for key in ownership.surplus if key[0] == "queue"}
         if self._prune:
             in_use = self._broker.queues_in_use(self._vhost, queues) if queues else {}
-            ownership = Ownership(wanted, self._state, self._refused | in_use)
+            ownership = Ownership(desired, self._state, self._refused | in_use)
         self.surplus = [
             " ".join(key) + (f" ({ownership.reasons[key]})" if key in ownership.reasons else "")
             for key in sorted(ownership.surplus)
@@ -94,21 +94,21 @@ class TopologyReconciler:
         self.migrations = sorted(interrupted(definitions, self._vhost))
         made = plan(
             self._state,
-            desired_state(wanted, self._state),
+            desired_state(desired, self._state),
             fixed=FIXED_KINDS,
             removable=ownership.removable,
         )
         return replace(made, unmanaged=tuple(key for key in made.unmanaged if key not in ownership.surplus))
 
     def apply(self, todo: Changes) -> Changes:
-        """Apply a plan and return what is still to do after it: nothing, if the broker did as it was told.
+        """Apply changes and return what still differs after them, normally nothing.
 
-        After the queues were removed the rest is planned anew, because a queue that was used at the last
-        moment stays with all that it needs; and what the broker remembers as ours shrinks when it is gone.
-        A node that has not yet heard of what another one stored gets a moment.
+        Once queues are removed the rest is planned again: a queue that came into use at the last moment
+        stays with all that it needs, and the record of the fleet's objects loses one only when it is gone.
+        Differences get a few seconds, because a node may not yet know what another one stored.
 
         Args:
-            todo: What ``plan`` gave.
+            todo: What ``plan`` returned.
 
         Returns:
             What still differs.
@@ -119,12 +119,12 @@ class TopologyReconciler:
         end = time.monotonic() + _SETTLE_S
         while True:
             self._one_round(todo)
-            left = self.plan(self._broker.definitions())
-            if left.empty or (left == todo and time.monotonic() > end):
-                return left
-            if left == todo:
+            remaining = self.plan(self._broker.definitions())
+            if remaining.empty or (remaining == todo and time.monotonic() > end):
+                return remaining
+            if remaining == todo:
                 time.sleep(1)
-            todo = left
+            todo = remaining
 
     def _one_round(self, todo: Changes) -> None:
         going = [each.key for each in todo.remove]
@@ -150,7 +150,7 @@ class TopologyReconciler:
         self._remove_queues(queues)
 
     def _kept_topic_permissions(self, going: list[Key]) -> list[Difference]:
-        """Return the topic permissions that must be given back: all of a user go together."""
+        """Return the topic permissions that must be written again: all of a user's are removed together."""
         users = {key[1] for key in going if key[0] == "topic_permission"}
         return [
             Difference(key, None, attributes)
@@ -161,8 +161,8 @@ class TopologyReconciler:
     def _remove_queues(self, queues: list[Key]) -> None:
         """Remove queues that are empty and unused.
 
-        The broker looks itself before it removes a classic queue. It can't do that for the other types:
-        nothing leads to these any more, so once all figures are newer than that they stay as they are.
+        The broker checks that itself for a classic queue, and can't for the other types. Nothing is routed to
+        these any more, so figures that are newer than that are final.
         """
         classic = [key for key in queues if self._state[key]["arguments"]["x-queue-type"] == "classic"]
         others = {key[1] for key in queues} - {key[1] for key in classic}

@@ -1,4 +1,4 @@
-"""What makes one cluster of broker nodes: who joins, who is forgotten, and what is refused."""
+"""One cluster of broker nodes: which nodes join, which are forgotten, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class View:
-    """What a node that answers says of itself and its cluster.
+    """What a node reports of itself and its cluster.
 
     Attributes:
         known: All nodes of its cluster, itself among them.
@@ -31,8 +31,8 @@ class Membership:
         seed: The node that the others join; none if no node answers.
         forget: Nodes that the cluster has to forget, in order.
         join: Blank nodes that join the seed, in order.
-        down: Nodes that are wanted and don't answer.
-        kept: Nodes that are down and not wanted, but may be one of the former under another name.
+        down: Nodes of the inventory that don't answer.
+        kept: Nodes that are down and not in the inventory, but may be one of ``down`` under another name.
         refusals: Why nothing may be done, each with its remedy.
     """
 
@@ -50,11 +50,11 @@ class Membership:
 
 
 def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
-    """Compare the cluster that is wanted with what its nodes say.
+    """Compare the cluster of the inventory with what its nodes report.
 
     Args:
-        nodes: The nodes that are wanted, in the inventory's order.
-        views: What each of them that answers says.
+        nodes: The nodes of the inventory, in its order.
+        views: What each of them that answers reports.
 
     Returns:
         What is to be done. With refusals, nothing.
@@ -65,25 +65,31 @@ def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
         return Membership(None, down=down)
     # A node that its cluster forgot, or that lost its data, may think itself alone while others know it.
     clusters = {views[node].known for node in answering}
-    full = [known for known in clusters if any(node in known and not views[node].blank for node in answering)]
+    full = [
+        members
+        for members in clusters
+        if any(node in members and not views[node].blank for node in answering)
+    ]
     if len(full) > 1:
-        told = "; ".join(
-            f"{node} ({', '.join(sorted(known))}) holds {views[node].holds}"
-            for known in sorted(full, key=sorted)
+        conflicts = "; ".join(
+            f"{node} ({', '.join(sorted(members))}) holds {views[node].holds}"
+            for members in sorted(full, key=sorted)
             for node in answering
-            if views[node].known == known and not views[node].blank
+            if views[node].known == members and not views[node].blank
         )
         return Membership(
             None,
             down=down,
             refusals=(
-                f"these brokers hold data of their own, and to join one would lose the others': {told}. "
+                f"these brokers hold data of their own, and to join one would lose the others': {conflicts}. "
                 "Drain and move what is to be kept, run `rabbitmqctl stop_app; rabbitmqctl force_reset; "
                 "rabbitmqctl start_app` on those that are to join, and run again",
             ),
         )
     # The largest, and of equals the one that the inventory names first.
-    chosen = max(full or clusters, key=lambda known: (len(known), -min(map(nodes.index, known & set(nodes)))))
+    chosen = max(
+        full or clusters, key=lambda members: (len(members), -min(map(nodes.index, members & set(nodes))))
+    )
     seed = next(node for node in answering if views[node].known == chosen)
     join = tuple(node for node in answering if views[node].known != chosen)
     strangers = sorted(chosen - set(nodes))
@@ -95,7 +101,7 @@ def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
         if node in running
     ]
     absent = tuple(node for node in strangers if node not in running)
-    # A node that can't be reached may be called otherwise than its host in the inventory.
+    # A node that can't be reached may have another name than its host in the inventory.
     forget, kept = ((), absent) if down else (absent, ())
     wiped = tuple(node for node in join if node in chosen)
     if (forget or wiped) and 2 * len(running - set(wiped)) <= len(chosen):

@@ -8,7 +8,7 @@ from typing import Any
 
 from .cluster import View
 
-# argv, and whether to fail if it fails; gives status, output and errors.
+# Takes the command and its arguments; returns its status, output and errors.
 Run = Callable[[list[str]], tuple[int, str, str]]
 _COUNTS = (
     "{length(rabbit_amqqueue:list()), length(rabbit_vhost:list_names()), "
@@ -28,7 +28,7 @@ class Commands:
     """
 
     def __init__(self, run: Run, timeout: int = 120) -> None:
-        """Remember how to run commands.
+        """Store how commands are run.
 
         Args:
             run: Runs a command.
@@ -41,7 +41,7 @@ class Commands:
         """Run a command on a node.
 
         Args:
-            command: ``rabbitmqctl`` or one of its sisters.
+            command: ``rabbitmqctl`` or another command of RabbitMQ.
             node: The node.
             arguments: What it is to do.
 
@@ -100,7 +100,7 @@ class Commands:
             node: The node.
 
         Returns:
-            What it says; none if it doesn't answer.
+            What it reports; none if it doesn't answer.
         """
         try:
             status = self.json("rabbitmqctl", node, "cluster_status")

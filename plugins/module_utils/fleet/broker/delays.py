@@ -25,8 +25,10 @@ def has_delays(pools: Iterable[Pool]) -> bool:
     Returns:
         Whether the delay exchanges are needed.
     """
-    known = list(pools)
-    return any(p.queue_type == "quorum" for p in known) and any(p.exchange_type == "topic" for p in known)
+    all_pools = list(pools)
+    return any(p.queue_type == "quorum" for p in all_pools) and any(
+        p.exchange_type == "topic" for p in all_pools
+    )
 
 
 # kombu's delay exchanges: a chain of topic exchanges and queues, one for each bit of the delay in

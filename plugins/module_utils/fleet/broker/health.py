@@ -1,4 +1,4 @@
-"""What the nodes of a RabbitMQ cluster say about themselves, and whether one of them may be stopped now.
+"""What the nodes of a RabbitMQ cluster report, and whether one of them may be stopped now.
 
 Two documents are read on a node: what `rabbitmqctl cluster_status` prints, and the Raft status of the members
 of every quorum queue (`QUORUM_STATUS`; the command line has one command a queue for it, of a second each).
@@ -24,7 +24,7 @@ QUORUM_STATUS: Final = (
     " {resource, V, queue, N} <- [amqqueue:get_name(Q)]]})])."
 )
 
-# What a member is that takes part; one of a drained node is `noproc`, of a stopped one `{nodedown,…}`.
+# States of a member that takes part; on a drained node it is `noproc`, on a stopped one `{nodedown,…}`.
 _ALIVE: Final = frozenset(
     {"leader", "follower", "candidate", "pre_vote", "await_condition", "receive_snapshot"}
 )
@@ -136,22 +136,22 @@ def critical(queues: Iterable[QuorumQueue], node: str) -> list[str]:
         A sentence for each set of missing members, which names them and the queues. A queue with a single
         member is left out: whatever stops its node stops it, and waiting makes it no better.
     """
-    found: dict[str, list[str]] = {}
+    endangered: dict[str, list[str]] = {}
     for queue in queues:
         others = [member for member in queue.members if member.node != node]
         alive = sum(member.alive for member in others)
         if queue.on(node) and len(queue.members) > 1 and alive < queue.majority:
             missing = ", ".join(sorted(member.node for member in others if not member.alive))
-            found.setdefault(missing or "no other member", []).append(queue.name)
+            endangered.setdefault(missing or "no other member", []).append(queue.name)
     return [
         f"without {node} {_some(names)} would have no majority, because of {missing}"
         + (" (not taking part)" if missing != "no other member" else "")
-        for missing, names in sorted(found.items())
+        for missing, names in sorted(endangered.items())
     ]
 
 
 def behind(before: Iterable[QuorumQueue], now: Iterable[QuorumQueue], nodes: Iterable[str] = ()) -> list[str]:
-    """Return whose members do not yet hold what was committed at an earlier look.
+    """Return which nodes' members do not yet hold what was committed at an earlier look.
 
     Under load a member is always some entries behind its leader; one that has what the queue had committed a
     moment ago follows as fast as tasks come, and one that is still fetching its log does not.
@@ -164,13 +164,13 @@ def behind(before: Iterable[QuorumQueue], now: Iterable[QuorumQueue], nodes: Ite
     Returns:
         A sentence for each node, with the queue that lacks most.
     """
-    wanted = set(nodes)
+    relevant = set(nodes)
     goals = {(queue.vhost, queue.name): queue.committed for queue in before}
     lacking: dict[str, list[tuple[int, str]]] = {}
     for queue in now:
         goal = goals.get((queue.vhost, queue.name), -1)
         for member in queue.members:
-            if (not wanted or member.node in wanted) and (not member.alive or member.last < goal):
+            if (not relevant or member.node in relevant) and (not member.alive or member.last < goal):
                 lacking.setdefault(member.node, []).append((goal - member.last, queue.name))
     return [
         f"{name} does not hold all of {_some([queue for _, queue in sorted(queues, reverse=True)])}: "

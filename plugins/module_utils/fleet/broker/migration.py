@@ -20,7 +20,7 @@ PRIORITY: Final = 1_000
 
 
 class MigrationError(Exception):
-    """A migration would lose messages or touch what isn't ours, or can't go on."""
+    """A migration would lose messages or touch what isn't the fleet's, or can't go on."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Binding:
 
 
 def bindings(state: State) -> list[Binding]:
-    """All bindings of a state.
+    """Return all bindings of a state.
 
     Args:
         state: What a broker has.
@@ -59,7 +59,7 @@ def bindings(state: State) -> list[Binding]:
 
 
 def interrupted(definitions: Mapping[str, Any], vhost: str) -> dict[str, dict[str, Any]]:
-    """The migrations of queues that were begun and not finished.
+    """Return the migrations of queues that were begun and not finished.
 
     Args:
         definitions: What `GET /api/definitions` answered.
@@ -77,7 +77,7 @@ def interrupted(definitions: Mapping[str, Any], vhost: str) -> dict[str, dict[st
 
 
 def record_name(vhost: str, queue: str) -> str:
-    """The global parameter in which the migration of a queue remembers what a repeated run has to know.
+    """Return the global parameter in which the migration of a queue stores what a repeated run needs.
 
     Args:
         vhost: The fleet's vhost.
@@ -90,18 +90,18 @@ def record_name(vhost: str, queue: str) -> str:
 
 
 def chosen(todo: Changes, begun: Iterable[str], only: str | None) -> tuple[list[str], list[str]]:
-    """The exchanges and queues that have to be migrated.
+    """Return the exchanges and queues that have to be migrated.
 
     Args:
         todo: What the topology needs.
         begun: Queues whose migration was interrupted.
-        only: The one object that was asked for; None for all.
+        only: The one object that was requested; None for all.
 
     Returns:
         Names of exchanges, and of queues, interrupted ones first.
 
     Raises:
-        MigrationError: What was asked for needs no migration.
+        MigrationError: The requested object needs no migration.
     """
     names = {
         kind: sorted({each.key[1] for each in todo.blocked if each.key[0] == kind})
@@ -117,61 +117,64 @@ def chosen(todo: Changes, begun: Iterable[str], only: str | None) -> tuple[list[
             f"To migrate: {', '.join([*names['exchange'], *queues]) or 'nothing'}."
         )
     # What was begun is finished in any case: it may still catch messages of the same exchange.
-    asked = [name for name in names["queue"] if name == only and name not in first]
-    return [name for name in names["exchange"] if name == only], [*first, *asked]
+    requested = [name for name in names["queue"] if name == only and name not in first]
+    return [name for name in names["exchange"] if name == only], [*first, *requested]
 
 
-def rebinding(name: str, current: State, wanted: State) -> tuple[list[Binding], list[Binding]]:
-    """The bindings that an exchange of another type needs.
+def rebinding(name: str, current: State, desired: State) -> tuple[list[Binding], list[Binding]]:
+    """Return the bindings that an exchange of another type needs.
 
     Args:
         name: Name of the exchange.
         current: What the broker has.
-        wanted: What the model wants.
+        desired: What it should have.
 
     Returns:
-        Those of the exchange itself: what it had and what is wanted, without those of ours that led to it and
-        are wanted no more. And those by which another exchange leads to its queues instead; they come first.
+        Those of the exchange itself: what it had and what it should have, without those of the fleet that led
+        to it and that the model no longer has. And those by which another exchange leads to its queues
+        instead; they come first.
     """
-    ours = bindings(wanted)
-    queues = {each.destination for each in ours if each.source == name}
+    declared = bindings(desired)
+    queues = {each.destination for each in declared if each.source == name}
 
     def touches(each: Binding) -> bool:
         return name == each.source or (each.kind, each.destination) == ("exchange", name)
 
-    own = [each for each in ours if touches(each)]
+    own = [each for each in declared if touches(each)]
     for each in bindings(current):
         leads_here = each.source != name
-        if touches(each) and each not in own and not (leads_here and ("exchange", each.source) in wanted):
+        if touches(each) and each not in own and not (leads_here and ("exchange", each.source) in desired):
             own.append(each)
     around = [
-        each for each in ours if each.kind == "queue" and each.destination in queues and not touches(each)
+        each for each in declared if each.kind == "queue" and each.destination in queues and not touches(each)
     ]
     return own, around
 
 
-def check_diversion(queue: str, state: State, ours: Iterable[Key]) -> None:
+def check_diversion(queue: str, state: State, own_exchanges: Iterable[Key]) -> None:
     """Reject the migration of a queue whose messages an alternate exchange would not catch.
 
     Args:
         queue: The queue's name.
         state: What the broker has.
-        ours: Keys of the exchanges that are the fleet's.
+        own_exchanges: Keys of the exchanges that are the fleet's.
 
     Raises:
         MigrationError: With the binding that is in the way.
     """
-    known = set(ours)
-    everything = bindings(state)
+    movable = set(own_exchanges)
+    all_bindings = bindings(state)
     # The queue itself, and exchanges that lead to it and are diverted with it.
     leading = {
-        ("exchange", each.source) for each in everything if (each.kind, each.destination) == ("queue", queue)
+        ("exchange", each.source)
+        for each in all_bindings
+        if (each.kind, each.destination) == ("queue", queue)
     }
     diverted = {("queue", queue), *leading}
-    for own in everything:
+    for own in all_bindings:
         if (own.kind, own.destination) != ("queue", queue):
             continue
-        if ("exchange", own.source) not in known:
+        if ("exchange", own.source) not in movable:
             raise MigrationError(
                 f"Queue {queue} is bound to exchange {own.source}, which isn't the fleet's: its messages "
                 "can't be diverted. Remove that binding for the time of the migration."
@@ -179,7 +182,7 @@ def check_diversion(queue: str, state: State, ours: Iterable[Key]) -> None:
         exchange = state["exchange", own.source]
         if exchange["arguments"].get("alternate-exchange"):
             raise MigrationError(f"Exchange {own.source} has an alternate exchange of its own (an argument).")
-        for other in everything:
+        for other in all_bindings:
             if other.source != own.source or (other.kind, other.destination) in diverted:
                 continue
             if overlap(exchange["type"], own.routing_key, other.routing_key):
@@ -219,7 +222,7 @@ def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 
 def without_limits(policy: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A policy for a queue while messages are moved: nothing is refused or dropped, everything finds room.
+    """Return a queue's policy while messages are moved: nothing is refused or dropped, and there is no limit.
 
     Args:
         policy: What applies to the queue otherwise.
@@ -238,7 +241,7 @@ def without_limits(policy: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def with_alternate(exchange: str) -> dict[str, Any]:
-    """A policy that gives an exchange an alternate one, which is named like the migration's other objects.
+    """Return a policy that sets an exchange's alternate one, named like the migration's other objects.
 
     Args:
         exchange: Name of the exchange.

@@ -64,12 +64,12 @@ class AmqpLogin:
 
 
 class Migrator:
-    """What the broker has, what is wanted, and the steps between the two.
+    """The broker's state, the desired one, and the steps from one to the other.
 
     Attributes:
         exchanges: Exchanges to replace.
         queues: Queues to replace.
-        left: What differs too, and was not asked for.
+        left: What differs too, and was not requested.
         differences: How the chosen objects differ.
     """
 
@@ -81,10 +81,10 @@ class Migrator:
         patience_s: float,
         timeout_s: float,
     ) -> None:
-        """Compare the broker with what is wanted.
+        """Compare the broker with the desired topology.
 
         Args:
-            topology: What is wanted, as ``topology.topology`` gives it.
+            topology: The desired topology, as ``topology.topology`` returns it.
             broker: The broker's management API.
             only: The one queue or exchange to migrate; none for all.
             patience_s: Seconds to wait for the running tasks of a queue.
@@ -92,7 +92,7 @@ class Migrator:
 
         Raises:
             BrokerError: The broker can't be reached.
-            MigrationError: What was asked for can't be migrated.
+            MigrationError: A requested object can't be migrated.
         """
         self._topology = topology
         self._broker = broker
@@ -101,26 +101,26 @@ class Migrator:
         self._vhost: str = topology["vhost"]
         definitions = self._read()
         self._begun = interrupted(definitions, self._vhost)
-        self._todo = plan(self._current, self._wanted, fixed=FIXED_KINDS)
+        self._todo = plan(self._current, self._desired, fixed=FIXED_KINDS)
         self.exchanges, self.queues = chosen(self._todo, self._begun, only)
-        kept = {"exchange": self.exchanges, "queue": self.queues}
-        self.differences = [each for each in self._todo.blocked if each.key[1] in kept[each.key[0]]]
-        self.left = [each.label for each in self._todo.blocked if each.key[1] not in kept[each.key[0]]]
-        ours = [key for key in self._wanted if key[0] == "exchange"]
+        selected = {"exchange": self.exchanges, "queue": self.queues}
+        self.differences = [each for each in self._todo.blocked if each.key[1] in selected[each.key[0]]]
+        self.left = [each.label for each in self._todo.blocked if each.key[1] not in selected[each.key[0]]]
+        own_exchanges = [key for key in self._desired if key[0] == "exchange"]
         for queue in self.queues:
-            if ("queue", queue) not in self._wanted:
+            if ("queue", queue) not in self._desired:
                 raise MigrationError(
-                    f"The migration of queue {queue} was interrupted, and the model has it no more. Give it "
-                    "back to the model until the migration is finished."
+                    f"The migration of queue {queue} was interrupted, and the model no longer has it. Put it "
+                    "back into the model until the migration is finished."
                 )
-            check_diversion(queue, self._current, ours)
+            check_diversion(queue, self._current, own_exchanges)
 
     def _read(self) -> Attributes:
         """Read what the broker has now."""
         definitions = self._broker.definitions()
         topology = for_broker_version(self._topology, definitions["rabbitmq_version"])
         self._current: State = current_state(definitions, topology, {})
-        self._wanted: State = desired_state(topology, self._current)
+        self._desired: State = desired_state(topology, self._current)
         return definitions
 
     @contextmanager
@@ -162,9 +162,9 @@ class Migrator:
     # An exchange can't be replaced in one step. Sent without waiting, the commands leave it absent for
     # milliseconds; a publisher that meets this gets an error, never silence.
     def replace_exchange(self, name: str) -> Attributes:
-        """Delete an exchange and create it as wanted, with the bindings that it had and those it needs."""
-        exchange = self._wanted["exchange", name]
-        lines, around = rebinding(name, self._current, self._wanted)
+        """Delete an exchange and create it anew, with the bindings that it had and those it needs."""
+        exchange = self._desired["exchange", name]
+        lines, around = rebinding(name, self._current, self._desired)
         for each in around:
             self._bind(each)
         begin = time.monotonic()
@@ -193,7 +193,7 @@ class Migrator:
             "moved": 0,
             "mark": secrets.token_hex(16),
         } | self._begun.get(name, {})
-        wanted = self._wanted["queue", name]
+        desired = self._desired["queue", name]
         mark = remembered["mark"]
         workers = RemoteControl(self._channel)
         old = self._current.get(("queue", name))
@@ -201,7 +201,7 @@ class Migrator:
         def to_beside(message: Any) -> tuple[str, str, Attributes]:  # noqa: ANN401 - the library has no types
             return "", beside, marked(message, mark)
 
-        if old not in (None, wanted):
+        if old not in (None, desired):
             self._pause(name, workers, remembered)
             self._divert(name, beside)
             remembered["moved"] += self._move(name, to_beside)
@@ -217,16 +217,18 @@ class Migrator:
             self._channel.close()
             self._open_channel()
             workers = RemoteControl(self._channel)
-        self._limit(name, self._wanted)
+        self._limit(name, self._desired)
         self._declare(name)
         # Not add_consumer: on the channel that knew the old queue the broker would break the connection off,
         # and deliver all that these workers run once more. They finish, stop, and are started by systemd.
-        workers.tell("shutdown", None, remembered["nodes"])
+        workers.send("shutdown", None, remembered["nodes"])
         # Before the messages come back: what the new type routes nowhere, such as the key of a delayed task
         # at a direct exchange, would be diverted beside again and again.
         self._end_diversion(name)
         back = (
-            self._move(beside, lambda message: self._home(message, name, mark)) if self._exists(beside) else 0
+            self._move(beside, lambda message: self._original(message, name, mark))
+            if self._exists(beside)
+            else 0
         )
         if self._exists(beside):
             self._delete(beside)
@@ -252,34 +254,34 @@ class Migrator:
             nodes = workers.consuming(name)
             remembered["nodes"] = sorted({*remembered["nodes"], *nodes})
             self._remember(name, remembered)
-            workers.tell("cancel_consumer", name, nodes)
-            left = self._held(name)
+            workers.send("cancel_consumer", name, nodes)
+            in_use = self._in_use(name)
             now = time.monotonic()
-            quiet_since = None if left else quiet_since or now
+            quiet_since = None if in_use else quiet_since or now
             if quiet_since and now - quiet_since > _FIGURES_AGE_S:
                 return
             if now > end:
-                workers.tell("add_consumer", name, remembered["nodes"])
+                workers.send("add_consumer", name, remembered["nodes"])
                 if ("queue", f"{MIGRATION}{name}") not in self._current:
                     self._forget(name)
                 raise MigrationError(
-                    f"Queue {name} still has {left} after {self._patience_s} s, and was "
+                    f"Queue {name} still has {in_use} after {self._patience_s} s, and was "
                     "left as it is. "
                     "Its workers consume it again. Try when no long task runs, or give more time "
                     "(migrate_patience)."
                 )
             time.sleep(1)
 
-    def _held(self, name: str) -> str:
+    def _in_use(self, name: str) -> str:
         """Return what keeps a queue from being emptied; ready messages do not."""
-        found = self._broker.queue_figures(self._vhost, name)
-        found["consumers"] = max(found["consumers"], self._declared(name).consumer_count)
-        return _in_words(found, "messages_unacknowledged", "consumers")
+        figures = self._broker.queue_figures(self._vhost, name)
+        figures["consumers"] = max(figures["consumers"], self._declared(name).consumer_count)
+        return _in_words(figures, "messages_unacknowledged", "consumers")
 
     def _divert(self, name: str, beside: str) -> None:
         """Bind the exchanges to the queue that stands beside the original."""
-        queue = self._wanted["queue", name]
-        self._policy(f"beside.{name}", without_limits(self._own_policy(name, self._wanted), beside))
+        queue = self._desired["queue", name]
+        self._policy(f"beside.{name}", without_limits(self._own_policy(name, self._desired), beside))
         self._channel.queue_declare(
             beside, durable=queue["durable"], auto_delete=False, arguments=queue["arguments"]
         )
@@ -296,27 +298,27 @@ class Migrator:
                     )
             policy = f"{MIGRATION}exchange.{source}"
             self._policy(f"exchange.{source}", with_alternate(source))
-            if (found := self._broker.policy_in_force(self._vhost, source)) != policy:
+            if (in_force := self._broker.policy_in_force(self._vhost, source)) != policy:
                 raise MigrationError(
-                    f"Policy {found} applies to exchange {source} with a higher priority than {policy}: its "
-                    "messages can't be diverted. Remove that policy for the time of the migration."
+                    f"Policy {in_force} applies to exchange {source} with a higher priority than {policy}: "
+                    "its messages can't be diverted. Remove that policy for the time of the migration."
                 )
         for each in lines:
             self._channel.queue_unbind(name, each.source, each.routing_key, arguments=dict(each.arguments))
 
     def _end_diversion(self, name: str) -> None:
-        for source in sorted({each.source for each in self._lines(name, {**self._wanted, **self._current})}):
+        for source in sorted({each.source for each in self._lines(name, {**self._desired, **self._current})}):
             self._drop_policy(f"exchange.{source}")
             self._channel.exchange_delete(f"{MIGRATION}{source}")
 
     def _declare(self, name: str) -> None:
         """Create the queue and bind it; from then on its messages go to it again, not to the one beside."""
-        queue = self._wanted["queue", name]
+        queue = self._desired["queue", name]
         self._channel.queue_declare(
             name, durable=queue["durable"], auto_delete=queue["auto_delete"], arguments=queue["arguments"]
         )
         # Also by the keys that it had, so that nothing is refused before the topology is reconciled.
-        for each in self._lines(name, {**self._wanted, **self._current}):
+        for each in self._lines(name, {**self._desired, **self._current}):
             if ("exchange", each.source) in self._current:
                 self._bind(each)
 
@@ -336,7 +338,7 @@ class Migrator:
         return moved
 
     def _publish(self, message: Any, exchange: str, key: str) -> bool:  # noqa: ANN401
-        """Publish with a confirmation, and say whether a queue took it; one that has no room is awaited."""
+        """Publish with a confirmation, wait while the queue is full, and return whether one took it."""
         timeout = self._timeout_s
         end = time.monotonic() + timeout
         while True:
@@ -357,14 +359,14 @@ class Migrator:
 
     @staticmethod
     def _direct(source: str) -> str:
-        """Where the messages of a queue go if nothing routes them: from beside home, or the reverse."""
+        """Return the queue for messages that nothing routes: the original of one beside, or the reverse."""
         return source.removeprefix(MIGRATION) if source.startswith(MIGRATION) else f"{MIGRATION}{source}"
 
-    def _home(self, message: Any, name: str, mark: str) -> tuple[str, str, Attributes]:  # noqa: ANN401
+    def _original(self, message: Any, name: str, mark: str) -> tuple[str, str, Attributes]:  # noqa: ANN401
         """Return where a message was published to, so that a retry finds its way."""
         exchange, key, headers = origin_of(message, mark)
-        known = ("exchange", exchange) in self._wanted
-        return (exchange, key, headers) if known else ("", name, headers)
+        exists = ("exchange", exchange) in self._desired
+        return (exchange, key, headers) if exists else ("", name, headers)
 
     def _delete(self, name: str) -> None:
         """Delete a queue that nothing leads to, when two looks in a row find it empty and unused.
@@ -373,8 +375,8 @@ class Migrator:
         a passive declaration says is no proof: a quorum queue whose leader is slow answers 0 and 0, and does
         not count the dead letters that wait for room in their own queue.
         """
-        found = self._await_empty(name)
-        conditions = {"if_unused": True, "if_empty": True} if found["type"] == "classic" else {}
+        figures = self._await_empty(name)
+        conditions = {"if_unused": True, "if_empty": True} if figures["type"] == "classic" else {}
         self._channel.queue_delete(name, **conditions)
 
     def _await_empty(self, name: str) -> Attributes:
@@ -382,17 +384,17 @@ class Migrator:
         end = time.monotonic() + self._timeout_s
         quiet_since = None
         while True:
-            found = self._broker.queue_figures(self._vhost, name)
-            held = _in_words(found, "messages", "consumers")
+            figures = self._broker.queue_figures(self._vhost, name)
+            content = _in_words(figures, "messages", "consumers")
             now = time.monotonic()
-            quiet_since = None if held else quiet_since or now
+            quiet_since = None if content else quiet_since or now
             if quiet_since is not None and now - quiet_since > _FIGURES_AGE_S:
-                return found
-            if held and now > end:
+                return figures
+            if content and now > end:
                 ready = self._declared(name).message_count
                 waiting = "" if ready else " Dead letters that wait for room in their own queue count, too."
                 raise MigrationError(
-                    f"Queue {name} still has {held} at the end of its migration, and was kept.{waiting} "
+                    f"Queue {name} still has {content} at the end of its migration, and was kept.{waiting} "
                     "Run the migration again."
                 )
             time.sleep(1)
@@ -447,7 +449,7 @@ def marked(message: Any, mark: str) -> Attributes:  # noqa: ANN401 - the library
     """Return a message's headers with where it was published to, under the mark of a migration.
 
     Args:
-        message: What ``basic_get`` gave.
+        message: What ``basic_get`` returned.
         mark: The migration's own secret.
     """
     exchange, key, headers = origin_of(message, mark)
@@ -458,8 +460,8 @@ def origin_of(message: Any, mark: str) -> tuple[str, str, Attributes]:  # noqa: 
     """Return the exchange and the key that a message was published with, and its headers as they were.
 
     Args:
-        message: What ``basic_get`` gave.
-        mark: The migration's own secret. Of a message that does not carry it the broker's word counts, and
+        message: What ``basic_get`` returned.
+        mark: The migration's own secret. For a message without it the broker's own record counts, and
             its headers, whatever a publisher wrote there, stay.
     """
     headers = dict(message.properties.get("application_headers") or {})

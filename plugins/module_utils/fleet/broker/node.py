@@ -1,4 +1,4 @@
-"""What one node says of itself, asked in one call of `rabbitmqctl eval`: every call takes half a second."""
+"""The state of one node, read in one call of `rabbitmqctl eval`: every call takes half a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-# Functions that only some versions have are tried in order: 3.10 calls them otherwise than 4.0. What a node
+# Functions that only some versions have are tried in order: 3.10 and 4.0 name them differently. What a node
 # without its broker (`rabbitmqctl stop_app`) can't say is null.
 _EXPRESSION: Final = """
 Try = fun(Funs) -> lists:foldl(fun(F, undefined) -> try F() catch _:_ -> undefined end; (_, X) -> X end,
@@ -33,7 +33,7 @@ io:format("~s~n", [rabbit_json:encode(#{
 
 
 def expression(names: Sequence[str]) -> str:
-    """Give the Erlang expression that asks a node everything.
+    """Return the Erlang expression that reads a node's whole state.
 
     Args:
         names: Host names of the cluster's nodes, whose addresses the node is asked for.
@@ -61,14 +61,14 @@ def read(printed: str) -> dict[str, Any]:
 
 
 def uneven(queues: Iterable[Mapping[str, Any]] | None, vhost: str, nodes: Iterable[str]) -> bool:
-    """Say whether quorum queues lack a member on a node, or one node leads two more of them than another.
+    """Return whether quorum queues lack a member on a node, or one node leads two more of them than another.
 
     Args:
         queues: The quorum queues, each with ``vhost``, ``members`` and ``leader``.
         vhost: The virtual host that matters.
         nodes: The nodes that should have a member of each.
     """
-    wanted, mine = set(nodes), [queue for queue in queues or () if queue["vhost"] == vhost]
-    leaders = Counter(queue["leader"] for queue in mine)
-    counts = [leaders[node] for node in wanted] or [0]
-    return any(wanted - set(queue["members"]) for queue in mine) or max(counts) - min(counts) > 1
+    members, fleet_queues = set(nodes), [queue for queue in queues or () if queue["vhost"] == vhost]
+    leaders = Counter(queue["leader"] for queue in fleet_queues)
+    counts = [leaders[node] for node in members] or [0]
+    return any(members - set(queue["members"]) for queue in fleet_queues) or max(counts) - min(counts) > 1

@@ -10,7 +10,7 @@ from ..model.names import DEAD
 from ..model.types import Pool
 
 VERIFY_KEY: Final = "answer"
-# By this a policy is known as the model's own, and removed when the model has it no more.
+# Marks a policy as the model's own, so that it is removed when the model no longer has it.
 POLICY_PREFIX: Final = "celery_fleet."
 
 
@@ -54,11 +54,11 @@ def binding_of(source: str, destination: str, key: str, kind: str = "queue") -> 
 
 def without_doubles(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the items, each once, in the order of their first appearance."""
-    found: list[dict[str, Any]] = []
+    unique: list[dict[str, Any]] = []
     for item in items:
-        if item not in found:
-            found.append(item)
-    return found
+        if item not in unique:
+            unique.append(item)
+    return unique
 
 
 def policy_of(queue: str, definition: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What at a broker is the fleet's own, and what of it may go when the model has it no more.
+"""Which objects of a broker are the fleet's, and which may be removed once the model no longer has them.
 
-The broker itself remembers what is ours: the kit's users carry a tag, and a global parameter (the record)
+The broker itself stores what is the fleet's: the kit's users carry a tag, and a global parameter (the record)
 names the exchanges and queues that the model has, or had and that still exist. Both are part of the
 definitions, so that they cost no request. A policy's name has a prefix; bindings, permissions and topic
 permissions belong to the objects that they connect.
@@ -21,7 +21,7 @@ OWNER: Final = "celery_fleet"
 
 
 def record_key(vhost: str) -> Key:
-    """Where a broker remembers which exchanges and queues of a vhost are ours.
+    """Return the key under which a broker records the fleet's exchanges and queues of a vhost.
 
     Args:
         vhost: The fleet's vhost.
@@ -33,7 +33,7 @@ def record_key(vhost: str) -> Key:
 
 
 def record(keys: Set[Key]) -> Attributes:
-    """The value of the record for these exchanges and queues.
+    """Return the value of the record for these exchanges and queues.
 
     Args:
         keys: Keys of any kind.
@@ -45,7 +45,7 @@ def record(keys: Set[Key]) -> Attributes:
 
 
 def recorded(state: State, vhost: str) -> set[Key]:
-    """The exchanges and queues that a broker knows as ours and that exist.
+    """Return the exchanges and queues that the broker's record names and that exist.
 
     Args:
         state: What the broker has.
@@ -55,16 +55,16 @@ def recorded(state: State, vhost: str) -> set[Key]:
         Their keys.
     """
     names = state.get(record_key(vhost), {})
-    known: set[Key] = {(kind, name) for kind in FIXED_KINDS for name in names.get(f"{kind}s", ())}
-    return known & state.keys()
+    objects: set[Key] = {(kind, name) for kind in FIXED_KINDS for name in names.get(f"{kind}s", ())}
+    return objects & state.keys()
 
 
 class Ownership:
-    """What is ours in a state of a broker, and what of it may be removed.
+    """The fleet's objects in a state of a broker, and which of them may be removed.
 
     Attributes:
-        surplus: Our exchanges, queues and users that the model has no more.
-        reasons: Why those of them that may not be removed have to stay; empty unless pruning was asked for.
+        surplus: The fleet's exchanges, queues and users that the model no longer has.
+        reasons: Why those of them that may not be removed have to stay; empty without pruning.
     """
 
     def __init__(
@@ -73,30 +73,30 @@ class Ownership:
         """Find the surplus objects, and follow what the messages in them may still need.
 
         Args:
-            topology: The topology that the model wants.
+            topology: The desired topology.
             state: What the broker has.
-            in_use: Pruning was asked for, and these surplus queues hold messages or are consumed (a text for
-                each); None if it was not.
+            in_use: With pruning, the surplus queues that hold messages or have consumers (a text for each);
+                None without pruning.
         """
         self._state = state
-        self._asked = in_use is not None
+        self._prune = in_use is not None
         self._users = {user["name"] for user in topology["users"]}
-        self._wanted: set[Key] = {
+        self._desired: set[Key] = {
             (kind, each["name"]) for kind in FIXED_KINDS for each in topology[f"{kind}s"]
         }
-        mine = recorded(state, topology["vhost"])
+        recorded_keys = recorded(state, topology["vhost"])
         self._surplus_users = {
             key for key in state if key[0] == "user" and key[1] not in self._users and key != GUEST
         }
-        self._surplus = mine - self._wanted
-        self._ours = mine | self._wanted
+        self._surplus = recorded_keys - self._desired
+        self._own = recorded_keys | self._desired
         self.surplus: set[Key] = self._surplus | self._surplus_users
         self.reasons: dict[Key, str] = {}
         if in_use is not None:
             self.reasons = {
                 key: in_use[key[1]] for key in self._surplus if key[0] == "queue" and key[1] in in_use
             }
-            self._keep_what_they_need()
+            self._keep_what_is_needed()
 
     def removable(self, key: Key) -> bool:
         """Return whether an object that the model doesn't have may be removed.
@@ -106,49 +106,49 @@ class Ownership:
 
         Returns:
             True for `guest`, for bindings and policies left over between objects of the model, and, if
-            pruning was asked for, for what is ours, empty and unused.
+            pruning was asked for, for what is the fleet's, empty and unused.
         """
         kind, name = key[:2]
         if kind == "binding":
             ends = self._ends(key)
-            stale = self._wanted.issuperset(ends)
-            return stale or (self._ours.issuperset(ends) and any(self._may_go(end) for end in ends))
+            stale = self._desired.issuperset(ends)
+            return stale or (self._own.issuperset(ends) and any(self._may_go(end) for end in ends))
         if kind == "policy":
             queue = ("queue", name.removeprefix(POLICY_PREFIX))
             return name.startswith(POLICY_PREFIX) and (queue not in self._surplus or self._may_go(queue))
         if kind in ("permission", "topic_permission"):
-            wanted = kind == "topic_permission" and name in self._users
-            return wanted or self._may_go(("user", name))
+            stale_right = kind == "topic_permission" and name in self._users
+            return stale_right or self._may_go(("user", name))
         return key == GUEST or self._may_go(key)
 
     def _may_go(self, key: Key) -> bool:
-        return self._asked and key in self.surplus and key not in self.reasons
+        return self._prune and key in self.surplus and key not in self.reasons
 
-    def _keep_what_they_need(self) -> None:
+    def _keep_what_is_needed(self) -> None:
         """Keep where the messages of a kept queue may go, what others use, and what leads to either."""
         bindings = [self._ends(key) for key in self._state if key[0] == "binding"]
         for source, destination in bindings:
-            if destination in self._surplus and source not in self._ours:
-                self.reasons.setdefault(destination, f"bound to {' '.join(source)}, which isn't ours")
-        left = list(self.reasons)
-        while left:
-            key = left.pop()
+            if destination in self._surplus and source not in self._own:
+                self.reasons.setdefault(destination, f"bound to {' '.join(source)}, which isn't the fleet's")
+        pending = list(self.reasons)
+        while pending:
+            key = pending.pop()
             targets = [end for source, end in bindings if source == key]
             for target in [*targets, *self._dead_letters(key)]:
                 if target in self._surplus and target not in self.reasons:
                     self.reasons[target] = f"{' '.join(key)} leads to it"
-                    left.append(target)
-        found = True
-        while found:
-            found = False
+                    pending.append(target)
+        grown = True
+        while grown:
+            grown = False
             for source, destination in bindings:
-                stays = destination in self.reasons or destination not in self._ours
+                stays = destination in self.reasons or destination not in self._own
                 if stays and source in self._surplus and source not in self.reasons:
                     self.reasons[source] = f"{' '.join(destination)} is bound to it"
-                    found = True
+                    grown = True
 
     def _dead_letters(self, key: Key) -> Iterator[Key]:
-        """The exchange that a queue dead-letters to, by its argument and by its policy."""
+        """Yield the exchanges that a queue dead-letters to, by its argument and by its policy."""
         arguments = self._state[key].get("arguments", {})
         limits = self._state.get(("policy", f"{POLICY_PREFIX}{key[1]}"), {}).get("definition", {})
         for name in (arguments.get("x-dead-letter-exchange"), limits.get("dead-letter-exchange")):

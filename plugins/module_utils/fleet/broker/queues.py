@@ -1,4 +1,4 @@
-"""What the broker tells of a queue, for the status."""
+"""A queue's figures as the broker reports them, for the status."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 from ..host.status import seconds_since
 
 
-def queue(told: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """Return the figures of a queue, as the management API reports it, that a person asks for.
+def queue(reported: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Return the figures of a queue that the status shows.
 
     Args:
-        told: One entry of ``/api/queues``.
+        reported: One entry of ``/api/queues``.
         now: Seconds since the epoch.
 
     Returns:
-        Plain figures; none where the broker does not tell.
+        Plain figures; none where the broker reports none.
     """
-    stats = told.get("message_stats") or {}
+    stats = reported.get("message_stats") or {}
 
     def rate(name: str) -> float:
         return round(float((stats.get(f"{name}_details") or {}).get("rate") or 0), 1)
 
     return {
-        "name": told["name"],
-        "ready": told.get("messages_ready"),
-        "unacked": told.get("messages_unacknowledged"),
-        "consumers": told.get("consumers"),
+        "name": reported["name"],
+        "ready": reported.get("messages_ready"),
+        "unacked": reported.get("messages_unacknowledged"),
+        "consumers": reported.get("consumers"),
         "in_per_s": rate("publish"),
         "out_per_s": rate("ack"),
-        "oldest_s": seconds_since(told.get("head_message_timestamp"), now),
+        "oldest_s": seconds_since(reported.get("head_message_timestamp"), now),
     }

@@ -1,4 +1,4 @@
-"""Compare the objects that somebody wants with those that exist, and say what has to be done.
+"""Compare the desired objects with those that exist, and return what has to be done.
 
 Knows nothing of RabbitMQ: an object is a key (its kind, then what names it) and its attributes.
 """
@@ -21,7 +21,7 @@ class Difference:
     Attributes:
         key: Kind of the object, then its name's parts.
         before: Its attributes now; None if it doesn't exist.
-        after: Its attributes as wanted; None if it should go.
+        after: Its desired attributes; None if it is to be removed.
     """
 
     key: Key
@@ -34,7 +34,7 @@ class Difference:
         return " ".join(self.key)
 
     def explain(self) -> list[str]:
-        """One line for each attribute that differs: the object, the attribute, current → wanted."""
+        """Return one line for each attribute that differs: the object, the attribute, current and desired."""
         before, after = _flat(self.before or {}), _flat(self.after or {})
         return [
             f"{self.label}: {name} is {before.get(name, 'not set')}, wanted {after.get(name, 'not set')}"
@@ -51,8 +51,8 @@ class Changes:
         create: Objects that don't exist yet.
         change: Objects whose attributes can be changed in place.
         blocked: Objects that differ and can't be changed in place.
-        remove: Objects that are ours and wanted no more.
-        unmanaged: Objects that exist, aren't wanted, and are left alone.
+        remove: The fleet's objects that are no longer desired.
+        unmanaged: Other objects that exist; they are left alone.
     """
 
     create: tuple[Difference, ...] = ()
@@ -83,9 +83,9 @@ def plan(
 
     Args:
         current: What exists.
-        desired: What is wanted.
+        desired: What should exist.
         fixed: Kinds of objects that can't be changed once they exist.
-        removable: Whether an object that isn't wanted may be removed; nothing may by default.
+        removable: Whether an object that isn't desired may be removed; nothing may by default.
 
     Returns:
         The plan; applying it and planning again gives an empty one.
@@ -108,7 +108,7 @@ def plan(
 def before_and_after(
     differences: Iterable[Difference],
 ) -> tuple[dict[str, Attributes], dict[str, Attributes]]:
-    """The differing objects as two dictionaries that a diff can be shown of.
+    """Return the differing objects as two dictionaries, of which a diff can be shown.
 
     Args:
         differences: What differs.
@@ -127,7 +127,7 @@ def before_and_after(
 
 
 def _flat(attributes: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested attributes by their dotted names."""
+    """Return nested attributes by their dotted names."""
     flat: dict[str, Any] = {}
     for name, value in attributes.items():
         if isinstance(value, Mapping):

@@ -44,9 +44,9 @@ class RemoteControl:
         self._answers.clear()
         self._send("active_queues", {})
         end = time.monotonic() + _ANSWER_S
-        while (left := end - time.monotonic()) > 0:
+        while (remaining := end - time.monotonic()) > 0:
             try:
-                self._channel.connection.drain_events(timeout=left)
+                self._channel.connection.drain_events(timeout=remaining)
             except TimeoutError:
                 break
         return sorted(
@@ -56,13 +56,13 @@ class RemoteControl:
             and any(isinstance(each, dict) and each.get("name") == queue for each in queues)
         )
 
-    def tell(self, command: str, queue: str | None, nodes: list[str]) -> None:
+    def send(self, command: str, queue: str | None, nodes: list[str]) -> None:
         """Send a command to some nodes; it has no answer.
 
         Args:
             command: A command of Celery's remote control, such as ``cancel_consumer``.
             queue: The queue that it is about; none for a command without one.
-            nodes: The nodes.
+            nodes: The nodes; none of them, and nothing is sent.
         """
         if nodes:
             self._send(command, {"queue": queue} if queue else {}, nodes)

@@ -1,4 +1,4 @@
-"""Users of the broker, and the least that each must be allowed."""
+"""Users of the broker and their least privileges."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTROL: Final = (
 
 
 def worker_user(pool: str) -> str:
-    """Name the broker's user that the workers of a pool are."""
+    """Return the broker's user of a pool's workers."""
     return f"worker_{pool}"
 
 
@@ -49,16 +49,18 @@ def reached(pool: Pool, pools: Iterable[Pool]) -> list[Pool]:
 
 def permissions_of(pools: Iterable[Pool], delayed: bool) -> list[dict[str, Any]]:
     """Return what each user may configure, write and read."""
-    known = list(pools)
-    every = _publishes(known, delayed)
+    all_pools = list(pools)
+    every = _publishes(all_pools, delayed)
     return [
         _permission("kit", ".*", ".*", ".*"),
-        *(_worker_permission(pool, reached(pool, known), delayed) for pool in known),
+        *(_worker_permission(pool, reached(pool, all_pools), delayed) for pool in all_pools),
         _permission("client", "^$", _rights(every), "^$"),
         _permission("monitor", "^$", "^$", "^$"),
         _permission("verify", "^$", _rights(every), _rights([VERIFY])),
-        _permission("dead_letters", "^$", "^$", _rights(dict.fromkeys(map(dead_letter_queue, known)))),
-        _permission("beat", "^$", _rights(dict.fromkeys(pool.exchange for pool in known)), _rights([BEAT])),
+        _permission("dead_letters", "^$", "^$", _rights(dict.fromkeys(map(dead_letter_queue, all_pools)))),
+        _permission(
+            "beat", "^$", _rights(dict.fromkeys(pool.exchange for pool in all_pools)), _rights([BEAT])
+        ),
     ]
 
 
@@ -74,22 +76,26 @@ def _worker_permission(pool: Pool, callees: Iterable[Pool], delayed: bool) -> di
 
 def _publishes(pools: Iterable[Pool], delayed: bool) -> list[str]:
     """Return the exchanges through which tasks reach these pools, at once or delayed."""
-    known = list(pools)
-    entry = [DELAY_ENTRY] if delayed and any(pool.exchange_type == "topic" for pool in known) else []
-    return [*dict.fromkeys(pool.exchange for pool in known), *entry]
+    targets = list(pools)
+    entry = [DELAY_ENTRY] if delayed and any(pool.exchange_type == "topic" for pool in targets) else []
+    return [*dict.fromkeys(pool.exchange for pool in targets), *entry]
 
 
 def topic_permissions_of(pools: Iterable[Pool]) -> list[dict[str, Any]]:
-    """Return the routing keys that each user may publish with through the delay chain."""
-    """Hold workers to their pools' keys in the one exchange through which all delayed tasks go."""
-    known = list(pools)
-    found = []
-    for pool in known:
-        callees = [other for other in reached(pool, known) if other.exchange_type == "topic"]
+    """Return the routing keys that each user may publish with through the delay chain.
+
+    All delayed tasks go through one exchange, so the keys keep a worker to the pools that it may reach.
+    """
+    all_pools = list(pools)
+    permissions = []
+    for pool in all_pools:
+        callees = [other for other in reached(pool, all_pools) if other.exchange_type == "topic"]
         keys = [re.escape(queue.routing_key) for other in callees for queue in other.queues.values()]
         write = rf"^([01]\.){{{DELAY_LEVELS}}}({'|'.join(keys)})$" if keys else "^$"
-        found.append({"user": worker_user(pool.name), "exchange": DELAY_ENTRY, "write": write, "read": "^$"})
-    return found
+        permissions.append(
+            {"user": worker_user(pool.name), "exchange": DELAY_ENTRY, "write": write, "read": "^$"}
+        )
+    return permissions
 
 
 def _permission(user: str, configure: str, write: str, read: str) -> dict[str, Any]:

@@ -16,14 +16,14 @@ from .reconcile import Attributes, Difference, Key, State
 _HASHES = {"rabbit_password_hashing_sha256": hashlib.sha256, "rabbit_password_hashing_sha512": hashlib.sha512}
 _SALT_BYTES = 4
 
-_GIVEN, _DIFFERS = "as given", "another one"
+_MATCHES, _DIFFERS = "as declared", "another one"
 
 # Celery's workers declare these themselves, at run time.
 _CELERY_OWN = re.compile(r"celeryev|(.+\.)?celery\.pidbox")
 
 
 def password_hash(password: str, salt: bytes) -> str:
-    """A password as RabbitMQ stores it, by its default algorithm (SHA-256).
+    """Return a password as RabbitMQ stores it, by its default algorithm (SHA-256).
 
     Args:
         password: The password.
@@ -36,7 +36,7 @@ def password_hash(password: str, salt: bytes) -> str:
 
 
 def password_matches(password: str, user: Mapping[str, Any]) -> bool:
-    """Whether a password is the one that a user of the definitions has.
+    """Return whether a password is the one that a user of the definitions has.
 
     Args:
         password: The password.
@@ -54,11 +54,11 @@ def password_matches(password: str, user: Mapping[str, Any]) -> bool:
 
 
 def desired_state(topology: Mapping[str, Any], current: State) -> State:
-    """The topology of the model as a state.
+    """Return the topology of the model as a state.
 
     Args:
         topology: vhost, exchanges, queues, bindings, policies, users, permissions, topic_permissions.
-        current: What the broker has, because it remembers what was ours as long as that exists.
+        current: What the broker has, with its record of the fleet's objects that still exist.
 
     Returns:
         All objects by their keys.
@@ -66,7 +66,7 @@ def desired_state(topology: Mapping[str, Any], current: State) -> State:
     vhost = topology["vhost"]
     state: State = {("vhost", vhost): {}}
     for user in topology["users"]:
-        state["user", user["name"]] = _user({*user["tags"], OWNER}, _GIVEN)
+        state["user", user["name"]] = _user({*user["tags"], OWNER}, _MATCHES)
     state |= _objects(topology)
     state[record_key(vhost)] = record(state.keys() | recorded(current, vhost))
     return state
@@ -75,29 +75,29 @@ def desired_state(topology: Mapping[str, Any], current: State) -> State:
 def current_state(
     definitions: Mapping[str, Any], topology: Mapping[str, Any], passwords: Mapping[str, str]
 ) -> State:
-    """What a broker has, as far as it concerns the topology.
+    """Return a broker's objects, as far as they concern the topology.
 
     Args:
         definitions: What `GET /api/definitions` answered; empty for a broker that isn't there yet.
-        topology: The topology that the model wants: its vhost and users select what is looked at.
+        topology: The desired topology: its vhost and users select what is compared.
         passwords: Password by user; a user's attribute `password` only says whether it matches.
 
     Returns:
         All objects of the vhost, the topology's users, `guest`, users that the kit made for this vhost
-        alone, and the record of what is ours, by their keys.
+        alone, and the record of the fleet's objects, by their keys.
     """
     vhost = topology["vhost"]
     state: State = {}
     if any(each["name"] == vhost for each in definitions.get("vhosts", [])):
         state["vhost", vhost] = {}
-    known = {user["name"] for user in topology["users"]} | {GUEST[1]}
+    topology_users = {user["name"] for user in topology["users"]} | {GUEST[1]}
     elsewhere = {each["user"] for each in definitions.get("permissions", []) if each["vhost"] != vhost}
     here = {each["user"] for each in definitions.get("permissions", []) if each["vhost"] == vhost}
     for user in definitions.get("users", []):
         name = user["name"]
-        if name in known or (OWNER in user["tags"] and name in here - elsewhere):
+        if name in topology_users or (OWNER in user["tags"] and name in here - elsewhere):
             matches = name in passwords and password_matches(passwords[name], user)
-            state["user", name] = _user(user["tags"], _GIVEN if matches else _DIFFERS)
+            state["user", name] = _user(user["tags"], _MATCHES if matches else _DIFFERS)
     for parameter in definitions.get("global_parameters", []):
         if ("global_parameter", parameter["name"]) == record_key(vhost):
             state[record_key(vhost)] = {
@@ -113,7 +113,7 @@ def current_state(
 
 
 def worth_listing(key: Key) -> bool:
-    """Whether an object that is left alone should be told of.
+    """Return whether an object that is left alone is listed.
 
     Args:
         key: The object's key.
@@ -133,13 +133,13 @@ def worth_listing(key: Key) -> bool:
 def import_document(
     differences: Iterable[Difference], vhost: str, passwords: Mapping[str, str], salt: Callable[[int], bytes]
 ) -> dict[str, list[Attributes]]:
-    """The body of `POST /api/definitions` that creates or changes these objects and no others.
+    """Return the body of `POST /api/definitions` that creates or changes these objects and no others.
 
     Args:
         differences: Objects to create or to change.
         vhost: Where they belong.
         passwords: Password by user, for the users among them.
-        salt: Gives that many random bytes.
+        salt: Returns that many random bytes.
 
     Returns:
         The objects by section.
@@ -179,7 +179,7 @@ def _user(tags: Iterable[str], password: str) -> Attributes:
 
 
 def _objects(sections: Mapping[str, Any]) -> State:
-    """Everything that a vhost holds, by its keys; the names of the sections and fields are RabbitMQ's."""
+    """Return all objects of a vhost by their keys; the names of the sections and fields are RabbitMQ's."""
     state: State = {}
     for each in sections["permissions"]:
         state["permission", each["user"]] = {name: each[name] for name in ("configure", "write", "read")}
@@ -209,7 +209,7 @@ def _objects(sections: Mapping[str, Any]) -> State:
 
 
 def binding_key(binding: Mapping[str, Any]) -> Key:
-    """A binding has no name: everything in it names it, and its arguments too if it has any."""
+    """Return a binding's key: it has no name, so all of it is the key, with its arguments if it has any."""
     fields = ("source", "destination_type", "destination", "routing_key")
     arguments = json.dumps(binding["arguments"], sort_keys=True) if binding["arguments"] else None
     return ("binding", *(binding[name] for name in fields), *([arguments] if arguments else []))

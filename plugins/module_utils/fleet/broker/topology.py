@@ -93,7 +93,7 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
             policy_of(
                 VERIFY, {"message-ttl": VERIFY_TTL_MS, "max-length": VERIFY_LENGTH, "overflow": "drop-head"}
             ),
-            # What was noted first is what is needed least; and a note may change hands as often as it must.
+            # The oldest note is needed least, and a note may be delivered as often as necessary.
             policy_of(BEAT, {"delivery-limit": -1, "max-length": BEAT_LENGTH, "overflow": "drop-head"}),
         ],
         "users": users(pools),
@@ -106,14 +106,14 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
 def _timeouts(model: Model, hosts: Iterable[Host], findings: Findings) -> dict[str, int]:
     """Return each pool's consumer timeout (seconds), the longest that any host asks for."""
     timeouts = {name: consumer_timeout_s(pool) for name, pool in model.pools.items()}
-    seen: set[frozenset[str]] = set()
+    counted: set[frozenset[str]] = set()
     for host in hosts:
         profiles = frozenset(host.groups).intersection(model.profiles)
         # Hosts of the same profiles with no fields of their own say the same.
-        if not host.pools and profiles in seen:
+        if not host.pools and profiles in counted:
             continue
         if not host.pools:
-            seen.add(profiles)
+            counted.add(profiles)
         pools = effective_pools(model, host, findings)
         for name, pool in pools.items():
             timeouts[name] = max(timeouts.get(name, 0), consumer_timeout_s(pool))
@@ -153,7 +153,7 @@ def _limits(pool: Pool, queue: Queue, timeout_s: int) -> dict[str, Any]:
 
 
 def _dead_limits(pools: Iterable[Pool], name: str) -> dict[str, Any]:
-    """Room for all that the queues behind it may hold, a way back, and nothing that leaves by itself.
+    """Return limits with room for all that the queues behind it may hold, a way back, and no expiry.
 
     Who rejects a message of a dead-letter queue sends it back by this policy: to the exchange that it came
     from, by its own routing key. The broker moves it in one step, which cannot be half done. There is no

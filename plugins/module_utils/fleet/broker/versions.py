@@ -9,14 +9,14 @@ from typing import Any, Final
 from ..model.plain import plain
 
 
-def for_broker_version(wanted: Mapping[str, Any], version: str) -> dict[str, Any]:
+def for_broker_version(topology: Mapping[str, Any], version: str) -> dict[str, Any]:
     """Leave out what a broker of this version does not know.
 
     RabbitMQ takes the policy key ``consumer-timeout`` from 3.12 on (before that, the broker's own
     setting must cover every queue), and "no delivery limit" needs no key before 4.0.
 
     Args:
-        wanted: What ``topology`` gave.
+        topology: What ``topology`` returned.
         version: The broker's version, such as ``3.10.8``.
 
     Returns:
@@ -29,9 +29,9 @@ def for_broker_version(wanted: Mapping[str, Any], version: str) -> dict[str, Any
     if not numbers:
         raise ValueError(f"{version!r} is not a version of RabbitMQ, such as 4.0.5")
     release = (int(numbers[1]), int(numbers[2]))
-    topology_data: dict[str, Any] = plain(wanted)
+    topology_data: dict[str, Any] = plain(topology)
 
-    def known(key: str, value: object) -> bool:
+    def supported(key: str, value: object) -> bool:
         if key == "consumer-timeout":
             return release >= (3, 12)
         return not (key == "delivery-limit" and value == -1 and release < (4, 0))
@@ -39,7 +39,9 @@ def for_broker_version(wanted: Mapping[str, Any], version: str) -> dict[str, Any
     policies = [
         {
             **policy,
-            "definition": {key: value for key, value in policy["definition"].items() if known(key, value)},
+            "definition": {
+                key: value for key, value in policy["definition"].items() if supported(key, value)
+            },
         }
         for policy in topology_data["policies"]
     ]
@@ -70,8 +72,8 @@ def upstream(version: str) -> str:
     Returns:
         The same without epoch and revision.
     """
-    found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version)
-    return found[1] if found else version
+    match = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version)
+    return match[1] if match else version
 
 
 def refusal(now: str, then: str) -> str:
@@ -86,12 +88,12 @@ def refusal(now: str, then: str) -> str:
     """
     now, then = upstream(now), upstream(then)
     step = f"From RabbitMQ {now} to {then}"
-    found, wanted = _numbers(now), _numbers(then)
-    if len(found) < 2 or len(wanted) < 2:
+    running, target = _numbers(now), _numbers(then)
+    if len(running) < 2 or len(target) < 2:
         return f"{step}: these are no versions that the kit can compare."
-    if wanted < found:
+    if target < running:
         return f"{step}: a node can't read the data of a later version."
-    old, new = (found[0], found[1]), (wanted[0], wanted[1])
+    old, new = (running[0], running[1]), (target[0], target[1])
     if old == new or new in STEPS.get(old, ()):
         return ""
     way = _way(old, new)
@@ -109,7 +111,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _way(old: Series, new: Series) -> list[Series]:
-    """The shortest chain of supported steps; empty if there is none."""
+    """Return the shortest chain of supported steps; empty if there is none."""
     ways = [[old]]
     while ways:
         way = ways.pop(0)

@@ -229,7 +229,7 @@ def test_a_password_that_differs_is_set_again_and_never_shown(broker):
     entry(broker, "users", "worker_io")["password_hash"] = password_hash("another", b"salt")
     todo = planned(broker)
     assert [each.key for each in todo.change] == [("user", "worker_io")]
-    assert todo.change[0].explain() == ["user worker_io: password is another one, wanted as given"]
+    assert todo.change[0].explain() == ["user worker_io: password is another one, wanted as declared"]
     shown = repr(todo)
     assert PASSWORDS["worker_io"] not in shown
     assert entry(broker, "users", "worker_io")["password_hash"] not in shown

@@ -95,7 +95,7 @@ def test_what_others_use_of_ours_stays():
     found["binding", "theirs", "queue", "b", "k"] = {"arguments": {}}
     found["binding", "c", "queue", "theirs", "k"] = {"arguments": {}}
     ownership = Ownership(wanted("a"), found, {})
-    assert ownership.reasons["queue", "b"] == "bound to exchange theirs, which isn't ours"
+    assert ownership.reasons["queue", "b"] == "bound to exchange theirs, which isn't the fleet's"
     assert ownership.reasons["exchange", "c"] == "queue theirs is bound to it"
     assert not ownership.removable(("binding", "c", "queue", "theirs", "k"))
     assert not ownership.removable(("binding", "theirs", "queue", "b", "k"))
