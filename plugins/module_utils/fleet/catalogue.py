@@ -19,7 +19,7 @@ class Kind:
     """One kind of finding.
 
     Attributes:
-        severity: ``error`` refuses the fleet, ``warning`` only says so.
+        severity: ``error`` refuses the fleet, ``warning`` is only reported.
         title: What it is, in a few words.
         why: Why it hurts, in one line.
         remedy: What to do about it, in general.
@@ -297,7 +297,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "queue/drops-oldest": _warning(
         "A queue that drops its oldest tasks",
         "a full queue moves its oldest task to the dead letters, and its publisher hears nothing",
-        "use reject-publish, so that the publisher is told",
+        "use reject-publish, so that the publisher gets an error",
         _CELERY,
     ),
     "exchange/two-types": _fault(

@@ -35,9 +35,9 @@ class Finding:
 
     Attributes:
         id: Stable name, such as ``queue/two-owners``; see the catalogue.
-        severity: ``error`` refuses the fleet, ``warning`` only says so, ``accepted`` was either.
+        severity: ``error`` refuses the fleet, ``warning`` is only reported, ``accepted`` was either.
         variable: Dotted path of the variable at fault, such as ``fleet_pools.cpu.queues``.
-        value: What stands there, as text.
+        value: Its value, as text.
         where: The file or host where it is written.
         reason: What is wrong with it.
         remedy: What to do about it.
@@ -63,7 +63,7 @@ class Findings:
     """
 
     def __init__(self, accepted: Mapping[str, str] | None = None) -> None:
-        self._found: dict[Finding, None] = {}
+        self._findings: dict[Finding, None] = {}
         self._accepted = dict(accepted or {})
         self._used: set[str] = set()
 
@@ -85,7 +85,7 @@ class Findings:
         Args:
             other: A collection.
         """
-        self._found.update(other._found)
+        self._findings.update(other._findings)
         self._used |= other._used
 
     def add(
@@ -104,7 +104,7 @@ class Findings:
         Args:
             id: Stable name of the kind of fault.
             variable: Dotted path of the variable at fault.
-            value: What stands there.
+            value: Its value.
             reason: What is wrong with it; by default why this kind hurts.
             remedy: What to do about it; by default what helps against this kind.
             where: The file or host; by default the file in which this variable is usually written.
@@ -123,7 +123,7 @@ class Findings:
             line(remedy or kind.remedy, SENTENCE),
             self._accepted[by] if by else "",
         )
-        self._found[finding] = None
+        self._findings[finding] = None
 
     def _acceptance(self, id: str, variable: str, where: str) -> str | None:
         for key in (f"{id}@{variable}", f"{id}@{where}", id):
@@ -133,16 +133,16 @@ class Findings:
         return None
 
     def __iter__(self) -> Iterator[Finding]:
-        return iter(self._found)
+        return iter(self._findings)
 
     @property
     def errors(self) -> list[Finding]:
-        """Those that refuse the fleet."""
-        return [finding for finding in self._found if finding.severity == ERROR]
+        """The findings that refuse the fleet."""
+        return [finding for finding in self._findings if finding.severity == ERROR]
 
     @property
     def unused(self) -> list[str]:
-        """What a site accepts and nothing found."""
+        """Acceptances that matched no finding."""
         return [key for key in self._accepted if key not in self._used]
 
     def refuse(self) -> None:
@@ -152,7 +152,7 @@ class Findings:
             ModelError: With all findings.
         """
         if self.errors:
-            raise ModelError(list(self._found))
+            raise ModelError(list(self._findings))
 
 
 class ModelError(ValueError):
@@ -172,13 +172,13 @@ def report(findings: Iterable[Finding]) -> str:
     Returns:
         A paragraph for each kind of finding with all its places, and one line that counts them.
     """
-    found = list(findings)
+    collected = list(findings)
     lines = []
     for severity in (ERROR, WARNING, ACCEPTED):
-        some = [finding for finding in found if finding.severity == severity]
-        for id in dict.fromkeys(finding.id for finding in some):
-            lines += _paragraph(id, severity, [finding for finding in some if finding.id == id])
-    return "\n".join([*lines, summary(found)])
+        of_severity = [finding for finding in collected if finding.severity == severity]
+        for id in dict.fromkeys(finding.id for finding in of_severity):
+            lines += _paragraph(id, severity, [finding for finding in of_severity if finding.id == id])
+    return "\n".join([*lines, summary(collected)])
 
 
 def summary(findings: Iterable[Finding]) -> str:
@@ -192,19 +192,19 @@ def summary(findings: Iterable[Finding]) -> str:
     """
     severities = [finding.severity for finding in findings]
     counts = [(severities.count(severity), severity) for severity in (ERROR, WARNING, ACCEPTED)]
-    told = [
+    parts = [
         f"{count} {name}{'s' if count > 1 and name != ACCEPTED else ''}" for count, name in counts if count
     ]
-    return (", ".join(told) or "No finding") + (": refused." if ERROR in severities else ".")
+    return (", ".join(parts) or "No finding") + (": refused." if ERROR in severities else ".")
 
 
-def _paragraph(id: str, severity: str, found: Sequence[Finding]) -> list[str]:
+def _paragraph(id: str, severity: str, findings: Sequence[Finding]) -> list[str]:
     kind = CATALOGUE[id]
     lines = [f"[{severity}] {id}: {kind.title}", f"  why:    {kind.why}"]
-    if any(f.remedy == kind.remedy for f in found):
+    if any(f.remedy == kind.remedy for f in findings):
         lines.append(f"  remedy: {kind.remedy}")
     places: dict[tuple[str, ...], list[str]] = {}
-    for f in found:
+    for f in findings:
         places.setdefault((f.variable, f.value, f.reason, f.remedy, f.accepted), []).append(f.where)
     for (variable, value, reason, remedy, accepted), wheres in places.items():
         more = f" and {len(wheres) - PLACES} more" if len(wheres) > PLACES else ""

@@ -99,12 +99,12 @@ def from_directory(root: Path, prefix: str) -> list[Entry]:
 def _git(*arguments: str, mirror: Path | None = None) -> bytes:
     place = [] if mirror is None else [f"--git-dir={mirror}"]
     try:
-        done = subprocess.run(["git", *place, *arguments], check=False, capture_output=True)  # noqa: S603, S607 - no shell
+        process = subprocess.run(["git", *place, *arguments], check=False, capture_output=True)  # noqa: S603, S607 - no shell
     except FileNotFoundError as error:
         raise ReleaseError("fleet_app.source is a git repository, but the controller has no git") from error
-    if done.returncode != 0:
-        raise ReleaseError(f"git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
+    if process.returncode != 0:
+        raise ReleaseError(f"git {arguments[0]}: {process.stderr.decode(errors='replace').strip()}")
+    return process.stdout
 
 
 def from_git(url: str, version: str, mirror: Path, prefix: str) -> tuple[list[Entry], str]:
@@ -218,8 +218,8 @@ def require_hashes(lock: str, where: str) -> list[str]:
     requirements = _requirements(lock)
     bare = [line for line in requirements if "--hash=" not in line or "==" not in line]
     if bare or not requirements:
-        found = f"{bare[0]!r} has no version with a hash" if bare else "it has no requirements"
-        raise ReleaseError(f"{where}: {found}: make it with `uv pip compile --generate-hashes`")
+        fault = f"{bare[0]!r} has no version with a hash" if bare else "it has no requirements"
+        raise ReleaseError(f"{where}: {fault}: make it with `uv pip compile --generate-hashes`")
     return requirements
 
 

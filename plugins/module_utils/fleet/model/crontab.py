@@ -14,23 +14,23 @@ _CRONTAB: Final = ((0, 59, ()), (0, 23, ()), (1, 31, ()), (1, 12, _MONTHS), (0, 
 def _times(field: str, least: int, most: int, names: Sequence[str]) -> set[int]:
     """Return the numbers that a field of a crontab stands for; none if it is not legal."""
     number = rf"\d{{1,2}}|{'|'.join(names)}" if names else r"\d{1,2}"
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in field.lower().split(","):
-        read = re.fullmatch(rf"(?:(\*)|({number})(?:-({number}))?)(?:/(\d{{1,2}}))?", part)
-        if read is None:
+        match = re.fullmatch(rf"(?:(\*)|({number})(?:-({number}))?)(?:/(\d{{1,2}}))?", part)
+        if match is None:
             return set()
         first, last = (
             names.index(end) + least if end in names else int(end) if end else None
-            for end in read.group(2, 3)
+            for end in match.group(2, 3)
         )
-        step = int(read[4] or 1)
-        if step < 1 or (read[4] and last is None and not read[1]):
+        step = int(match[4] or 1)
+        if step < 1 or (match[4] and last is None and not match[1]):
             return set()
         start, end = (least, most) if first is None else (first, first if last is None else last)
         if not least <= start <= end <= most:
             return set()
-        found.update(range(start, end + 1, step))
-    return found
+        numbers.update(range(start, end + 1, step))
+    return numbers
 
 
 def is_crontab(value: object) -> bool:

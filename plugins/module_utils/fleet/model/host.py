@@ -1,4 +1,4 @@
-"""One host, as its inventory and its facts know it."""
+"""One host, from its inventory and its facts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .plain import Plain, plain, texts
 
 @dataclass(frozen=True)
 class Host:
-    """What is known of a host; what a site may have got wrong is as written, to be found where it is read.
+    """What is known of a host. What a site writes is unchecked here, and checked where it is used.
 
     Attributes:
         name: Its inventory name.
@@ -23,8 +23,8 @@ class Host:
         distribution_version: Version of its distribution.
         broker_version: The version of RabbitMQ that its inventory states.
         open_files: Its limit of open files for a worker, if its inventory states one.
-        installed: What runs on it, as ``records.installed`` gives it; none if nobody has looked.
-        differs: Variables of the model that it has otherwise than the fleet.
+        installed: What runs on it, as ``records.installed`` returns it; none if it was not read.
+        differs: Variables of the model whose value differs from the fleet's.
     """
 
     name: str
@@ -50,15 +50,15 @@ def read_host(raw: object, name: str = "this host") -> Host:
     """
     data = plain(raw)
     data = data if isinstance(data, dict) else {}
-    known = {key: value for key, value in data.items() if key in Host.__dataclass_fields__}
-    stated = known.get("name")
+    attributes = {key: value for key, value in data.items() if key in Host.__dataclass_fields__}
+    own_name = attributes.get("name")
     return Host(
-        **known
+        **attributes
         | {
-            "name": stated if isinstance(stated, str) else name,
-            "groups": texts(known.get("groups")),
-            "gathered": bool(known.get("gathered")),
-            "differs": texts(known.get("differs")),
+            "name": own_name if isinstance(own_name, str) else name,
+            "groups": texts(attributes.get("groups")),
+            "gathered": bool(attributes.get("gathered")),
+            "differs": texts(attributes.get("differs")),
         }
     )
 

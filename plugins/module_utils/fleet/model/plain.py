@@ -8,19 +8,19 @@ from typing import Any, Final, TypeAlias
 
 from ..findings import show
 
-# Nested built-in types, as `plain` gives them; what is in them is checked where it is read.
+# Nested built-in types, as `plain` returns them; what is in them is checked where it is read.
 Plain: TypeAlias = Any
 DEEPEST: Final = 30
 
 
 class Unreadable:
-    """What stands for data that has no end: legal nowhere, so that it is found where it is looked at."""
+    """Stands for endless data; legal nowhere, so that the check of its field reports it."""
 
-    def __init__(self, says: str) -> None:
-        self.says = says
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
     def __repr__(self) -> str:
-        return f"({self.says})"
+        return f"({self.reason})"
 
 
 def plain(value: object) -> Plain:
@@ -34,13 +34,13 @@ def plain(value: object) -> Plain:
 
     Returns:
         The same in ``dict``, ``list``, ``str``, ``int``, ``float``, ``bool`` and ``None``; anything
-        else as it is, to be found wrong where it is looked at. What occurs several times is converted
+        else as it is, to be rejected by the check of its field. What occurs several times is converted
         once, and what contains itself, or is nested deeper than anything the kit reads, is cut off.
     """
     return _plain(value, {}, set(), 0)
 
 
-def _plain(value: object, done: dict[int, tuple[object, Plain]], above: set[int], depth: int) -> Plain:
+def _plain(value: object, converted: dict[int, tuple[object, Plain]], above: set[int], depth: int) -> Plain:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool) or value is None:
@@ -52,25 +52,25 @@ def _plain(value: object, done: dict[int, tuple[object, Plain]], above: set[int]
     if not isinstance(value, Mapping | Sequence) or isinstance(value, bytes | bytearray):
         return value
     here = id(value)
-    if here in done:
-        return done[here][1]
+    if here in converted:
+        return converted[here][1]
     if here in above:
         return Unreadable("contains itself")
     if depth == DEEPEST:
         return Unreadable(f"nested more than {DEEPEST} deep")
     above.add(here)
-    found: Plain
+    result: Plain
     if isinstance(value, Mapping):
-        found = {
-            key if isinstance(key, str) else show(key): _plain(item, done, above, depth + 1)
-            for key, item in ((_plain(key, done, above, depth + 1), item) for key, item in value.items())
+        result = {
+            key if isinstance(key, str) else show(key): _plain(item, converted, above, depth + 1)
+            for key, item in ((_plain(key, converted, above, depth + 1), item) for key, item in value.items())
         }
     else:
-        found = [_plain(item, done, above, depth + 1) for item in value]
+        result = [_plain(item, converted, above, depth + 1) for item in value]
     above.remove(here)
     # The value is kept, so that its identity is not given to another one meanwhile.
-    done[here] = (value, found)
-    return found
+    converted[here] = (value, result)
+    return result
 
 
 def texts(value: object) -> list[str]:

@@ -23,7 +23,7 @@ def read_pool(name: str, layers: Sequence[Layer], findings: Findings, host: str 
     root = next((variable for variable, layer in layers[1:] if layer), f"fleet_pools.{name}")
     faults = 0
 
-    def say(
+    def report(
         id: str,
         path: tuple[str, ...],
         value: object,
@@ -36,19 +36,19 @@ def read_pool(name: str, layers: Sequence[Layer], findings: Findings, host: str 
         where = host if variable.startswith("fleet_host_pools") else None
         findings.add(id, variable, value, reason, remedy, where=where)
 
-    values = clean_fields(merged, POOL, (), say)
+    values = clean_fields(merged, POOL, (), report)
     for variable, (reason, remedy) in taken(values.get("environment", {})).items():
-        say("app/taken-variable", ("environment", variable), "(not shown)", reason, remedy)
+        report("app/taken-variable", ("environment", variable), "(not shown)", reason, remedy)
     order = [variable for variable, _ in layers]
     for rule in POOL_RULES:
         try:
             if not rule.broken(values):
                 continue
-            held = {at: _at(values, at.split(".")) for at in rule.at}
+            involved = {at: _at(values, at.split(".")) for at in rule.at}
         except KeyError:
             continue
-        named = max(held, key=lambda at: order.index(origin_of(origins, at.split(".")) or order[0]))
-        say(rule.id, tuple(named.split(".")), held[named])
+        blamed = max(involved, key=lambda at: order.index(origin_of(origins, at.split(".")) or order[0]))
+        report(rule.id, tuple(blamed.split(".")), involved[blamed])
     return None if faults else _build(name, values, origins)
 
 
@@ -85,9 +85,9 @@ def effective_pools(model: Model, host: Host, findings: Findings) -> dict[str, P
     Returns:
         Pools by name, in the order of the model; those at fault are left out.
     """
-    mine = [name for name in model.profiles if name in host.groups]
+    profiles = [name for name in model.profiles if name in host.groups]
     own = host.pools
-    known = model.layers["fleet_pools"]
+    fleet_pools = model.layers["fleet_pools"]
     if own is None:
         own = {}
     if not isinstance(own, dict):
@@ -100,12 +100,12 @@ def effective_pools(model: Model, host: Host, findings: Findings) -> dict[str, P
             where=host.name,
         )
         own = {}
-    own = named_pools(own, "fleet_host_pools", findings, known, host.name)
+    own = named_pools(own, "fleet_host_pools", findings, fleet_pools, host.name)
     pools = {}
-    for name in known:
+    for name in fleet_pools:
         layers = [
             (f"fleet_profiles.{profile}.pools.{name}", model.profiles[profile][name])
-            for profile in mine
+            for profile in profiles
             if name in model.profiles[profile]
         ]
         if name in own:
@@ -132,7 +132,7 @@ def effective_pools(model: Model, host: Host, findings: Findings) -> dict[str, P
 def merged_fleet_pools(
     pools: Mapping[str, Any], environment: Mapping[str, Any], findings: Findings
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return what the model and the environment say of pools; one with queues of its own is a new pool."""
+    """Return the pools' fields from the model and the environment; an entry with queues is a new pool."""
     added = {
         name: fields
         for name, fields in environment.items()
@@ -164,7 +164,7 @@ def named_pools(
     host: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return those entries that name a pool and hold a mapping of fields."""
-    found: dict[str, dict[str, Any]] = {}
+    named: dict[str, dict[str, Any]] = {}
     for name, fields in pools.items():
         here = f"{variable}.{name}"
         if known is None and not POOL_NAME.test(name):
@@ -172,7 +172,7 @@ def named_pools(
         elif known is not None and name not in known:
             _unknown_pool(findings, here, name, known, host)
         elif fields is None:
-            found[name] = {}
+            named[name] = {}
         elif not isinstance(fields, dict):
             findings.add(
                 "model/bad-value",
@@ -183,8 +183,8 @@ def named_pools(
                 where=host,
             )
         else:
-            found[name] = fields
-    return found
+            named[name] = fields
+    return named
 
 
 def _unknown_pool(

@@ -57,8 +57,8 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     for name in parts:
         variable = f"fleet_{name}"
         value = data.get(name, {} if name in ("environment_pools", "schedule") else None)
-        found = clean(value, mapping, (), reporter(findings, variable))
-        part[name] = found if isinstance(found, dict) else {}
+        cleaned = clean(value, mapping, (), reporter(findings, variable))
+        part[name] = cleaned if isinstance(cleaned, dict) else {}
 
     layers = merged_fleet_pools(part["pools"], part["environment_pools"], findings)
     layers["fleet_pool_defaults"] = part["pool_defaults"]
@@ -110,7 +110,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
 
 
 def _read_accepted(raw: Plain, findings: Findings) -> dict[str, str]:
-    """Return the reasons of a site for what it accepts, without those that cannot be."""
+    """Return the site's reasons by accepted finding, without illegal entries."""
     variable = "fleet_accepted_findings"
     if raw is None:
         return {}
@@ -140,8 +140,8 @@ def _read_profiles(
     )
     for name, profile in raw.items():
         variable = f"fleet_profiles.{name}"
-        found = clean(profile, spec, (), reporter(findings, variable))
-        pools = found.get("pools", {}) if isinstance(found, dict) else {}
+        cleaned = clean(profile, spec, (), reporter(findings, variable))
+        pools = cleaned.get("pools", {}) if isinstance(cleaned, dict) else {}
         profiles[name] = named_pools(pools, f"{variable}.pools", findings, known)
     return profiles
 
@@ -149,23 +149,23 @@ def _read_profiles(
 def _read_schedule(
     raw: Mapping[str, Any], claims: Iterable[Claim], findings: Findings
 ) -> dict[str, dict[str, Any]]:
-    """Return the entries of the schedule, and say which can't be sent."""
-    known = {claim.queue for claim in claims}
-    found: dict[str, dict[str, Any]] = clean(raw, SCHEDULE, (), reporter(findings, "fleet_schedule"))
-    for name, fields in found.items():
+    """Return the entries of the schedule, and report those that can't be sent."""
+    queues = {claim.queue for claim in claims}
+    entries: dict[str, dict[str, Any]] = clean(raw, SCHEDULE, (), reporter(findings, "fleet_schedule"))
+    for name, fields in entries.items():
         here = f"fleet_schedule.{name}"
-        given = [key for key in ("every", "crontab") if raw[name].get(key) is not None]
-        if len(given) != 1:
+        times = [key for key in ("every", "crontab") if raw[name].get(key) is not None]
+        if len(times) != 1:
             findings.add(
-                "schedule/when", here, ", ".join(given) or None, f"it has {' and '.join(given) or 'neither'}"
+                "schedule/when", here, ", ".join(times) or None, f"it has {' and '.join(times) or 'neither'}"
             )
         queue = fields.get("queue")
-        if queue is not None and queue not in known:
+        if queue is not None and queue not in queues:
             findings.add(
                 "routing/unknown-queue",
                 f"{here}.queue",
                 queue,
-                f"no pool has this queue{nearest(queue, known)}",
-                "name one of: " + (", ".join(sorted(known)) or "(no queue is defined)") + "; or none",
+                f"no pool has this queue{nearest(queue, queues)}",
+                "name one of: " + (", ".join(sorted(queues)) or "(no queue is defined)") + "; or none",
             )
-    return found
+    return entries

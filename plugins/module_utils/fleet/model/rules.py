@@ -19,7 +19,7 @@ WEEK_S: Final = 7 * 24 * 3600
 class _Rule:
     """A relation between the fields of one pool that must not hold.
 
-    Of the fields in ``at`` the one is named that the highest layer set, the first of them in doubt.
+    A finding names the field of ``at`` that the highest layer set; of several, the first.
     """
 
     id: str
@@ -27,7 +27,7 @@ class _Rule:
     broken: Callable[[Mapping[str, Any]], bool]
 
 
-# A rule is looked at only when every field that it reads is legal by itself (KeyError otherwise).
+# A rule applies only if every field that it reads is legal by itself (KeyError otherwise).
 POOL_RULES: Final = (
     _Rule(
         "limits/soft-not-below-hard",
@@ -107,13 +107,13 @@ class Claim:
 
 def claims_of(pools: Mapping[str, tuple[dict[str, Any], Origins]]) -> list[Claim]:
     """Return every queue, exchange and key that the pools claim."""
-    found = []
+    claims = []
     for name, (fields, origins) in pools.items():
         queues = fields.get("queues")
         for queue, q in queues.items() if isinstance(queues, dict) else ():
             key = q.get("routing_key") if isinstance(q, dict) else None
             exchange = fields.get("exchange")
-            found.append(
+            claims.append(
                 Claim(
                     name,
                     fields.get("kind"),
@@ -124,7 +124,7 @@ def claims_of(pools: Mapping[str, tuple[dict[str, Any], Origins]]) -> list[Claim
                     origins,
                 )
             )
-    return found
+    return claims
 
 
 def check_claims(pools: Mapping[str, tuple[dict[str, Any], Origins]], findings: Findings) -> None:
@@ -221,7 +221,7 @@ def _check_beat_key(claim: Claim, findings: Findings) -> None:
             "name/reserved",
             f"{claim.variable}.routing_key",
             claim.key,
-            "what the scheduler notes goes by this key",
+            "the scheduler's own notes have this key",
             f"choose a key other than {BEAT}",
         )
 

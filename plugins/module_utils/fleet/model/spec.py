@@ -55,7 +55,7 @@ class Spec:
 
 
 class _More(TypedDict, total=False):
-    """The attributes of a spec that its makers hand on."""
+    """The attributes of a spec that the functions below pass on."""
 
     required: bool
     nullable: bool
@@ -161,71 +161,73 @@ def list_of(each: Spec, legal: str, **more: Unpack[_More]) -> Spec:
     return Spec(legal, lambda v: isinstance(v, list), {"type": "array"}, each=each, **more)
 
 
-_Say = Callable[[str, tuple[str, ...], object, str, str], None]
+Report = Callable[[str, tuple[str, ...], object, str, str], None]
 
 
-def clean(value: Plain, spec: Spec, path: tuple[str, ...], say: _Say) -> Plain:
+def clean(value: Plain, spec: Spec, path: tuple[str, ...], report: Report) -> Plain:
     """Return the legal part of a value, and report what is wrong with the rest."""
     if value is None and spec.nullable:
         return None
     if value is None:
-        say(spec.missing, path, value, "is not given", f"give {spec.legal}")
+        report(spec.missing, path, value, "is not given", f"give {spec.legal}")
         return _INVALID
     if not spec.test(value):
         shown = "(not shown)" if spec.hidden else value
-        say(spec.bad, path, shown, f"is not {spec.legal}", f"give {spec.legal}")
+        report(spec.bad, path, shown, f"is not {spec.legal}", f"give {spec.legal}")
         return _INVALID
     if spec.variants is not None:
-        return _clean_variant(value, spec.variants, path, say)
+        return _clean_variant(value, spec.variants, path, report)
     if spec.fields is not None:
-        return clean_fields(value, spec.fields, path, say)
+        return clean_fields(value, spec.fields, path, report)
     if spec.each is None:
         return value
     if isinstance(value, list):
-        items = [clean(item, spec.each, (*path, str(at)), say) for at, item in enumerate(value)]
+        items = [clean(item, spec.each, (*path, str(at)), report) for at, item in enumerate(value)]
         return [item for item in items if item is not _INVALID]
-    names = [key for key in value if spec.names is None or clean(key, spec.names, (*path, key), say) == key]
-    found = {key: clean(value[key], spec.each, (*path, key), say) for key in names}
-    return {key: item for key, item in found.items() if item is not _INVALID}
+    names = [
+        key for key in value if spec.names is None or clean(key, spec.names, (*path, key), report) == key
+    ]
+    cleaned = {key: clean(value[key], spec.each, (*path, key), report) for key in names}
+    return {key: item for key, item in cleaned.items() if item is not _INVALID}
 
 
 def _clean_variant(
-    value: Plain, variants: Mapping[str, Mapping[str, Spec]], path: tuple[str, ...], say: _Say
+    value: Plain, variants: Mapping[str, Mapping[str, Spec]], path: tuple[str, ...], report: Report
 ) -> Plain:
     kind = value.get("type")
     if isinstance(kind, str) and kind in variants:
-        return clean_fields(value, {"type": one_of(kind), **variants[kind]}, path, say)
-    known = ", ".join(variants)
-    say("model/bad-value", (*path, "type"), kind, f"is not one of {known}", f"use one of {known}")
+        return clean_fields(value, {"type": one_of(kind), **variants[kind]}, path, report)
+    choices = ", ".join(variants)
+    report("model/bad-value", (*path, "type"), kind, f"is not one of {choices}", f"use one of {choices}")
     return value
 
 
 def clean_fields(
-    value: Plain, fields: Mapping[str, Spec], path: tuple[str, ...], say: _Say
+    value: Plain, fields: Mapping[str, Spec], path: tuple[str, ...], report: Report
 ) -> dict[str, Any]:
     """Return the legal fields of a mapping, and report what is wrong with the rest."""
     for key in value:
         if key in RENAMED:
             new = RENAMED[key]
-            say("model/renamed-key", (*path, key), value[key], f"it is now called {new}", f"write {new}")
+            report("model/renamed-key", (*path, key), value[key], f"it is now called {new}", f"write {new}")
         elif key not in fields:
-            known = nearest(key, fields)
+            hint = nearest(key, fields)
             remedy = "remove it, or use one of: " + ", ".join(fields)
-            say("model/unknown-key", (*path, key), value[key], f"is no known field{known}", remedy)
+            report("model/unknown-key", (*path, key), value[key], f"is no known field{hint}", remedy)
     cleaned = {}
     for key, spec in fields.items():
         if key not in value and not spec.required:
             continue
-        item = clean(value.get(key), spec, (*path, key), say)
+        item = clean(value.get(key), spec, (*path, key), report)
         if item is not _INVALID:
             cleaned[key] = item
     return cleaned
 
 
-def reporter(findings: Findings, root: str) -> _Say:
+def reporter(findings: Findings, root: str) -> Report:
     """Return a reporter that adds to the findings, with paths below a variable."""
 
-    def say(id: str, path: tuple[str, ...], value: object, reason: str, remedy: str) -> None:
+    def report(id: str, path: tuple[str, ...], value: object, reason: str, remedy: str) -> None:
         findings.add(id, ".".join((root, *path)), value, reason, remedy)
 
-    return say
+    return report

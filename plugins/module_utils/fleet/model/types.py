@@ -1,4 +1,4 @@
-"""The model that has passed: frozen dataclasses."""
+"""The checked model: frozen dataclasses."""
 
 from __future__ import annotations
 
