@@ -1,1 +1,1 @@
-"""Files by which the kit speaks to the package beside the application."""
+"""The content of the files that the kit writes for the package, and the file of secrets."""

@@ -1,4 +1,4 @@
-"""`fleet.json`: what tells the Python package on workers and clients what the fleet looks like."""
+"""`fleet.json`: the fleet, for the Python package on workers and clients."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
         ModelError: If the model is at fault; with all findings.
     """
     model, findings = read_model(raw_model)
-    mine = effective_pools(model, read_host(host), findings)
+    host_pools = effective_pools(model, read_host(host), findings)
     findings.refuse()
-    pools = {name: mine.get(name, pool) for name, pool in model.pools.items()}
+    pools = {name: host_pools.get(name, pool) for name, pool in model.pools.items()}
     return {
         "schema": SCHEMA,
         "app": {"name": model.app["name"], "celery_app": model.app["celery_app"]},
@@ -99,7 +99,7 @@ def worker_reads(fleet: Mapping[str, Any], pool: str) -> dict[str, Any]:
 
 
 def worker_digests(fleet: Mapping[str, Any]) -> dict[str, str]:
-    """Return for each pool a digest of what ``worker_reads`` gives."""
+    """Return for each pool a digest of what ``worker_reads`` returns."""
     return {pool: digest(worker_reads(fleet, pool)) for pool in fleet["pools"]}
 
 

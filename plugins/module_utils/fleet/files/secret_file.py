@@ -43,7 +43,7 @@ class Vault(Protocol):
     """How the file is encrypted."""
 
     def encrypt(self, plain: bytes) -> bytes:
-        """Encrypt, or give what was given if the site has no vault."""
+        """Encrypt, or return the text as it is if the site has no vault."""
 
     def decrypt(self, content: bytes) -> bytes:
         """Decrypt what is encrypted; raise SecretsError if that can't be done."""
@@ -55,7 +55,7 @@ class SecretFile:
     _read: dict[Path, tuple[tuple[int, ...], Content]] = {}  # noqa: RUF012 - shared on purpose: a play reads it often
 
     def __init__(self, path: Path, vault: Vault) -> None:
-        """Remember where it is; nothing is read.
+        """Store the path; nothing is read.
 
         Args:
             path: The file, which need not be there yet.
@@ -71,31 +71,31 @@ class SecretFile:
             Its content; empty if it isn't there.
 
         Raises:
-            SecretsError: It can't be decrypted, others may read it, or it is not what it should be.
+            SecretsError: It can't be decrypted, others may read it, or it is malformed.
         """
         try:
-            found = self.path.lstat()
+            status = self.path.lstat()
         except FileNotFoundError:
             return {}
-        if stat.S_ISLNK(found.st_mode):
+        if stat.S_ISLNK(status.st_mode):
             raise SecretsError(
                 f"{self.path} is a symbolic link, which the next change would replace: "
                 "let fleet_vault_file name the file itself."
             )
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise SecretsError(f"{self.path} is not a file. {RESTORE}")
-        state = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
-        known = self._read.get(self.path)
-        if known is None or known[0] != state:
+        state = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
+        cached = self._read.get(self.path)
+        if cached is None or cached[0] != state:
             raw = self.path.read_bytes()
             text = self._decrypted(raw)
-            if text == raw and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            if text == raw and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise SecretsError(
                     f"{self.path} is not encrypted, and other users may read it: chmod 600 {self.path}, "
                     "and replace the passwords if anybody did (rotate_passwords.yml)."
                 )
-            known = self._read[self.path] = (state, _parse(text, self.path))
-        return dict(known[1])
+            cached = self._read[self.path] = (state, _parse(text, self.path))
+        return dict(cached[1])
 
     def _decrypted(self, raw: bytes) -> bytes:
         try:
@@ -117,8 +117,8 @@ class SecretFile:
             SecretsError: The file can't be used.
         """
         content = self.read()
-        found: str | None = (content.get(NEXT) or {}).get(name) if upcoming else None
-        return found or content.get(name)
+        next_value: str | None = (content.get(NEXT) or {}).get(name) if upcoming else None
+        return next_value or content.get(name)
 
     @contextmanager
     def edit(self) -> Iterator[Content]:
@@ -147,8 +147,8 @@ class SecretFile:
             # Ansible's texts carry tags, which YAML does not know.
             text = HEADER + "".join(yaml.safe_dump(plain(part), width=10_000) for part in entries if part)
         except yaml.YAMLError:
-            # Its words would show what was to be written.
-            raise SecretsError(f"What is to be kept in {self.path} is not made of texts.") from None
+            # Its message would show the content.
+            raise SecretsError(f"The content for {self.path} has a value that is not text.") from None
         # A file of its own that takes the other's place at once. A killed process may have left one.
         draft = self.path.with_name(f".{self.path.name}.new")
         draft.unlink(missing_ok=True)
@@ -182,8 +182,8 @@ def _parse(text: bytes, path: Path) -> Content:
     upcoming, exchanged = content.get(NEXT, {}), content.get(EXCHANGED, [])
     if not isinstance(upcoming, dict) or not isinstance(exchanged, list):
         raise SecretsError(f"{NEXT} or {EXCHANGED} in {path} is not what the kit writes. {RESTORE}")
-    kept = {name: value for name, value in content.items() if name not in (NEXT, EXCHANGED)}
-    for name, value in [*kept.items(), *upcoming.items(), *((each, each) for each in exchanged)]:
+    current = {name: value for name, value in content.items() if name not in (NEXT, EXCHANGED)}
+    for name, value in [*current.items(), *upcoming.items(), *((user, user) for user in exchanged)]:
         if not isinstance(name, str):
             raise SecretsError(f"A name in {path} is not a text; put it in quotes.")
         if value is None or value == "":
@@ -260,8 +260,8 @@ def exchange(content: Mapping[str, Any]) -> Content:
     upcoming = content.get(NEXT)
     if not upcoming:
         return dict(content)
-    kept = {name: value for name, value in content.items() if name != NEXT}
-    return {**kept, **upcoming, EXCHANGED: sorted(upcoming)}
+    current = {name: value for name, value in content.items() if name != NEXT}
+    return {**current, **upcoming, EXCHANGED: sorted(upcoming)}
 
 
 def finish(content: Mapping[str, Any]) -> Content:

@@ -1,4 +1,4 @@
-"""Whose passwords a host is given."""
+"""The broker's users whose passwords a host gets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..model.host import read_host
 from ..model.pools import effective_pools
 from ..model.read import read_model
 
-# Users as whom root proves and repairs the fleet, on one host of it.
+# Users with which root verifies the fleet and handles dead letters, on one host.
 OPERATORS: Final = ("verify", "dead_letters")
 
 
@@ -42,7 +42,7 @@ def host_users(
     Args:
         raw_model: The mapping ``fleet_model``.
         host: What ``read_host`` takes.
-        operates: Whether root proves and repairs the fleet from this host.
+        operates: Whether root verifies the fleet and handles dead letters from this host.
         schedules: Whether the host may run the scheduler.
 
     Returns:
@@ -52,11 +52,11 @@ def host_users(
         ModelError: If the model is at fault; with all findings.
     """
     model, findings = read_model(raw_model)
-    mine = effective_pools(model, read_host(host), findings)
+    pools = effective_pools(model, read_host(host), findings)
     findings.refuse()
     return [
         "client",
-        *map(worker_user, mine),
+        *map(worker_user, pools),
         *(OPERATORS if operates else ()),
         *(["beat"] if schedules else ()),
     ]

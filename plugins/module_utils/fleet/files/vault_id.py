@@ -39,7 +39,7 @@ def mark(vault_id: str) -> str:
 
 
 def salted(secret: str, salt: str) -> str:
-    """Return what a host tells of a secret.
+    """Return the form in which a host reports a secret.
 
     Args:
         secret: The secret.
@@ -62,48 +62,48 @@ def look(root: Path = Path("/")) -> dict[str, Any] | None:
         may not read them.
     """
     try:
-        kept = _text(root / MARK)
-        found = {} if kept else dict(_secrets(root))
+        stored = _text(root / MARK)
+        values = {} if stored else dict(_secrets(root))
     except PermissionError:
         return None
     salt = secrets.token_hex(16)
-    return {"mark": kept, "secrets": {name: salted(value, salt) for name, value in found.items()}}
+    return {"mark": stored, "secrets": {name: salted(value, salt) for name, value in values.items()}}
 
 
 def strangers(
-    vault_id: str | None, known: Mapping[str, set[str]], hosts: Mapping[str, Mapping[str, Any] | None]
+    vault_id: str | None, expected: Mapping[str, set[str]], hosts: Mapping[str, Mapping[str, Any] | None]
 ) -> dict[str, str]:
     """Find hosts that have the secrets of another file.
 
     Args:
         vault_id: The id of the environment's file.
-        known: What the environment has of each secret that it needs; nothing if that is missing.
-        hosts: What `look` gave, by host; empty if it was not asked.
+        expected: What the environment has of each secret that it needs; nothing if that is missing.
+        hosts: What `look` returned, by host; empty if it was not called.
 
     Returns:
         For each host that is not to be changed the reason.
     """
-    found = {}
-    for host, seen in hosts.items():
-        why = "is not readable without root's rights" if seen is None else _why(vault_id, known, seen)
+    reasons = {}
+    for host, report in hosts.items():
+        why = "is not readable without root's rights" if report is None else _why(vault_id, expected, report)
         if why:
-            found[host] = why
-    return found
+            reasons[host] = why
+    return reasons
 
 
-def _why(vault_id: str | None, known: Mapping[str, set[str]], seen: Mapping[str, Any]) -> str:
-    """Say in what a host differs; nothing if it does not."""
-    own, _, ours = mark(vault_id).partition(" ") if vault_id else ("", "", "")
-    name, _, generation = (seen.get("mark") or "").partition(" ")
+def _why(vault_id: str | None, expected: Mapping[str, set[str]], report: Mapping[str, Any]) -> str:
+    """Return how a host differs; empty if it does not."""
+    own, _, own_generation = mark(vault_id).partition(" ") if vault_id else ("", "", "")
+    name, _, generation = (report.get("mark") or "").partition(" ")
     if name not in ("", own):
         return "has the secrets of another file"
-    if generation.isdecimal() and int(generation) > int(ours):
+    if generation.isdecimal() and int(generation) > int(own_generation):
         return "has newer passwords"
     # A secret that is not needed any more may be in no file.
-    for name, hashed in (seen.get("secrets") or {}).items():
+    for name, hashed in (report.get("secrets") or {}).items():
         salt = hashed.partition("$")[0]
-        if name in known and hashed not in {salted(value, salt) for value in known[name]}:
-            return f"has another {name}" if known[name] else f"has {name}, which the file lacks"
+        if name in expected and hashed not in {salted(value, salt) for value in expected[name]}:
+            return f"has another {name}" if expected[name] else f"has {name}, which the file lacks"
     return ""
 
 

@@ -13,9 +13,9 @@ def worker(pool: Mapping[str, Any], release: str, reads: str, unit: str, slice_t
     """Build the input of the module `worker_instances` for a pool.
 
     Args:
-        pool: One pool of what ``host_plan`` gave.
+        pool: One pool of what ``host_plan`` returned.
         release: Name of the release.
-        reads: Digest of what the worker reads from ``fleet.json``, as ``fleet_file.worker_digests`` gives it.
+        reads: Digest of what the worker reads from ``fleet.json``; see ``fleet_file.worker_digests``.
         unit: Text of its unit, in which ``names.NUMBER`` stands for the number of the instance.
         slice_text: Text of its slice, which systemd changes under a running worker.
 

@@ -28,10 +28,10 @@ def size_host(
         A size for each pool.
     """
     sizes = size(pools, hardware, model.reserve) if pools else {}
-    for name, found in sizes.items():
+    for name, sized in sizes.items():
         pool = pools[name]
-        share = f"{float(found.share):.0%} of the host after the reserve"
-        for resource in found.short:
+        share = f"{float(sized.share):.0%} of the host after the reserve"
+        for resource in sized.short:
             field, unit, kind = (
                 ("memory_mib", "MiB", "too-little-memory")
                 if resource == "memory"
@@ -43,35 +43,35 @@ def size_host(
                 pool.variable("demand", field),
                 figure_text(getattr(pool.demand, field)),
                 f"{pool.min_concurrency} task(s) of pool {name} need {figure_text(need)} {unit}, "
-                f"the pool has {figure_text(found.budget[resource])} {unit} ({share})",
+                f"the pool has {figure_text(sized.budget[resource])} {unit} ({share})",
                 "run the pool on a larger host, give it more weight, take another pool off the host, "
                 "or lower the demand to what a task really uses",
                 where=host,
             )
         most = math.floor(hardware.usable_cores)
-        if pool.kind == "cpu" and found.concurrency > max(most, found.derived):
+        if pool.kind == "cpu" and sized.concurrency > max(most, sized.derived):
             findings.add(
                 "mistake/more-tasks-than-cores",
                 _stated(pool),
-                found.concurrency,
-                f"pool {name} would run {found.concurrency} tasks at once on "
-                f"{figure_text(hardware.usable_cores)} cores; {found.derived} fit",
-                f"set at most {found.derived}, or null to have it derived",
+                sized.concurrency,
+                f"pool {name} would run {sized.concurrency} tasks at once on "
+                f"{figure_text(hardware.usable_cores)} cores; {sized.derived} fit",
+                f"set at most {sized.derived}, or null to have it derived",
                 where=host,
             )
-        elif found.over and not found.short:
+        elif sized.over and not sized.short:
             findings.add(
                 "sizing/over-budget",
                 _stated(pool),
-                found.concurrency,
-                f"only {found.derived} task(s) of pool {name} fit its budget of "
-                f"{figure_text(found.budget['cores'])} cores and "
-                f"{figure_text(found.budget['memory'])} MiB ({share})",
-                f"set at most {found.derived}, or null to have it derived",
+                sized.concurrency,
+                f"only {sized.derived} task(s) of pool {name} fit its budget of "
+                f"{figure_text(sized.budget['cores'])} cores and "
+                f"{figure_text(sized.budget['memory'])} MiB ({share})",
+                f"set at most {sized.derived}, or null to have it derived",
                 where=host,
             )
-    stated = {name: found for name, found in sizes.items() if found.bound_by == "override"}
-    needed = {name: found.concurrency * pools[name].demand.memory_mib for name, found in sizes.items()}
+    stated = {name: sized for name, sized in sizes.items() if sized.bound_by == "override"}
+    needed = {name: sized.concurrency * pools[name].demand.memory_mib for name, sized in sizes.items()}
     total = sum(needed.values(), Fraction(0))
     if stated and total > hardware.usable_memory_mib:
         name = max(stated, key=lambda name: needed[name])

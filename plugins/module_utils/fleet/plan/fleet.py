@@ -25,7 +25,7 @@ def fleet_plan(raw_model: object, hosts: object) -> dict[str, Any]:
     Returns:
         In plain types the ``pools`` of the model, the ``hosts`` (each with its ``state``: ``planned``,
         ``refused`` if its pools do not fit, ``unknown`` if nothing is known of its hardware; its plan, and
-        its ``changes``, none if nobody has looked) and the ``findings``. Environments are named, not shown.
+        its ``changes``, none if the host was not read) and the ``findings``. An environment's values are left out.
 
     Raises:
         ModelError: If the model is at fault; with all findings.
@@ -34,10 +34,10 @@ def fleet_plan(raw_model: object, hosts: object) -> dict[str, Any]:
     findings.refuse()
     entries = []
     for host in read_hosts(hosts).values():
-        mine = findings.fresh()
-        plan = build_plan(model, host, mine)
-        entries.append(_entry(host.name, plan, host.installed, bool(mine.errors)))
-        findings.extend(mine)
+        host_findings = findings.fresh()
+        plan = build_plan(model, host, host_findings)
+        entries.append(_entry(host.name, plan, host.installed, bool(host_findings.errors)))
+        findings.extend(host_findings)
     return {
         "schema": SCHEMA,
         "pools": {name: _shown(pool_fields(pool)) for name, pool in model.pools.items()},

@@ -31,12 +31,12 @@ def read_hardware(host: Host, findings: Findings) -> Hardware | None:
     data = host.hardware
     if data is None:
         return None
-    given = data if isinstance(data, dict) else {}
-    stated = given.get("declared")
+    values = data if isinstance(data, dict) else {}
+    stated = values.get("declared")
     declared = _read_declaration(stated, host.name, findings) if stated is not None else None
-    if given.get("cores") is None and given.get("memory_mib") is None and stated is not None:
+    if values.get("cores") is None and values.get("memory_mib") is None and stated is not None:
         return declared
-    facts = _figures(given, "cores", "memory_mib")
+    facts = _figures(values, "cores", "memory_mib")
     if facts is None:
         findings.add(
             "hardware/unreadable",
@@ -47,11 +47,11 @@ def read_hardware(host: Host, findings: Findings) -> Hardware | None:
             where=host.name,
         )
         return None
-    limits = given.get("limits") or {}
-    found = Hardware(facts[0], facts[1], _limit(limits, "cores"), _limit(limits, "memory_mib"))
+    limits = values.get("limits") or {}
+    hardware = Hardware(facts[0], facts[1], _limit(limits, "cores"), _limit(limits, "memory_mib"))
     if declared:
-        _compare_declaration(found, declared, host.name, findings)
-    return found
+        _compare_declaration(hardware, declared, host.name, findings)
+    return hardware
 
 
 def _read_declaration(stated: Plain, host: str, findings: Findings) -> Hardware | None:
@@ -69,9 +69,9 @@ def _read_declaration(stated: Plain, host: str, findings: Findings) -> Hardware 
     return None
 
 
-def _compare_declaration(found: Hardware, declared: Hardware, host: str, findings: Findings) -> None:
-    """Return where a host differs from what the inventory declares; a kernel may keep some of the memory."""
-    cores, memory = found.usable_cores, found.usable_memory_mib
+def _compare_declaration(actual: Hardware, declared: Hardware, host: str, findings: Findings) -> None:
+    """Report where a host differs from what the inventory declares; a kernel may keep some of the memory."""
+    cores, memory = actual.usable_cores, actual.usable_memory_mib
     least = declared.memory_mib * (1 - KERNEL_SHARE)
     if cores == declared.cores and least <= memory <= declared.memory_mib * (1 + KERNEL_SHARE):
         return
@@ -95,5 +95,5 @@ def _figures(data: Plain, *keys: str) -> list[Fraction] | None:
 
 
 def _limit(limits: Plain, key: str) -> Fraction | None:
-    found = _figures(limits, key)
-    return found[0] if found else None
+    figures = _figures(limits, key)
+    return figures[0] if figures else None

@@ -55,7 +55,7 @@ def host_plans(raw_model: object, hosts: object) -> list[dict[str, Any]]:
         hosts: What ``read_hosts`` takes.
 
     Returns:
-        What ``host_plan`` gives for each.
+        What ``host_plan`` returns for each.
 
     Raises:
         ModelError: If the model is at fault or a pool does not fit its host; with all findings.
@@ -78,30 +78,30 @@ def build_plan(model: Model, host: Host, findings: Findings) -> dict[str, Any] |
         The plan in plain types, or none if the hardware is not known.
     """
     pools = effective_pools(model, host, findings)
-    found = read_hardware(host, findings)
-    if found is None:
+    hardware = read_hardware(host, findings)
+    if hardware is None:
         return None
     node = show(host.nodename or host.name)
-    sizes = size_host(model, host.name, pools, found, findings)
+    sizes = size_host(model, host.name, pools, hardware, findings)
     return {
         "host": host.name,
         "profiles": [name for name in model.profiles if name in host.groups],
         "hardware": {
-            "cores": plain_number(found.usable_cores),
-            "memory_mib": plain_number(found.usable_memory_mib),
-            "declared": found.declared,
+            "cores": plain_number(hardware.usable_cores),
+            "memory_mib": plain_number(hardware.usable_memory_mib),
+            "declared": hardware.declared,
             "limited": [
                 resource
                 for resource, usable, shown in (
-                    ("cores", found.usable_cores, found.cores),
-                    ("memory", found.usable_memory_mib, found.memory_mib),
+                    ("cores", hardware.usable_cores, hardware.cores),
+                    ("memory", hardware.usable_memory_mib, hardware.memory_mib),
                 )
                 if usable < shown
             ],
         },
         "pools": {
             name: {
-                **_pool_plan(pools[name], sized, math.ceil(found.cores), node),
+                **_pool_plan(pools[name], sized, math.ceil(hardware.cores), node),
                 "overrides": overrides(model, pools[name], sized),
             }
             for name, sized in sizes.items()

@@ -28,7 +28,7 @@ def plan_figures(pool: Mapping[str, Any]) -> dict[str, int | str | None]:
     """Return the figures of a planned pool that a person is shown if they change.
 
     Args:
-        pool: One pool of what ``host_plan`` gave.
+        pool: One pool of what ``host_plan`` returned.
 
     Returns:
         Plain values by the name of the figure.
@@ -47,17 +47,17 @@ def changes(
     """Compare the planned pools of a host with what is installed on it.
 
     Args:
-        pools: The pools of what ``host_plan`` gave.
-        installed: What ``records.installed`` gave on the host.
+        pools: The pools of what ``host_plan`` returned.
+        installed: What ``records.installed`` returned on the host.
 
     Returns:
         For each pool an ``action`` (``add``, ``change``, ``keep`` or ``remove``) and the ``fields`` that
         differ, each with what is ``now`` and what comes ``then`` (none where there is nothing).
     """
-    found: dict[str, dict[str, Any]] = {}
+    changed: dict[str, dict[str, Any]] = {}
     for name, pool in pools.items():
         if name not in installed:
-            found[name] = {"action": "add", "fields": {}}
+            changed[name] = {"action": "add", "fields": {}}
             continue
         now, then = installed[name]["figures"], plan_figures(pool)
         if now is None:
@@ -70,6 +70,6 @@ def changes(
             }
         if not installed[name]["releases"]:
             fields["running"] = {"now": "no", "then": "yes"}
-        found[name] = {"action": "change" if fields else "keep", "fields": fields}
-    gone = [name for name in installed if name not in pools]
-    return found | {name: {"action": "remove", "fields": {}} for name in gone}
+        changed[name] = {"action": "change" if fields else "keep", "fields": fields}
+    removed = [name for name in installed if name not in pools]
+    return changed | {name: {"action": "remove", "fields": {}} for name in removed}

@@ -1,4 +1,4 @@
-"""What a host has otherwise than the fleet, and what it replaced."""
+"""The fields in which a host differs from the fleet, and what they replace."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def overrides(model: Model, pool: Pool, sized: Size) -> list[dict[str, Any]]:
         the variable ``by`` which it did. Values of an environment are left out: they may be secrets.
     """
     stated = ("autoscale", "max") if pool.autoscale.enabled else ("concurrency",)
-    found = []
+    fields = []
     if sized.bound_by == "override":
-        found.append(_override(pool, stated, sized.derived))
+        fields.append(_override(pool, stated, sized.derived))
     base_layers = BASE if model.layers["fleet_pools"][pool.name] else (*BASE, "fleet_environment_pools")
     layered = [
         path for path, by in pool.origins.items() if by.split(".")[0] not in base_layers and path != stated
@@ -41,16 +41,16 @@ def overrides(model: Model, pool: Pool, sized: Size) -> list[dict[str, Any]]:
         for key in path:
             replaced = replaced.get(key) if isinstance(replaced, dict) else None
         if path[0] == "environment":
-            found.append({"field": ".".join(path), "value": None, "replaced": None, "by": _by(pool, path)})
+            fields.append({"field": ".".join(path), "value": None, "replaced": None, "by": _by(pool, path)})
         elif _value(pool, path) != replaced:
-            found.append(_override(pool, path, replaced))
-    return found
+            fields.append(_override(pool, path, replaced))
+    return fields
 
 
 def _base(model: Model, name: str, layers: Iterable[str]) -> dict[str, Any]:
     """Return what a pool's layers set."""
-    found = [(variable, model.layers[variable]) for variable in layers]
-    return merge((v, f if v == "fleet_pool_defaults" else f[name]) for v, f in found)[0]
+    set_by = [(variable, model.layers[variable]) for variable in layers]
+    return merge((v, f if v == "fleet_pool_defaults" else f[name]) for v, f in set_by)[0]
 
 
 def _override(pool: Pool, path: tuple[str, ...], replaced: object) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _by(pool: Pool, path: tuple[str, ...]) -> str:
 
 def _value(pool: Pool, path: tuple[str, ...]) -> Plain:
     """Return a field of a pool in plain types."""
-    held: object = pool
+    value: object = pool
     for key in path:
-        held = held[key] if isinstance(held, Mapping) else getattr(held, key)
-    return plain_value(held)
+        value = value[key] if isinstance(value, Mapping) else getattr(value, key)
+    return plain_value(value)

@@ -45,7 +45,7 @@ _OTHER: Final = 0.65
 
 @dataclass(frozen=True)
 class Group:
-    """Hosts that run the same pools; ``entries`` are theirs in what ``fleet_plan`` gave."""
+    """Hosts that run the same pools; ``entries`` are theirs in what ``fleet_plan`` returned."""
 
     entries: Sequence[Mapping[str, Any]]
 
@@ -81,26 +81,26 @@ class Group:
     @property
     def hardware(self) -> str:
         """What they have."""
-        found = [entry["hardware"] for entry in self.entries]
-        cores = _range((hardware["cores"] for hardware in found), "{:g}")
-        memory = _range((hardware["memory_mib"] / MIB_PER_GIB for hardware in found), "{:.0f}")
+        all_hardware = [entry["hardware"] for entry in self.entries]
+        cores = _range((hardware["cores"] for hardware in all_hardware), "{:g}")
+        memory = _range((hardware["memory_mib"] / MIB_PER_GIB for hardware in all_hardware), "{:.0f}")
         return f"{cores} cores, {memory} GiB"
 
     def line(self, name: str) -> str:
         """Return the figures of one of their pools."""
-        found = [entry["pools"][name] for entry in self.entries]
-        least = (pool["autoscale"]["min"] if pool["autoscale"]["enabled"] else None for pool in found)
+        pools = [entry["pools"][name] for entry in self.entries]
+        least = (pool["autoscale"]["min"] if pool["autoscale"]["enabled"] else None for pool in pools)
         tasks = _range(
-            (n for pool, low in zip(found, least, strict=True) for n in (low, pool["concurrency"])), "{}"
+            (n for pool, low in zip(pools, least, strict=True) for n in (low, pool["concurrency"])), "{}"
         )
-        memory = _range((pool["memory_max_mib"] / MIB_PER_GIB for pool in found), "{:.0f}")
+        memory = _range((pool["memory_max_mib"] / MIB_PER_GIB for pool in pools), "{:.0f}")
         return f"{tasks} at once, {memory} GiB"
 
 
 def _range(figures: Iterable[float | None], shown: str) -> str:
     """Return the least and the greatest of the figures that are known, once if they look the same."""
-    known = [figure for figure in figures if figure is not None]
-    return " to ".join(dict.fromkeys(shown.format(figure) for figure in (min(known), max(known))))
+    values = [figure for figure in figures if figure is not None]
+    return " to ".join(dict.fromkeys(shown.format(figure) for figure in (min(values), max(values))))
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,10 @@ class Drawing:
     @property
     def exchanges(self) -> dict[str, list[str]]:
         """The pools of each exchange."""
-        found: dict[str, list[str]] = {}
+        by_exchange: dict[str, list[str]] = {}
         for name, pool in self.pools.items():
-            found.setdefault(pool["exchange"], []).append(name)
-        return found
+            by_exchange.setdefault(pool["exchange"], []).append(name)
+        return by_exchange
 
     def title(self, name: str) -> str:
         """Name a pool, and say so if it runs nowhere."""
@@ -144,7 +144,7 @@ def drawing(document: Mapping[str, Any]) -> Drawing:
     """Group the hosts of a plan by their shape, and put pools beside those that they share hosts with.
 
     Args:
-        document: What ``fleet_plan`` gave.
+        document: What ``fleet_plan`` returned.
 
     Returns:
         What there is to draw; hosts without a pool are left out.
@@ -167,10 +167,10 @@ def drawing(document: Mapping[str, Any]) -> Drawing:
 def _grouped(
     entries: Iterable[Mapping[str, Any]], shape: Callable[[Mapping[str, Any]], tuple[Any, ...]]
 ) -> list[Group]:
-    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    by_shape: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for entry in entries:
-        found.setdefault(shape(entry), []).append(entry)
-    return [Group(same) for same in found.values()]
+        by_shape.setdefault(shape(entry), []).append(entry)
+    return [Group(same) for same in by_shape.values()]
 
 
 def _count(number: int, name: str) -> str:
@@ -233,7 +233,7 @@ def svg(document: Mapping[str, Any]) -> str:
     """Draw a fleet.
 
     Args:
-        document: What ``fleet_plan`` gave.
+        document: What ``fleet_plan`` returned.
 
     Returns:
         An SVG picture that brings its own background, light or dark as its reader prefers.
@@ -302,7 +302,7 @@ def _column_widths(drawn: Drawing) -> list[float]:
             *(text_width(name, bold=True) + text_width(group.line(name), SMALL) + 40 for name in group.pools),
         )
     ]
-    return [max(found, default=100) + 2 * PAD for found in (exchanges, queues, pools, groups)]
+    return [max(column, default=100) + 2 * PAD for column in (exchanges, queues, pools, groups)]
 
 
 def _group_height(group: Group) -> float:
@@ -313,12 +313,12 @@ def _place_groups(
     drawn: Drawing, pools: Mapping[str, Box], heights: Sequence[float], x: float, width: float, bottom: float
 ) -> list[Box]:
     """Place each group of hosts as near to its pools as the others leave room."""
-    wanted = [sum(pools[name].left[1] for name in group.pools) / len(group.pools) for group in drawn.groups]
-    order = sorted(range(len(wanted)), key=lambda at: wanted[at])
-    places = [0.0] * len(wanted)
+    centres = [sum(pools[name].left[1] for name in group.pools) / len(group.pools) for group in drawn.groups]
+    order = sorted(range(len(centres)), key=lambda at: centres[at])
+    places = [0.0] * len(centres)
     y = float(TOP)
     for at in order:
-        places[at] = max(y, wanted[at] - heights[at] / 2)
+        places[at] = max(y, centres[at] - heights[at] / 2)
         y = places[at] + heights[at] + 2 * GAP
     y = bottom
     for at in reversed(order):
@@ -461,7 +461,7 @@ def mermaid(document: Mapping[str, Any]) -> str:
     """Write the picture as a Mermaid flow chart.
 
     Args:
-        document: What ``fleet_plan`` gave.
+        document: What ``fleet_plan`` returned.
 
     Returns:
         The text of the chart.

@@ -25,20 +25,20 @@ def host_ranges(hosts: Iterable[str]) -> list[str]:
 
 def _ranges(names: Sequence[str], at: int) -> list[str]:
     """Write names as ranges of the number at a position."""
-    found: dict[tuple[str, str, int], list[int]] = {}
+    numbered: dict[tuple[str, str, int], list[int]] = {}
     parts = {name: list(re.finditer(r"\d+", name))[at : at + 1] for name in names}
     padded = any(
         len(number[0]) > 1 and number[0][0] == "0" for numbers in parts.values() for number in numbers
     )
     for name, numbers in parts.items():
         if not numbers:
-            found[name, "", 0] = []
+            numbered[name, "", 0] = []
             continue
         number = numbers[0]
         width = len(number[0]) if padded else 0
-        found.setdefault((name[: number.start()], name[number.end() :], width), []).append(int(number[0]))
+        numbered.setdefault((name[: number.start()], name[number.end() :], width), []).append(int(number[0]))
     ranges = []
-    for (before, after, width), values in found.items():
+    for (before, after, width), values in numbered.items():
         for first, last in _runs(sorted(values)):
             inside = f"{first:0{width}}" if first == last else f"[{first:0{width}}:{last:0{width}}]"
             ranges.append(f"{before}{inside}{after}")

@@ -31,10 +31,10 @@ _KEY: Final = (
 
 
 def fleet_text(document: Mapping[str, Any]) -> str:
-    """Write a fleet's plan for a person; hosts of which it says the same share their lines.
+    """Write a fleet's plan for a person; hosts with the same plan share their lines.
 
     Args:
-        document: What ``fleet_plan`` gave.
+        document: What ``fleet_plan`` returned.
 
     Returns:
         A table and, where there are any, the changes, the overrides and the hosts that are not known.
@@ -78,7 +78,7 @@ def _summary(entries: Sequence[Mapping[str, Any]]) -> str:
 def _rows(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
     if entry["state"] == "unknown":
         return (_row("-", "unknown"),)
-    found = entry["changes"]
+    changes = entry["changes"]
     rows: list[tuple[str, ...]] = [
         (
             name,
@@ -90,14 +90,14 @@ def _rows(entry: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
             str(pool["prefetch_count"]),
             f"{pool['time_limit']}/{pool['soft_time_limit']}",
             str(pool["stop_timeout"]),
-            SIGNS[found[name]["action"]] if found is not None else "?",
+            SIGNS[changes[name]["action"]] if changes is not None else "?",
         )
         for name, pool in entry["pools"].items()
     ]
     if entry["state"] == "refused":
         rows.append(_row("", "refused"))
-    gone = [name for name, change in (found or {}).items() if change["action"] == "remove"]
-    rows += [_row(name, now=SIGNS["remove"]) for name in gone]
+    removed = [name for name, change in (changes or {}).items() if change["action"] == "remove"]
+    rows += [_row(name, now=SIGNS["remove"]) for name in removed]
     return tuple(rows) or (_row("-"),)
 
 
@@ -119,12 +119,12 @@ def _change_notes(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     notes: dict[str, list[str]] = {}
     for entry in entries:
         for name, change in (entry["changes"] or {}).items():
-            said = {"add": "new pool", "remove": "pool goes", "keep": ""}.get(change["action"]) or ", ".join(
+            note = {"add": "new pool", "remove": "pool goes", "keep": ""}.get(change["action"]) or ", ".join(
                 f"{field} {_or_none(two['now'])} → {_or_none(two['then'])}"
                 for field, two in change["fields"].items()
             )
-            if said:
-                notes.setdefault(f"{SIGNS[change['action']]} {name}: {said}", []).append(entry["host"])
+            if note:
+                notes.setdefault(f"{SIGNS[change['action']]} {name}: {note}", []).append(entry["host"])
     return notes
 
 
@@ -133,11 +133,11 @@ def _override_notes(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]
     for entry in entries:
         for name, pool in entry["pools"].items():
             for override in pool["overrides"]:
-                said = f"{_or_none(override['value'])} instead of {_or_none(override['replaced'])}"
+                note = f"{_or_none(override['value'])} instead of {_or_none(override['replaced'])}"
                 if override["field"].split(".")[0] == "environment":
-                    said = "(not shown)"
-                said = f"{name}: {override['field']} {said}, by {override['by']}"
-                notes.setdefault(said, []).append(entry["host"])
+                    note = "(not shown)"
+                note = f"{name}: {override['field']} {note}, by {override['by']}"
+                notes.setdefault(note, []).append(entry["host"])
     return notes
 
 
@@ -146,16 +146,16 @@ def _hardware_notes(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]
     for entry in entries:
         hardware = entry["hardware"]
         if hardware is None:
-            said = "unknown: not reached, and no fleet_hardware declares it"
+            note = "unknown: not reached, and no fleet_hardware declares it"
         else:
-            said = f"{hardware['cores']:g} cores, {hardware['memory_mib']:g} MiB"
-            said += " (declared)" if hardware["declared"] else ""
-            said += (
+            note = f"{hardware['cores']:g} cores, {hardware['memory_mib']:g} MiB"
+            note += " (declared)" if hardware["declared"] else ""
+            note += (
                 f" (limited by its container: {', '.join(hardware['limited'])})"
                 if hardware["limited"]
                 else ""
             )
-        notes.setdefault(said, []).append(entry["host"])
+        notes.setdefault(note, []).append(entry["host"])
     return notes
 
 
@@ -167,7 +167,7 @@ def plan_table(plans: Sequence[Mapping[str, Any]]) -> str:
     """Write host plans as a table for a person.
 
     Args:
-        plans: What ``host_plan`` gave for each host.
+        plans: What ``host_plan`` returned for each host.
 
     Returns:
         Lines of aligned columns: what runs where, and why that many. ``fits`` and ``left`` are by cores

@@ -58,25 +58,25 @@ def find(
         groups: The inventory's groups with their hosts.
         allow_untested_os: Whether to go on with a distribution that the kit does not know.
         contacted: Whether every host of the inventory was asked for its facts.
-        application: The ``versions`` of its libraries and the ``lock`` in which they stand; none if
-            nobody has looked.
-        variables: What ``unread.unread`` gave; none if nobody has looked.
+        application: The ``versions`` of its libraries and the ``lock`` that pins them; none if it was not
+            read.
+        variables: What ``unread.unread`` returned; none if it was not read.
 
     Returns:
         Everything that was found.
     """
     model, findings = read_model(raw_model)
     members = {name: texts(names) for name, names in _mapping(plain(groups)).items()}
-    every = read_hosts(hosts)
-    facts = {name: host for name, host in every.items() if name in members.get(WORKERS, every)}
+    all_hosts = read_hosts(hosts)
+    facts = {name: host for name, host in all_hosts.items() if name in members.get(WORKERS, all_hosts)}
     _check_groups(model, members, findings)
-    for host in every.values():
+    for host in all_hosts.values():
         _check_system(host, allow_untested_os, findings)
         _check_origin(host, findings)
     if contacted:
-        _check_reached(members, every, findings)
-    _check_versions(model, application, members, every, findings)
-    unread.check(_mapping(plain(variables)), len(every), findings)
+        _check_reached(members, all_hosts, findings)
+    _check_versions(model, application, members, all_hosts, findings)
+    unread.check(_mapping(plain(variables)), len(all_hosts), findings)
     for pool in model.pools.values():
         _check_waits(model, pool, None, findings)
     running: set[str] = set()
@@ -92,7 +92,7 @@ def find(
         if not pools:
             findings.add("inventory/idle-worker", f"groups.{WORKERS}", host.name, where=host.name)
     _check_nodes(facts, findings)
-    _check_broker_names(members, every, findings)
+    _check_broker_names(members, all_hosts, findings)
     for name, pool in model.pools.items():
         if facts and name not in running:
             findings.add(
@@ -161,8 +161,8 @@ def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findi
 
 def _check_nodes(hosts: Mapping[str, Host], findings: Findings) -> None:
     owners: dict[str, str] = {}
-    for host, known in hosts.items():
-        name = known.nodename
+    for host, details in hosts.items():
+        name = details.nodename
         if not isinstance(name, str):
             continue
         first = owners.setdefault(name, host)
@@ -202,7 +202,7 @@ def _check_system(host: Host, allowed: bool, findings: Findings) -> None:
         for (system, number), state in SYSTEMS.items()
         if name == system and f"{version}.".startswith(f"{number}.")
     ]
-    known = ", ".join(" ".join(system) for system in SYSTEMS)
+    supported = ", ".join(" ".join(system) for system in SYSTEMS)
     if tested and not tested[0]:
         findings.add(
             "os/untested",
@@ -215,7 +215,7 @@ def _check_system(host: Host, allowed: bool, findings: Findings) -> None:
             "os/unsupported",
             "ansible_facts.distribution",
             f"{name} {version}",
-            f"the kit knows only {known}",
+            f"the kit knows only {supported}",
             "use one of these, or set preflight_allow_untested_os: true to go on at your own risk",
             where=host.name,
             severity="warning" if allowed else "error",
@@ -236,9 +236,9 @@ def _check_origin(host: Host, findings: Findings) -> None:
 def _check_reached(groups: Mapping[str, list[str]], hosts: Mapping[str, Host], findings: Findings) -> None:
     for name in (BROKERS, WORKERS, CLIENTS):
         for host in groups.get(name, []):
-            known = hosts.get(host) or Host(host)
-            declared = _mapping(known.hardware).get("declared") is not None
-            if not known.gathered and not declared:
+            details = hosts.get(host) or Host(host)
+            declared = _mapping(details.hardware).get("declared") is not None
+            if not details.gathered and not declared:
                 findings.add("inventory/unreachable", f"groups.{name}", host, where=host)
 
 
@@ -251,12 +251,12 @@ def _check_versions(
 ) -> None:
     brokers: dict[str, str | None] = {}
     for host in groups.get(BROKERS, []):
-        known = hosts.get(host) or Host(host)
-        stated, system = known.broker_version, known.distribution
+        details = hosts.get(host) or Host(host)
+        stated, system = details.broker_version, details.distribution
         if stated is not None:
             brokers[host] = show(stated)
         elif system is not None:
-            brokers[host] = versions.packaged(system, known.distribution_version)
+            brokers[host] = versions.packaged(system, details.distribution_version)
     about = _mapping(plain(application))
     libraries = {name: show(version) for name, version in _mapping(about.get("versions")).items()}
     versions.check(model, libraries if about else None, show(about.get("lock")), brokers, findings)
@@ -290,16 +290,16 @@ def _check_waits(model: Model, pool: Pool, host: str | None, findings: Findings)
 
 
 def _check_files(pool: Pool, sized: Size, host: Host, findings: Findings) -> None:
-    each = FILES_CHILD if pool.execution == "prefork" else FILES_TASK
-    needed = FILES_MAIN + sized.concurrency * each
+    per_task = FILES_CHILD if pool.execution == "prefork" else FILES_TASK
+    needed = FILES_MAIN + sized.concurrency * per_task
     limit = host.open_files
-    known = limit if isinstance(limit, int) and not isinstance(limit, bool) else OPEN_FILES
-    if needed > known:
+    open_files = limit if isinstance(limit, int) and not isinstance(limit, bool) else OPEN_FILES
+    if needed > open_files:
         findings.add(
             "sizing/open-files",
             "worker_open_files",
-            known,
+            open_files,
             f"the worker of pool {pool.name} needs {needed} open files for {sized.concurrency} tasks at once "
-            f"({FILES_MAIN}, and {each} for each task)",
+            f"({FILES_MAIN}, and {per_task} for each task)",
             where=host.name,
         )

@@ -17,7 +17,6 @@ READERS: Final = (
     "group_vars/all/*.yml",
     "playbooks/*.yml",
     "playbooks/parts/*.yml",
-    "playbooks/parts/*.yml",
     "roles/*/*/*.yml",
     "roles/*/*/*.j2",
     "plugins/filter/*.py",
@@ -51,46 +50,46 @@ def read_by(kit: Path) -> set[str]:
     """
     pattern = re.compile(rf"\b(?:{'|'.join(prefixes(kit))})\w+")
     paths = {path for reader in READERS for path in kit.glob(reader)}
-    found = (COMMENT.sub("", path.read_text(encoding="utf-8")) for path in paths)
-    return {name for text in found for name in pattern.findall(text)}
+    texts = (COMMENT.sub("", path.read_text(encoding="utf-8")) for path in paths)
+    return {name for text in texts for name in pattern.findall(text)}
 
 
-def unread(given: Mapping[str, Iterable[str]], kit: Path) -> dict[str, dict[str, list[str]]]:
+def unread(variables: Mapping[str, Iterable[str]], kit: Path) -> dict[str, dict[str, list[str]]]:
     """Find variables that look like the kit's own and that no file of it mentions.
 
     Args:
-        given: For each host the names of its variables.
+        variables: For each host the names of its variables.
         kit: The kit's directory.
 
     Returns:
         For each such variable its ``hosts`` and the names that are ``near``.
     """
-    begins, known = tuple(prefixes(kit)), read_by(kit)
+    begins, read = tuple(prefixes(kit)), read_by(kit)
     hosts: dict[str, list[str]] = {}
-    for host, names in given.items():
+    for host, names in variables.items():
         for name in names:
-            if name.startswith(begins) and (name not in known or name in RENAMED):
+            if name.startswith(begins) and (name not in read or name in RENAMED):
                 hosts.setdefault(name, []).append(host)
     return {
         name: {
-            "hosts": found,
-            "near": difflib.get_close_matches(name[:LONGEST], sorted(known), n=1, cutoff=ALIKE),
+            "hosts": holders,
+            "near": difflib.get_close_matches(name[:LONGEST], sorted(read), n=1, cutoff=ALIKE),
         }
-        for name, found in sorted(hosts.items())
+        for name, holders in sorted(hosts.items())
     }
 
 
-def check(found: Mapping[str, object], hosts: int, findings: Findings) -> None:
-    """Report variables that nobody reads. Their values may be secrets, and are not shown.
+def check(unread_variables: Mapping[str, object], hosts: int, findings: Findings) -> None:
+    """Report variables that nothing reads. Their values may be secrets, and are not shown.
 
     Args:
-        found: What ``unread`` gave, each with the ``file`` in which it stands if that is known.
+        unread_variables: What ``unread`` returned, each with its ``file`` if that is known.
         hosts: How many hosts there are.
         findings: Receives one finding for each variable.
     """
-    for name, about in found.items():
-        given = about if isinstance(about, Mapping) else {}
-        names, near, file = texts(given.get("hosts")), texts(given.get("near")), given.get("file")
+    for name, about in unread_variables.items():
+        details = about if isinstance(about, Mapping) else {}
+        names, near, file = texts(details.get("hosts")), texts(details.get("near")), details.get("file")
         where = show(file) if file else "every host" if len(names) >= hosts else ", ".join(names[:PLACES])
         if name in RENAMED:
             id, reason, remedy = (

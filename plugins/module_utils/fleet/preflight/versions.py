@@ -42,8 +42,8 @@ def read_lock(text: str) -> dict[str, str]:
         Versions by library; those that are not pinned are missing.
     """
     pins = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]\n]*\])?\s*==\s*([0-9][^\s;\\#]*)", text, re.MULTILINE)
-    found = {name.lower(): version for name, version in pins}
-    return {name: found[name] for name in LIBRARIES if name in found}
+    pinned = {name.lower(): version for name, version in pins}
+    return {name: pinned[name] for name in LIBRARIES if name in pinned}
 
 
 def packaged(distribution: object, version: object) -> str | None:
@@ -73,20 +73,20 @@ def check(
 
     Args:
         model: The fleet.
-        libraries: Versions of Celery and kombu as the application pins them; none if nobody has looked.
+        libraries: Versions of Celery and kombu as the application pins them; none if they were not read.
         lock: Where they were read, or why they could not be.
         brokers: For each broker host the version of RabbitMQ, none if it is not known.
         findings: Receives what does not fit.
     """
-    known = {host: _release(version) for host, version in brokers.items()}
-    for host, release in known.items():
+    parsed = {host: _release(version) for host, version in brokers.items()}
+    for host, release in parsed.items():
         if release is None:
             text = "no RabbitMQ of this host's distribution is known"
             findings.add("versions/unknown", "broker_version", brokers[host], text, where=host)
-    releases = {host: release for host, release in known.items() if release}
+    releases = {host: release for host, release in parsed.items() if release}
     if len(set(releases.values())) > 1:
-        told = ", ".join(f"{host}: {_text(release)}" for host, release in releases.items())
-        findings.add("versions/mixed-brokers", "broker_version", told)
+        listed = ", ".join(f"{host}: {_text(release)}" for host, release in releases.items())
+        findings.add("versions/mixed-brokers", "broker_version", listed)
     for host, release in releases.items():
         _check_broker(model, host, release, findings)
     if libraries is not None:

@@ -1,1 +1,1 @@
-"""Status: how a fleet is, as a document and on one screen."""
+"""The fleet's status, as a document and on one screen."""

@@ -1,4 +1,4 @@
-"""How a fleet is, as one document, warnings first."""
+"""The fleet's status as one document, warnings first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCHEMA: Final = 1
 # A worker that was started again so often, and runs for less than so many seconds, crashes in a loop.
 CRASHES: Final = 3
 SETTLED_S: Final = 600
-# A worker writes down how it is at least every ten seconds.
+# A worker writes its state at least every ten seconds.
 STALE_S: Final = 30
 # Seconds within which a scheduler must have taken over from a lost one, so that one of them is active.
 TAKE_OVER_S: Final = 60
@@ -31,8 +31,8 @@ def document(
     Args:
         hosts: For each worker host what the module ``worker_status`` returned, or ``unreachable`` and why.
         expected: The pools that the model gives to each of these hosts.
-        broker: ``queues`` as the broker told them, ``obstacles`` of its nodes, ``errors`` of nodes that did
-            not answer; ``asked`` is false if no node was to be asked.
+        broker: ``queues`` as the broker reported them, ``obstacles`` of its nodes, ``errors`` of nodes that
+            did not answer; ``asked`` is false if no node was to be asked.
         pools: The queues of each pool.
         dead: The queues of dead letters.
         schedulers: The hosts that should run a scheduler.
@@ -40,20 +40,20 @@ def document(
     Returns:
         A document of plain types: ``fine``, ``warnings``, ``hosts``, ``queues``, ``dead_letters``, ``beat``.
     """
-    rows = {name: _host(told, expected.get(name, ())) for name, told in hosts.items()}
-    known = {each["name"]: each for each in broker.get("queues") or ()}
+    rows = {name: _host(reported, expected.get(name, ())) for name, reported in hosts.items()}
+    by_name = {each["name"]: each for each in broker.get("queues") or ()}
     names = [(pool, name) for pool, queues in pools.items() for name in queues]
-    queues = [{"pool": pool, **known[name]} for pool, name in names if name in known]
+    queues = [{"pool": pool, **by_name[name]} for pool, name in names if name in by_name]
     letters = [
-        {"name": name, "messages": (known[name]["ready"] or 0) + (known[name]["unacked"] or 0)}
+        {"name": name, "messages": (by_name[name]["ready"] or 0) + (by_name[name]["unacked"] or 0)}
         for name in dead
-        if name in known
+        if name in by_name
     ]
     beats = {name: hosts[name].get("beat") for name in schedulers if name in hosts}
     warnings = [
         *(warning for name, row in rows.items() for warning in _host_warnings(name, row)),
         *_broker_warnings(broker),
-        *_queue_warnings(broker, names, known),
+        *_queue_warnings(broker, names, by_name),
         *(
             f"{each['name']}: {each['messages']} dead letters; see playbooks/dead_letters.yml"
             for each in letters
@@ -77,15 +77,15 @@ def document(
     }
 
 
-def _host(told: Mapping[str, Any], expected: Iterable[str]) -> dict[str, Any]:
-    reachable = not told.get("unreachable") and "instances" in told
-    found = list(told.get("instances") or ())
-    drained = dict(told.get("drained") or {})
-    present = {each["pool"] for each in found}
+def _host(reported: Mapping[str, Any], expected: Iterable[str]) -> dict[str, Any]:
+    reachable = not reported.get("unreachable") and "instances" in reported
+    instances = list(reported.get("instances") or ())
+    drained = dict(reported.get("drained") or {})
+    present = {instance["pool"] for instance in instances}
     return {
         "reachable": reachable,
-        "error": "" if reachable else " ".join(str(told.get("msg") or "no answer").split()),
-        "instances": found,
+        "error": "" if reachable else " ".join(str(reported.get("msg") or "no answer").split()),
+        "instances": instances,
         "drained": drained,
         "missing": [pool for pool in expected if reachable and pool not in present],
         "surplus": sorted(present - set(expected)) if reachable else [],
@@ -113,30 +113,31 @@ def _host_warnings(host: str, row: Mapping[str, Any]) -> Iterator[str]:
             yield f"{host}: pool {pool} runs {len(taking)} times ({names}): during a deploy, or left by one"
 
 
-def _instance_warnings(host: str, each: Mapping[str, Any], drained: bool) -> Iterator[str]:
-    about = f"{host}: {each['pool']} {each['instance']}"
-    if each["state"] == "failed" or (each["state"] == "inactive" and not drained):
-        yield f"{about} is {each['unit_state']}; see journalctl -u {each['unit']}"
-    elif crashes(each):
-        yield f"{about} crashes in a loop, {each['restarts']} times so far; see journalctl -u {each['unit']}"
-    elif each["state"] == "waiting":
-        yield f"{about} does not consume{': ' + each['obstacle'] if each['obstacle'] else ''}"
-    elif each["state"] == "paused" and not drained:
+def _instance_warnings(host: str, instance: Mapping[str, Any], drained: bool) -> Iterator[str]:
+    about = f"{host}: {instance['pool']} {instance['instance']}"
+    if instance["state"] == "failed" or (instance["state"] == "inactive" and not drained):
+        yield f"{about} is {instance['unit_state']}; see journalctl -u {instance['unit']}"
+    elif crashes(instance):
+        times = f"{instance['restarts']} times so far"
+        yield f"{about} crashes in a loop, {times}; see journalctl -u {instance['unit']}"
+    elif instance["state"] == "waiting":
+        yield f"{about} does not consume{': ' + instance['obstacle'] if instance['obstacle'] else ''}"
+    elif instance["state"] == "paused" and not drained:
         yield f"{about} is paused, and its host is not drained of it"
-    if each["state_age_s"] is not None and each["state_age_s"] > STALE_S:
-        yield f"{about} has said nothing for {span(each['state_age_s'])}; it may hang"
+    if instance["state_age_s"] is not None and instance["state_age_s"] > STALE_S:
+        yield f"{about} has reported nothing for {span(instance['state_age_s'])}; it may hang"
 
 
-def crashes(each: Mapping[str, Any]) -> bool:
+def crashes(instance: Mapping[str, Any]) -> bool:
     """Return whether an instance is started again and again.
 
     Args:
-        each: What ``instance`` gave.
+        instance: What ``instance`` returned.
 
     Returns:
         True if it was started again several times and has not run for long since.
     """
-    return each["restarts"] >= CRASHES and (each["up_s"] is None or each["up_s"] < SETTLED_S)
+    return instance["restarts"] >= CRASHES and (instance["up_s"] is None or instance["up_s"] < SETTLED_S)
 
 
 def _broker_warnings(broker: Mapping[str, Any]) -> Iterator[str]:
@@ -149,41 +150,48 @@ def _broker_warnings(broker: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _queue_warnings(
-    broker: Mapping[str, Any], names: Sequence[tuple[str, str]], known: Mapping[str, Mapping[str, Any]]
+    broker: Mapping[str, Any], names: Sequence[tuple[str, str]], by_name: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
     if broker.get("queues") is None:
         return
     for pool, name in names:
-        if name not in known:
+        if name not in by_name:
             yield f"{name}: the broker has no such queue; run playbooks/broker.yml"
-        elif known[name]["consumers"] is None:
+        elif by_name[name]["consumers"] is None:
             yield f"{name}: the broker gives no figures; the node that leads it may be down"
-        elif not known[name]["consumers"]:
-            waiting = f", {known[name]['ready']} tasks wait" if known[name]["ready"] else ""
+        elif not by_name[name]["consumers"]:
+            waiting = f", {by_name[name]['ready']} tasks wait" if by_name[name]["ready"] else ""
             yield f"{name}: nobody of pool {pool} consumes{waiting}"
 
 
 def _beat_warnings(
     beats: Mapping[str, Mapping[str, Any] | None], rows: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
-    for host, each in beats.items():
-        if rows[host]["reachable"] and each is None:
+    for host, scheduler in beats.items():
+        if rows[host]["reachable"] and scheduler is None:
             yield f"{host}: no scheduler runs here; run playbooks/deploy.yml"
-        elif each is not None and each["role"] not in ("active", "standby"):
-            why = f": {each['obstacle']}" if each["obstacle"] else ""
-            yield f"{host}: the scheduler is {each['role']}{why}; see journalctl -u {BEAT}"
-        elif each is not None and crashes(each):
+        elif scheduler is not None and scheduler["role"] not in ("active", "standby"):
+            why = f": {scheduler['obstacle']}" if scheduler["obstacle"] else ""
+            yield f"{host}: the scheduler is {scheduler['role']}{why}; see journalctl -u {BEAT}"
+        elif scheduler is not None and crashes(scheduler):
             yield f"{host}: the scheduler crashes in a loop; see journalctl -u {BEAT}"
-        if each is not None and each["state_age_s"] is not None and each["state_age_s"] > STALE_S:
-            yield f"{host}: the scheduler has said nothing for {span(each['state_age_s'])}; it may hang"
-        if each is not None and each["ahead"]:
-            names = ", ".join(each["ahead"])
+        if (
+            scheduler is not None
+            and scheduler["state_age_s"] is not None
+            and scheduler["state_age_s"] > STALE_S
+        ):
+            silent = span(scheduler["state_age_s"])
+            yield f"{host}: the scheduler has reported nothing for {silent}; it may hang"
+        if scheduler is not None and scheduler["ahead"]:
+            names = ", ".join(scheduler["ahead"])
             yield f"{host}: the last run of {names} lay in the future; check the clocks of all schedulers"
-    active = [host for host, each in beats.items() if each is not None and each["role"] == "active"]
+    active = [
+        host for host, scheduler in beats.items() if scheduler is not None and scheduler["role"] == "active"
+    ]
     if beats and not active and all(rows[host]["reachable"] for host in beats):
         yield f"No scheduler is active; one takes over within {TAKE_OVER_S} s of the loss of another"
     if len(active) > 1:
-        yield f"The schedulers of {' and '.join(active)} both say that they are active"
+        yield f"The schedulers of {' and '.join(active)} both report that they are active"
 
 
 def count_of(items: Sequence[object] | None) -> int | None:

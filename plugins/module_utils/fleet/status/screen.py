@@ -1,4 +1,4 @@
-"""How a fleet is, on one screen."""
+"""The fleet's status on one screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def text(status: Mapping[str, Any]) -> str:
     """Write a status for people: what is wrong, then hosts and pools, then queues, then the scheduler.
 
     Args:
-        status: What ``document`` gave.
+        status: What ``document`` returned.
 
     Returns:
         Lines of text.
@@ -23,7 +23,7 @@ def text(status: Mapping[str, Any]) -> str:
     if status["queues"]:
         parts.append(columns(list(_queue_rows(status))))
     elif not status["broker"]["asked"]:
-        parts.append(["The brokers are outside of --limit, so nothing is said of the queues."])
+        parts.append(["The brokers are outside of --limit, so the queues are not shown."])
     if status["beat"]:
         parts.append(columns(list(_beat_rows(status["beat"]))))
     return "\n\n".join("\n".join(part) for part in parts)
@@ -45,31 +45,33 @@ def _host_rows(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ..
         if not row["reachable"]:
             yield (host, "-", "-", "UNREACHABLE", "-", "-", "-", "-", "")
             continue
-        for each in row["instances"]:
-            memory = "-" if each["memory_mib"] is None else f"{each['memory_mib']} MiB"
+        for instance in row["instances"]:
+            memory = "-" if instance["memory_mib"] is None else f"{instance['memory_mib']} MiB"
             yield (
                 host,
-                each["pool"],
-                each["release"],
-                "crash loop" if crashes(each) else each["state"],
-                "/".join(map(_shown, (count_of(each["active"]), each["reserved"], each["slots"]))),
+                instance["pool"],
+                instance["release"],
+                "crash loop" if crashes(instance) else instance["state"],
+                "/".join(
+                    map(_shown, (count_of(instance["active"]), instance["reserved"], instance["slots"]))
+                ),
                 memory,
-                str(each["restarts"]),
-                span(each["last_task_s"]),
-                _note(each, row["drained"]),
+                str(instance["restarts"]),
+                span(instance["last_task_s"]),
+                _note(instance, row["drained"]),
             )
         for pool in row["missing"]:
             note = f"drained: {row['drained'][pool]}" if pool in row["drained"] else ""
             yield (host, pool, "-", "drained" if note else "MISSING", "-", "-", "-", "-", note)
 
 
-def _note(each: Mapping[str, Any], drained: Mapping[str, str]) -> str:
-    notes = [f"drained: {drained[each['pool']]}"] if each["pool"] in drained else []
-    if each["state"] in ("stopping", "paused") and each["active"]:
-        oldest = max(each["active"], key=lambda task: task["age_s"] or 0)
+def _note(instance: Mapping[str, Any], drained: Mapping[str, str]) -> str:
+    notes = [f"drained: {drained[instance['pool']]}"] if instance["pool"] in drained else []
+    if instance["state"] in ("stopping", "paused") and instance["active"]:
+        oldest = max(instance["active"], key=lambda task: task["age_s"] or 0)
         notes.append(f"still runs {oldest['name']} since {span(oldest['age_s'])}")
-    if each["obstacle"]:
-        notes.append(str(each["obstacle"]))
+    if instance["obstacle"]:
+        notes.append(str(instance["obstacle"]))
     return "; ".join(notes)
 
 
@@ -85,18 +87,22 @@ def _queue_rows(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _beat_rows(beats: Mapping[str, Mapping[str, Any] | None]) -> Iterator[tuple[str, ...]]:
     yield ("scheduler", "role", "release", "entries", "last tick", "restarts")
-    for host, each in beats.items():
-        if each is None:
+    for host, scheduler in beats.items():
+        if scheduler is None:
             yield (host, "-", "-", "-", "-", "-")
             continue
-        tick = f"{each['last_tick']}, {span(each['last_tick_s'])} ago" if each["last_tick"] else "-"
+        tick = (
+            f"{scheduler['last_tick']}, {span(scheduler['last_tick_s'])} ago"
+            if scheduler["last_tick"]
+            else "-"
+        )
         yield (
             host,
-            each["role"],
-            _shown(each["release"]),
-            _shown(each["entries"]),
+            scheduler["role"],
+            _shown(scheduler["release"]),
+            _shown(scheduler["entries"]),
             tick,
-            str(each["restarts"]),
+            str(scheduler["restarts"]),
         )
 
 
