@@ -25,7 +25,7 @@ def fleet_plan(raw_model: object, hosts: object) -> dict[str, Any]:
     Returns:
         In plain types the ``pools`` of the model, the ``hosts`` (each with its ``state``: ``planned``,
         ``refused`` if its pools do not fit, ``unknown`` if nothing is known of its hardware; its plan, and
-        its ``changes``, none if the host was not read) and the ``findings``. An environment's values are left out.
+        its ``changes``, none if the host was not read) and the ``findings``. Environments without values.
 
     Raises:
         ModelError: If the model is at fault; with all findings.
