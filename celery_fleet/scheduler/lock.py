@@ -41,6 +41,17 @@ class LockLostError(ConnectionError):
     """The broker delivers to another scheduler."""
 
 
+class CountingProducer(FleetProducer):
+    """Counts what it was to publish: an error before that is not the connection's."""
+
+    attempts = 0
+
+    def publish(self, *args: object, **options: object) -> object:
+        """Publish a message."""
+        self.attempts += 1
+        return super().publish(*args, **options)
+
+
 class Lock:
     """The right to send, and the memory of what was sent.
 
@@ -69,7 +80,7 @@ class Lock:
         self._arrived: int | None = None
         self._unanswered: float | None = None
         channel = link.channel()
-        self.producer = FleetProducer(channel, auto_declare=False, patience=PATIENCE)
+        self.producer = CountingProducer(channel, auto_declare=False, patience=PATIENCE)
         self._channel = channel
         # Its own tag, which says in the broker's figures which host it is.
         tag = f"{os.uname().nodename}.{self.id[:8]}"
@@ -98,10 +109,11 @@ class Lock:
         """
         # It may come back while the broker's confirmation is awaited.
         mark = self._awaited = uuid.uuid4().hex if self._chosen else None
-        headers = self.headers(runs) | {MARK_HEADER: mark}
+        headers = self.headers({}) | {MARK_HEADER: mark}
         del headers["BCC"]
+        # In the body, since the headers of a message must fit into one frame.
         self.producer.publish(
-            "",
+            json.dumps(runs),
             exchange=self._exchange,
             routing_key=self.queue,
             headers=headers,
@@ -131,12 +143,16 @@ class Lock:
     def _receive(self, message: Any) -> None:  # noqa: ANN401 - py-amqp has no types
         self._chosen = True
         if message.properties.get("user_id") != self.user:
-            logger.warning("Ignored a message in %s that no scheduler sent", self.queue)
+            logger.warning("Removed a message from %s that no scheduler sent", self.queue)
+            # Enough of them would push the notes out.
+            self._channel.basic_ack(message.delivery_tag)
             return
         headers = message.headers or {}
         if headers.get(SENDER_HEADER) == self.id:
             self._unanswered = None
         else:
-            self.runs = schedule.merged(self.runs, headers.get(RUNS_HEADER))
+            saved = message.body if MARK_HEADER in headers else None
+            for told in (headers.get(RUNS_HEADER), saved):
+                self.runs = schedule.merged(self.runs, told)
         if self._awaited is not None and headers.get(MARK_HEADER) == self._awaited:
             self._arrived = message.delivery_tag

@@ -96,13 +96,13 @@ def merged(runs: Mapping[str, float], told: object) -> dict[str, float]:
 
     Args:
         runs: The last run by entry, in seconds since the epoch.
-        told: A JSON text with the same, from a message; anything else says nothing.
+        told: A JSON text with the same, from a message, as text or UTF-8; anything else says nothing.
 
     Returns:
         The later run of each entry. Any of them may lie in the future.
     """
     try:
-        more = json.loads(told) if isinstance(told, str) else {}
+        more = json.loads(told) if isinstance(told, str | bytes) else {}
     except (ValueError, RecursionError):
         more = {}
     found = dict(runs)

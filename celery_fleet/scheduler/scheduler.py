@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.beat import ScheduleEntry, Scheduler, SchedulingError
+from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 
 from celery_fleet import connection, fleet_file
-from celery_fleet.errors import PublishError
-from celery_fleet.scheduler import schedule
+from celery_fleet.errors import FleetError
+from celery_fleet.scheduler import classes, schedule
+from celery_fleet.scheduler.led import CLOCK_TOLERANCE, RETRY_INTERVAL, Led, Term, led
 from celery_fleet.scheduler.lock import Lock
 from celery_fleet.state_file import StateFile
 from celery_fleet.systemd import START_EXTENSION, STOPPING, WATCHDOG, Notifier
@@ -32,18 +30,23 @@ LONGEST_PAUSE = 1.0
 REPORT_INTERVAL = 10.0
 # How often all runs are written into one message, which lets go of those before it.
 SAVE_INTERVAL = 60.0
-# When a full queue is tried again.
-RETRY_INTERVAL = 10.0
-# By how much the clocks of two hosts may differ; a last run further in the future comes from a wrong clock.
-CLOCK_TOLERANCE = 60.0
+
+
+class SchedulerClassError(FleetError):
+    """The scheduler class of the application failed."""
 
 
 class FleetScheduler(Scheduler):
-    """Celery's scheduler with the model's entries beside the application's own, and the fleet's lock.
+    """Holds the fleet's lock, and lets a scheduler class send while it does.
 
     Given to `celery beat --scheduler`. It reads `beat.json` and `fleet.json`, is its own user at the
-    broker, and tells systemd and `state.json` in its runtime directory how it is.
+    broker, and tells systemd and `state.json` in its runtime directory how it is. The class that sends is the
+    application's `beat_scheduler`; without one it is the kit's, which needs no store. It is made anew for
+    each term with the lock, so that it begins with what its store holds then.
     """
+
+    # RedBeat asks for it, and would wait for a lock of its own.
+    lock_key = None
 
     def __init__(self, app: Celery, *args: object, **options: Any) -> None:  # noqa: ANN401 - Celery's
         self._file = schedule.load()
@@ -52,21 +55,26 @@ class FleetScheduler(Scheduler):
         self._systemd = Notifier.from_environment()
         directory = os.environ.get("RUNTIME_DIRECTORY")
         self._state_file = StateFile(Path(directory) / "state.json" if directory else None)
+        self._class = classes.chosen(app)
         self._lock: Lock | None = None
-        self._leads = self._ticking = self._stopping = False
+        self._inner: Led | None = None
+        self._ticking = self._stopping = False
         self._obstacle = ""
         self._said: tuple[object, ...] = ()
         self._said_at = self._saved_at = float("-inf")
-        self._last_tick: dict[str, Any] | None = None
-        self._retries: dict[str, float] = {}
-        self._ahead: set[str] = set()
+        self._next = 0.0
+        self._options = {"schedule_filename": app.conf.beat_schedule_filename, **options}
+        self._failed = False
         super().__init__(app, *args, **options)
 
     def setup_schedule(self) -> None:
-        """Lay the model's entries over the application's own, and both over Celery's."""
-        self.install_default_entries(self.app.conf.beat_schedule)
-        self.update_from_dict(self.app.conf.beat_schedule)
-        self.update_from_dict(self._file.entries)
+        """Lay the model's entries over the application's own, for whichever class sends them."""
+        own = self.app.conf.beat_schedule
+        if replaced := sorted(own.keys() & self._file.entries):
+            logger.warning("fleet_schedule replaces these entries of beat_schedule: %s", ", ".join(replaced))
+        self.app.conf.beat_schedule = {**own, **self._file.entries}
+        classes.prepare(self.app, self._class)
+        logger.info("Sends %s", self._source())
 
     def tick(self, *_: object, **__: object) -> float:
         """Do one round: hold or await the lock, and send what is due; the waiting is done in here.
@@ -79,15 +87,16 @@ class FleetScheduler(Scheduler):
         self._ticking = True
         try:
             lock = self._lock or self._connect()
-            lock.wait(self._pause() if self._leads else LONGEST_PAUSE)
+            lock.wait(self._pause())
             if lock.active:
                 self._lead(lock)
         except (*self._link_errors(), OperationalError) as error:
             logger.warning("The scheduler has no connection or lock: %s", error)
-            self._obstacle = str(error) or type(error).__name__
-            self._release()
-            self._report()
-            time.sleep(LONGEST_PAUSE)
+            self._give_up(str(error) or type(error).__name__, LONGEST_PAUSE)
+        except SchedulerClassError as error:
+            logger.exception("%s; another scheduler may take over", error)
+            self._failed = True
+            self._give_up(str(error), RETRY_INTERVAL)
         finally:
             self._ticking = False
         self._report()
@@ -99,8 +108,13 @@ class FleetScheduler(Scheduler):
         self._systemd.send(STOPPING)
         # Celery's signal handler calls this in the middle of a round, ends that, and calls it again.
         if not self._ticking:
-            self._release()
-        super().close()
+            self._release(lost=False)
+
+    def _give_up(self, obstacle: str, pause: float) -> None:
+        self._obstacle = obstacle
+        self._release(lost=True)
+        self._report()
+        time.sleep(pause)
 
     def _connect(self) -> Lock:
         broker = self._fleet.broker
@@ -117,7 +131,8 @@ class FleetScheduler(Scheduler):
         )
         exchange = self._fleet.addresses()[self._fleet.routing.periodic_queue][0].exchange
         self._lock = Lock(self._link, self._file.queue, exchange, self._file.user)
-        self._obstacle = ""
+        if not self._failed:
+            self._obstacle = ""
         return self._lock
 
     def _not_yet(self, error: Exception, interval: float) -> None:
@@ -127,96 +142,89 @@ class FleetScheduler(Scheduler):
         link = self.__dict__.get("_link")
         return (OSError, *(link.connection_errors + link.channel_errors if link else ()))
 
-    def _release(self) -> None:
-        self._lock, self._leads = None, False
+    def _release(self, lost: bool) -> None:
+        self._lock = None
+        self._finish(lost)
         link = self.__dict__.pop("_link", None)
         if link is not None:
             link.release()
 
+    def _finish(self, lost: bool) -> None:
+        inner, self._inner = self._inner, None
+        if inner is None:
+            return
+        try:
+            inner.finish(lost)
+        except Exception:  # the application's class, and its store may be what failed
+            logger.exception("The scheduler class did not close")
+
     def _lead(self, lock: Lock) -> None:
-        if not self._leads:
-            self._adopt(lock.runs)
-            self._leads = True
-            self._saved_at = float("-inf")
-            logger.info("This is the scheduler now, of %d entries", len(self.schedule))
-        for entry in list(self.schedule.values()):
-            self._correct_clock(entry)
-            if self._retries.get(entry.name, 0) <= time.monotonic() and self._wait(entry) <= 0:
-                self._send(entry, lock)
+        try:
+            inner = self._inner or self._begin(lock)
+            if self._clock_was_set():
+                # Celery's schedulers order their entries by the time of day.
+                logger.warning("The clock was set; all entries are looked at anew")
+                self._finish(lost=False)
+                inner = self._begin(lock)
+            if time.monotonic() >= self._next:
+                pause = inner.tick()
+                self._next = time.monotonic() + max(0.0, float(pause or 0))
+            if inner.term.lost is None:
+                inner.retry()
+        except Exception as error:
+            problem = f"{type(error).__name__} {error}"
+            raise SchedulerClassError(f"{self._class.__name__} failed: {problem}") from error
+        if inner.term.lost is not None:
+            raise inner.term.lost
         if time.monotonic() - self._saved_at > SAVE_INTERVAL:
-            lock.save({entry.name: entry.last_run_at.timestamp() for entry in self.schedule.values()})
+            lock.save(inner.notes())
             self._saved_at = time.monotonic()
 
-    def _adopt(self, runs: Mapping[str, float]) -> None:
-        """Continue from where another scheduler stopped; an entry that is new begins now."""
-        for entry in self.schedule.values():
-            at = runs.get(entry.name)
-            entry.last_run_at = entry.default_now() if at is None else self._time(at)
-            self._correct_clock(entry)
-        noted = [entry for entry in self.schedule.values() if entry.name in runs]
-        last = max(noted, key=lambda entry: entry.last_run_at.timestamp(), default=None)
-        self._last_tick = last and {"name": last.name, "at": last.last_run_at.timestamp()}
+    def _begin(self, lock: Lock) -> Led:
+        term = Term(lock, self.app.timezone, self._link_errors())
+        filename = Path(os.environ.get("STATE_DIRECTORY", "")) / self._options["schedule_filename"]
+        options = {**self._options, "schedule_filename": str(filename), "lazy": False}
+        self._inner = led(self._class, term)(app=self.app, **options)
+        self._clock = time.time() - time.monotonic()
+        self._saved_at, self._next = float("-inf"), 0.0
+        self._failed, self._obstacle = False, ""
+        logger.info("This is the scheduler now")
+        return self._inner
 
-    def _correct_clock(self, entry: ScheduleEntry) -> None:
-        """Let a run that lies in the future count as of now: its entry would be silent until then."""
-        ahead = entry.last_run_at.timestamp() - time.time()
-        if ahead > CLOCK_TOLERANCE:
-            logger.warning(
-                "The last run of %s lies %.0f s in the future, and counts as of now: a clock was wrong",
-                entry.name,
-                ahead,
-            )
-            entry.last_run_at = self._time(time.time())
-            self._ahead.add(entry.name)
-
-    def _time(self, at: float) -> datetime:
-        return datetime.fromtimestamp(at, tz=self.app.timezone)
-
-    def _wait(self, entry: ScheduleEntry) -> float:
-        """Return the seconds until an entry is due."""
-        try:
-            due, pause = self.is_due(entry)
-        except Exception:  # an entry whose next run can't be found must not stop the others
-            due, pause = self._is_due_failed(entry)
-        return 0.0 if due else float(pause)
+    def _clock_was_set(self) -> bool:
+        before, self._clock = self._clock, time.time() - time.monotonic()
+        return abs(self._clock - before) > CLOCK_TOLERANCE
 
     def _pause(self) -> float:
-        now = time.monotonic()
-        waits = (
-            max(self._wait(each), self._retries.get(each.name, 0) - now) for each in self.schedule.values()
-        )
-        return min([LONGEST_PAUSE, *waits])
+        return LONGEST_PAUSE if self._inner is None else min(LONGEST_PAUSE, self._next - time.monotonic())
 
-    def _send(self, entry: ScheduleEntry, lock: Lock) -> None:
-        at = schedule.ran(entry.schedule, entry.last_run_at, entry.default_now())
-        noted = copy.copy(entry)
-        headers = {**entry.options.get("headers", {}), **lock.headers({entry.name: at.timestamp()})}
-        noted.options = {**entry.options, "headers": headers, "retry": False, "user_id": lock.user}
-        try:
-            self.apply_async(noted, producer=lock.producer, advance=False)
-        except SchedulingError as error:
-            cause: BaseException = error.__context__ or error
-            lost = isinstance(cause, (OperationalError, *self._link_errors()))
-            if lost and not isinstance(cause, PublishError):
-                raise cause from None
-            logger.error("%s was not sent, and is tried again in %g s: %s", entry.name, RETRY_INTERVAL, cause)
-            self._retries[entry.name] = time.monotonic() + RETRY_INTERVAL
-            return
-        self._retries.pop(entry.name, None)
-        self._ahead.discard(entry.name)
-        entry.last_run_at = at
-        self._last_tick = {"name": entry.name, "at": time.time()}
-        logger.info("Sent %s (%s), as of %s", entry.name, entry.task, at.isoformat())
+    def _source(self) -> str:
+        """Say where the entries come from."""
+        model = len(self._file.entries)
+        own = len(self.app.conf.beat_schedule) - model
+        parts = [f"{model} of fleet_schedule", f"{own} of the application's beat_schedule"]
+        if classes.named(self._class):
+            parts.append(f"those of {classes.named(self._class)}")
+        return ", ".join(parts)
+
+    def _entries(self) -> int | None:
+        if self._class is classes.OWN:
+            return len(self.app.conf.beat_schedule)
+        # As Celery's tick saw them last; a class with a tick of its own may not say.
+        known = getattr(self._inner, "old_schedulers", None)
+        return None if known is None else len(known)
 
     def _report(self) -> None:
-        role = "waiting" if self._lock is None else "active" if self._leads else "standby"
+        term = self._inner.term if self._inner else None
+        role = "waiting" if self._lock is None or self._failed else "active" if term else "standby"
+        tick = term.last_tick if term else None
         now = time.monotonic()
-        if (role, self._obstacle, self._last_tick) == self._said and now - self._said_at < REPORT_INTERVAL:
+        if (role, self._obstacle, tick) == self._said and now - self._said_at < REPORT_INTERVAL:
             return
-        self._said, self._said_at = (role, self._obstacle, self._last_tick), now
-        told = {"waiting": f"Waiting for the broker: {self._obstacle}", "standby": "Another is the scheduler"}
-        tick = f", last sent {self._last_tick['name']}" if self._last_tick else ""
-        text = told.get(role, f"The scheduler of {len(self.schedule)} entries{tick}")
+        self._said, self._said_at = (role, self._obstacle, tick), now
+        told = {"waiting": f"Waiting: {self._obstacle}", "standby": "Another is the scheduler"}
+        last = f", last sent {tick['name']}" if tick else ""
+        text = told.get(role, f"The scheduler of {self._source()}{last}")
         ready = [START_EXTENSION] if role == "waiting" else ["READY=1"]
         self._systemd.send(*ready, WATCHDOG, f"STATUS={text}")
         self._state_file.write(
@@ -225,9 +233,10 @@ class FleetScheduler(Scheduler):
                 "obstacle": self._obstacle,
                 "release": Path(sys.prefix).resolve().parent.name,
                 "pid": os.getpid(),
-                "entries": len(self.schedule),
-                "last_tick": self._last_tick,
-                "ahead": sorted(self._ahead),
+                "entries": self._entries(),
+                "source": self._source(),
+                "last_tick": tick,
+                "ahead": sorted(term.ahead) if term else [],
             },
             at_once=True,
         )
