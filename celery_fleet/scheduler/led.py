@@ -6,7 +6,6 @@ of `celery.beat.Scheduler` only, and calls them, so that what hooks them (tracin
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from dataclasses import dataclass, field
@@ -152,15 +151,15 @@ class Led(Scheduler):
             SchedulingError: The task was not sent.
         """
         term, at = self.term, self.run_at(entry)
-        sent = copy.copy(entry)
-        headers = {**(entry.options.get("headers") or {}), **term.lock.headers({entry.name: at})}
-        sent.options = {**entry.options, "headers": headers, "retry": False, "user_id": term.lock.user}
+        own = entry.options
+        headers = {**(own.get("headers") or {}), **term.lock.headers({entry.name: at})}
+        entry.options = {**own, "headers": headers, "retry": False, "user_id": term.lock.user}
         term.sending = True
         attempts = term.lock.producer.attempts
         try:
-            result = super().apply_async(sent, producer=term.lock.producer, advance=False, **options)
-        except SchedulingError as error:
-            cause = error.__context__ or error
+            result = super().apply_async(entry, producer=term.lock.producer, advance=False, **options)
+        except Exception as error:
+            cause = (isinstance(error, SchedulingError) and error.__context__) or error
             published = term.lock.producer.attempts > attempts
             lost = isinstance(cause, (OperationalError, *term.link_errors))
             if published and lost and not isinstance(cause, PublishError):
@@ -170,6 +169,8 @@ class Led(Scheduler):
                 term.refused[entry.name] = (time.monotonic() + RETRY_INTERVAL, entry)
             term.sending = term.lost is not None
             raise
+        finally:
+            entry.options = own
         term.refused.pop(entry.name, None)
         term.ahead.discard(entry.name)
         term.runs[entry.name] = at

@@ -200,9 +200,9 @@ class FleetScheduler(Scheduler):
 
     def _source(self) -> str:
         """Say where the entries come from."""
-        model = len(self._file.entries)
-        own = len(self.app.conf.beat_schedule) - model
-        parts = [f"{model} of fleet_schedule", f"{own} of the application's beat_schedule"]
+        model = self._file.entries.keys()
+        own = self.app.conf.beat_schedule.keys() - model
+        parts = [f"{len(model)} of fleet_schedule", f"{len(own)} of beat_schedule"]
         if classes.named(self._class):
             parts.append(f"those of {classes.named(self._class)}")
         return ", ".join(parts)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,11 +14,10 @@ from typing import Any
 import pytest
 from fleet.model.names import BEAT
 from kombu import Connection
+from support.beats import QUEUE, Beat, beat_file, taken
 from support.vhost import START, Vhost, temporary_vhost, wait_for
 
 from celery_fleet.scheduler.lock import RUNS_HEADER
-
-QUEUE = "general_scheduled"
 
 
 @pytest.fixture(scope="module")
@@ -30,63 +27,13 @@ def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
         yield vhost
 
 
-class Beat:
-    """A scheduler as its unit starts it."""
-
-    def __init__(self, vhost: Vhost, name: str, beat_file: Path) -> None:
-        self.directory = vhost.directory / name
-        self.directory.mkdir()
-        environment = vhost.environment(
-            vhost.fleet_file(), CELERY_FLEET_BEAT_FILE=str(beat_file), RUNTIME_DIRECTORY=str(self.directory)
-        )
-        command = [sys.executable, "-m", "celery", "--app", "application", "beat", "--loglevel", "INFO"]
-        command += ["--scheduler", "celery_fleet.scheduler.scheduler:FleetScheduler"]
-        with (self.directory / "log").open("wb") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, cwd=vhost.directory, stdout=log, stderr=log
-            )
-
-    @property
-    def state(self) -> dict[str, Any]:
-        path = self.directory / "state.json"
-        return json.loads(path.read_text()) if path.exists() else {"role": "none"}
-
-    def awaits(self, role: str, seconds: float) -> None:
-        try:
-            wait_for(lambda: self.state["role"] == role, seconds, role)
-        except AssertionError as error:
-            raise AssertionError(f"{error}; {self.state}; {self.log[-3000:]}") from error
-
-    @property
-    def log(self) -> str:
-        return (self.directory / "log").read_text()
-
-    def kill(self) -> None:
-        """End it if it runs, whatever it does."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+def _beat_file(vhost: Vhost, name: str) -> Path:
+    tick = {"task": "nobody.runs.it", "every": 1, "queue": QUEUE}
+    return beat_file(vhost, name, tick=tick, late={"task": "nobody.runs.it", "every": 3600})
 
 
 def _ticks(channel: Any) -> list[float]:
-    """Take the times as of which the tasks in the queue were sent."""
-    found = []
-    while message := channel.basic_get(QUEUE, no_ack=True):
-        assert "BCC" not in message.headers
-        runs = json.loads(message.headers[RUNS_HEADER])
-        found += [at for name, at in runs.items() if name == "tick"]
-    return found
-
-
-def _beat_file(vhost: Vhost, name: str) -> Path:
-    entries = {
-        "tick": {"task": "nobody.runs.it", "every": 1, "queue": QUEUE},
-        "late": {"task": "nobody.runs.it", "every": 3600},
-    }
-    login = {"user": vhost.user("beat"), "password_file": str(vhost.secrets / "beat")}
-    path = vhost.directory / f"{name}.json"
-    path.write_text(json.dumps({**login, "queue": BEAT, "schedule": entries}))
-    return path
+    return [at for name, at in taken(channel) if name == "tick"]
 
 
 def test_a_false_note_and_a_wrong_clock_silence_nobody(vhost: Vhost) -> None:

@@ -211,4 +211,9 @@ def test_the_kit_s_status_shows_what_a_scheduler_reports(host: Machine, schedule
     scheduler._report()
     shown = beat({**UNIT, "Id": names.BEAT}, host.state(names.BEAT), 1060.0, 100)
     assert shown["role"] == "waiting"
-    assert shown["entries"] is not None and shown["release"] and shown["state_age_s"] is not None
+    assert (
+        shown["entries"] is not None
+        and shown["release"]
+        and shown["source"]
+        and shown["state_age_s"] is not None
+    )

@@ -120,6 +120,7 @@ def beat(
         "obstacle": (own or {}).get("obstacle") or "",
         "release": (own or {}).get("release"),
         "entries": (own or {}).get("entries"),
+        "source": (own or {}).get("source") or "",
         "last_tick": tick.get("name"),
         "last_tick_s": seconds_since(tick.get("at"), now),
         "ahead": list((own or {}).get("ahead") or ()),

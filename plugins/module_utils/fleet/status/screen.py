@@ -86,10 +86,10 @@ def _queue_rows(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _beat_rows(beats: Mapping[str, Mapping[str, Any] | None]) -> Iterator[tuple[str, ...]]:
-    yield ("scheduler", "role", "release", "entries", "last tick", "restarts")
+    yield ("scheduler", "role", "release", "entries", "last tick", "restarts", "source")
     for host, scheduler in beats.items():
         if scheduler is None:
-            yield (host, "-", "-", "-", "-", "-")
+            yield (host, "-", "-", "-", "-", "-", "")
             continue
         tick = (
             f"{scheduler['last_tick']}, {span(scheduler['last_tick_s'])} ago"
@@ -103,6 +103,7 @@ def _beat_rows(beats: Mapping[str, Mapping[str, Any] | None]) -> Iterator[tuple[
             _shown(scheduler["entries"]),
             tick,
             str(scheduler["restarts"]),
+            scheduler["source"],
         )
 
 

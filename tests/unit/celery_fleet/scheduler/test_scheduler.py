@@ -264,7 +264,7 @@ def test_the_application_s_entries_are_sent_beside_the_model_s(
     scheduler._report()
     state = json.loads((tmp_path / "state.json").read_text())
     assert state["entries"] == 5
-    assert state["source"] == "1 of fleet_schedule, 4 of the application's beat_schedule"
+    assert state["source"] == "1 of fleet_schedule, 4 of beat_schedule"
 
 
 def test_entries_of_add_periodic_task_are_sent(lock: Any, make_scheduler: Callable[..., Any]) -> None:

@@ -62,7 +62,7 @@ def _instance(unit=None, state=STATE):
 
 def _beat(**state):
     unit = {**UNIT, "Id": BEAT, "MainPID": "9"}
-    return host_status.beat(unit, {**TICK, **state}, NOW, UP)
+    return host_status.beat(unit, {"source": "2 of fleet_schedule", **TICK, **state}, NOW, UP)
 
 
 def _told():
@@ -83,7 +83,7 @@ def test_a_fleet_that_is_well_says_so_and_shows_all_figures():
     assert shown[0] == ["All", "is", "well."]
     assert ["h1", "io", "r2", "consuming", "1/3/50", "300", "MiB", "0", "4", "s"] in shown
     assert ["io_q", "io", "5", "1", "1", "2.0", "1.5", "-"] in shown
-    assert ["h1", "active", "-", "2", "tidy,", "30", "s", "ago", "0"] in shown
+    assert ["h1", "active", "-", "2", "tidy,", "30", "s", "ago", "0", "2", "of", "fleet_schedule"] in shown
 
 
 def _put(path, value):

@@ -1,0 +1,1 @@
+"""A Django project whose periodic tasks are in its database."""
