@@ -9,6 +9,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import BrokerError, Management
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.arguments import LOGIN
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.client import AMQP_ERROR
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.counts import counter
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.migration import MigrationError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.migrator import (
     AmqpLogin,
@@ -27,6 +28,7 @@ description:
     and are started again by systemd, and all messages come back to it, in this order.
   - Every message is confirmed at its new place before it is acknowledged at its old one. An interruption
     between the two leaves one message twice.
+  - Counts what queues hold by C(rabbitmqctl), so it runs on a node of the cluster and needs root.
 requirements: [amqp (python3-amqp) on the host]
 options:
   topology:
@@ -105,7 +107,9 @@ def run(module: AnsibleModule) -> None:
     obstacles = broker.obstacles()
     if obstacles:
         module.fail_json(msg=f"Nothing was migrated: {' '.join(obstacles)}")
-    migrator = Migrator(params["topology"], broker, params["only"], params["patience"], params["timeout"])
+    topology = params["topology"]
+    count = counter(lambda argv: module.run_command(argv), topology["vhost"])
+    migrator = Migrator(topology, broker, count, params["only"], params["patience"], params["timeout"])
     names = [*migrator.exchanges, *migrator.queues]
     before, after = before_and_after(migrator.differences)
     result: dict[str, Any] = {

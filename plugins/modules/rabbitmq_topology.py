@@ -9,6 +9,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import BrokerError, Management
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.apply import TopologyReconciler
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.arguments import LOGIN
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.counts import counter
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.reconcile import (
     Difference,
     before_and_after,
@@ -50,7 +51,7 @@ options:
       - Remove exchanges, queues and users that the model had once and has no more, if they are empty and
         unused.
       - A queue stays as long as it holds a message or has a consumer, and with it all that its messages may
-        need.
+        need. That is counted by C(rabbitmqctl), on a node of the cluster and as root.
     type: bool
     default: false
   broker_absent:
@@ -139,7 +140,10 @@ def run(module: AnsibleModule) -> None:
     if params["broker_absent"] and not module.check_mode:
         module.fail_json(msg="broker_absent is for check mode: there is nothing to apply the topology to.")
     broker = Management(params["url"], params["login_user"], params["login_password"], params["timeout"])
-    topology = TopologyReconciler(params["topology"], params["passwords"], broker, prune=params["prune"])
+    count = counter(lambda argv: module.run_command(argv), params["topology"]["vhost"])
+    topology = TopologyReconciler(
+        params["topology"], params["passwords"], broker, count, prune=params["prune"]
+    )
     if topology.without_passwords():
         module.fail_json(msg=f"No password is given for: {', '.join(topology.without_passwords())}.")
 

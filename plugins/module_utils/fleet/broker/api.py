@@ -11,7 +11,7 @@ import base64
 import http.client
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from html import unescape
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -160,37 +160,6 @@ class Management:
                     obstacles.append(f"Node {node['name']} has raised its {text}")
         return obstacles
 
-    def queues_in_use(self, vhost: str, names: Collection[str]) -> dict[str, str]:
-        """Return which queues hold messages or have consumers; the figures are up to five seconds old.
-
-        Args:
-            vhost: Where they are.
-            names: The queues.
-
-        Returns:
-            Messages and consumers in words by name; a queue that is empty and unused is left out.
-
-        Raises:
-            BrokerError: The broker can't be reached or refuses the user.
-        """
-        fields = {"messages_ready": "ready", "messages_unacknowledged": "unacknowledged"}
-        columns = ",".join(["name", "consumers", "messages", *fields])
-        in_use = {}
-        for queue in self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"):
-            parts = [
-                _count(queue[field], f"{text} message") for field, text in fields.items() if queue.get(field)
-            ]
-            # Dead letters that wait for room in their own queue are in no other figure.
-            waiting = queue.get("messages", 0) - sum(queue.get(field, 0) for field in fields)
-            if waiting > 0:
-                parts.append(_count(waiting, "message") + " on the way to the dead letters")
-            if queue.get("consumers"):
-                parts.append(_count(queue["consumers"], "consumer"))
-            # A queue whose node is down has no figures, which is not the same as empty.
-            if queue["name"] in names and (parts or not fields.keys() <= queue.keys()):
-                in_use[queue["name"]] = ", ".join(parts) or "its messages can't be counted now"
-        return in_use
-
     def queues(self, vhost: str) -> list[dict[str, Any]]:
         """Return the figures of all queues of a vhost, which are up to five seconds old.
 
@@ -208,25 +177,6 @@ class Management:
             "message_stats.publish_details.rate,message_stats.ack_details.rate"
         )
         return list(self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"))
-
-    def queue_figures(self, vhost: str, name: str) -> dict[str, Any]:
-        """Return the figures of a queue, which are up to five seconds old.
-
-        Args:
-            vhost: Where it is.
-            name: Its name.
-
-        Returns:
-            `type`, `consumers`, `messages` (all that it holds, also dead letters that wait for room in their
-            own queue) and `messages_unacknowledged`.
-
-        Raises:
-            BrokerError: The broker can't be reached, or there is no such queue.
-        """
-        unknown = {"messages": 0, "messages_unacknowledged": 0, "consumers": 0}
-        path = f"/api/queues/{_quoted(vhost)}/{_quoted(name)}?columns={','.join(('type', *unknown))}"
-        # A queue that was just made has no figures yet, and no consumer either.
-        return unknown | dict(self._request("GET", path))
 
     def remove_if_there(self, key: Key, vhost: str) -> None:
         """Remove an object that may be gone already.
@@ -304,10 +254,6 @@ class Management:
             raise BrokerError(
                 f"What answers at {self._url} to {method} {path} is not RabbitMQ's management API."
             ) from error
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _quoted(name: str) -> str:

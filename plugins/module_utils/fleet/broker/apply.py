@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from .api import Management, RefusedError
+from .counts import Count
 from .migration import interrupted
 from .ownership import FIXED_KINDS, Ownership
 from .reconcile import Changes, Difference, Key, State, plan
@@ -17,8 +18,8 @@ from .versions import for_broker_version
 
 # What leads to an object is removed before the object.
 _REMOVAL_ORDER: Final = ("topic_permission", "binding", "exchange", "policy", "permission", "user")
-# The broker's figures of a queue are at most five seconds old.
-_FIGURES_AGE_S: Final = 6
+# Until a message that was routed to a queue is in it.
+_ARRIVAL_S: Final = 2
 # How long a node of a cluster may take to know what another one stored.
 _SETTLE_S: Final = 5
 
@@ -38,6 +39,7 @@ class TopologyReconciler:
         topology: Mapping[str, Any],
         passwords: Mapping[str, str],
         broker: Management,
+        count: Count,
         *,
         prune: bool = False,
     ) -> None:
@@ -47,12 +49,14 @@ class TopologyReconciler:
             topology: The desired topology, as ``topology.topology`` returns it.
             passwords: Password of each of its users.
             broker: The broker's management API.
+            count: Counts what queues hold; needed if surplus objects are removed.
             prune: Whether surplus objects are removed as soon as they are empty and unused.
         """
         self._desired = topology
         self._passwords = passwords
         self._prune = prune
         self._broker = broker
+        self._count = count
         self._vhost: str = topology["vhost"]
         self._state: State = {}
         self._refused: dict[str, str] = {}
@@ -84,8 +88,7 @@ class TopologyReconciler:
         ownership = Ownership(desired, self._state)
         queues = {key[1] for key in ownership.surplus if key[0] == "queue"}
         if self._prune:
-            in_use = self._broker.queues_in_use(self._vhost, queues) if queues else {}
-            ownership = Ownership(desired, self._state, self._refused | in_use)
+            ownership = Ownership(desired, self._state, self._refused | self._in_use(queues))
         self.surplus = [
             " ".join(key) + (f" ({ownership.reasons[key]})" if key in ownership.reasons else "")
             for key in sorted(ownership.surplus)
@@ -162,17 +165,22 @@ class TopologyReconciler:
         """Remove queues that are empty and unused.
 
         The broker checks that itself for a classic queue, and can't for the other types. Nothing is routed to
-        these any more, so figures that are newer than that are final.
+        these any more, so counts of a moment later are final.
         """
         classic = [key for key in queues if self._state[key]["arguments"]["x-queue-type"] == "classic"]
         others = {key[1] for key in queues} - {key[1] for key in classic}
         for key in classic:
             self._try(key, "if-empty=true&if-unused=true")
         if others:
-            time.sleep(_FIGURES_AGE_S)
-            in_use = self._broker.queues_in_use(self._vhost, others)
-            for name in sorted(others - in_use.keys()):
+            time.sleep(_ARRIVAL_S)
+            for name in sorted(others - self._in_use(others).keys()):
                 self._broker.remove(("queue", name), self._vhost)
+
+    def _in_use(self, queues: Collection[str]) -> dict[str, str]:
+        """Return which of some queues hold messages or are consumed, and the counts in words."""
+        counts = self._count(queues)
+        texts = {name: "can't be counted now" if held is None else held.text for name, held in counts.items()}
+        return {name: text for name, text in texts.items() if text}
 
     def _try(self, key: Key, conditions: str) -> None:
         try:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from .api import BrokerError, Management
 from .client import amqp
+from .counts import Count, Counts
 from .migration import (
     MIGRATION,
     Binding,
@@ -38,10 +39,13 @@ _ORIGIN: Final = "x-celery-fleet-origin"
 _MARK: Final = "x-celery-fleet-migration"
 # The broker counts the deliveries of each queue itself.
 _DELIVERIES: Final = "x-delivery-count"
-# The broker's figures of a queue are at most five seconds old.
-_FIGURES_AGE_S: Final = 6
-_ARRIVAL_S: Final = 1
-_ROOM_S: Final = 0.2
+# Until a message that was routed to a queue is in it.
+_ARRIVAL_S: Final = 2
+# Until every channel has heard that a queue is gone.
+_NEWS_S: Final = 1
+# Between two looks: a tenth of the time that was waited so far, since each look starts a command.
+_LOOK_MIN_S: Final = 0.2
+_LOOK_MAX_S: Final = 10
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Migrator:
         self,
         topology: Mapping[str, Any],
         broker: Management,
+        count: Count,
         only: str | None,
         patience_s: float,
         timeout_s: float,
@@ -86,6 +91,7 @@ class Migrator:
         Args:
             topology: The desired topology, as ``topology.topology`` returns it.
             broker: The broker's management API.
+            count: Counts what queues hold.
             only: The one queue or exchange to migrate; none for all.
             patience_s: Seconds to wait for the running tasks of a queue.
             timeout_s: Seconds for one publish.
@@ -96,6 +102,7 @@ class Migrator:
         """
         self._topology = topology
         self._broker = broker
+        self._count = count
         self._patience_s = patience_s
         self._timeout_s = timeout_s
         self._vhost: str = topology["vhost"]
@@ -189,7 +196,7 @@ class Migrator:
         beside = f"{MIGRATION}{name}"
         remembered: Attributes = {
             "nodes": [],
-            "before": self._count(name) if ("queue", name) in self._current else 0,
+            "before": self._ready(name) if ("queue", name) in self._current else 0,
             "moved": 0,
             "mark": secrets.token_hex(16),
         } | self._begun.get(name, {})
@@ -206,14 +213,13 @@ class Migrator:
             self._divert(name, beside)
             remembered["moved"] += self._move(name, to_beside)
             self._remember(name, remembered)
-            # What was on its way to the queue when its bindings went has arrived by now.
             time.sleep(_ARRIVAL_S)
             remembered["moved"] += self._move(name, to_beside)
             self._remember(name, remembered)
-            self._delete(name)
+            self._delete(name, old)
             # A channel that used the queue, a publisher's too, must hear that it is gone: one that takes the
             # new queue for the old one, of another type, is broken off by the broker (541).
-            time.sleep(_ARRIVAL_S)
+            time.sleep(_NEWS_S)
             self._channel.close()
             self._open_channel()
             workers = RemoteControl(self._channel)
@@ -225,13 +231,11 @@ class Migrator:
         # Before the messages come back: what the new type routes nowhere, such as the key of a delayed task
         # at a direct exchange, would be diverted beside again and again.
         self._end_diversion(name)
-        back = (
-            self._move(beside, lambda message: self._original(message, name, mark))
-            if self._exists(beside)
-            else 0
-        )
+        back = 0
         if self._exists(beside):
-            self._delete(beside)
+            time.sleep(_ARRIVAL_S)
+            back = self._move(beside, lambda message: self._original(message, name, mark))
+            self._delete(beside, desired)
         self._forget(name)
         return {
             "name": name,
@@ -248,35 +252,24 @@ class Migrator:
         The limit of the queue is lifted first: nobody takes from it for as long as its running tasks need.
         """
         self._limit(name, self._current)
-        end = time.monotonic() + self._patience_s
-        quiet_since = None
-        while True:
+        for waited_s in self._looks():
             nodes = workers.consuming(name)
             remembered["nodes"] = sorted({*remembered["nodes"], *nodes})
             self._remember(name, remembered)
             workers.send("cancel_consumer", name, nodes)
-            in_use = self._in_use(name)
-            now = time.monotonic()
-            quiet_since = None if in_use else quiet_since or now
-            if quiet_since and now - quiet_since > _FIGURES_AGE_S:
+            held = self._counts(name)
+            if not held.in_work:
                 return
-            if now > end:
+            if waited_s > self._patience_s:
                 workers.send("add_consumer", name, remembered["nodes"])
                 if ("queue", f"{MIGRATION}{name}") not in self._current:
                     self._forget(name)
                 raise MigrationError(
-                    f"Queue {name} still has {in_use} after {self._patience_s} s, and was "
+                    f"Queue {name} still has {held.in_work} after {self._patience_s} s, and was "
                     "left as it is. "
                     "Its workers consume it again. Try when no long task runs, or give more time "
                     "(migrate_patience)."
                 )
-            time.sleep(1)
-
-    def _in_use(self, name: str) -> str:
-        """Return what keeps a queue from being emptied; ready messages do not."""
-        figures = self._broker.queue_figures(self._vhost, name)
-        figures["consumers"] = max(figures["consumers"], self._declared(name).consumer_count)
-        return _in_words(figures, "messages_unacknowledged", "consumers")
 
     def _divert(self, name: str, beside: str) -> None:
         """Bind the exchanges to the queue that stands beside the original."""
@@ -353,7 +346,7 @@ class Migrator:
                         f"For {timeout} s the broker has refused to store a message for {key}: the queue is "
                         "full or has no leader."
                     ) from error
-                time.sleep(_ROOM_S)
+                time.sleep(_LOOK_MIN_S)
             else:
                 return not self._returned
 
@@ -368,36 +361,37 @@ class Migrator:
         exists = ("exchange", exchange) in self._desired
         return (exchange, key, headers) if exists else ("", name, headers)
 
-    def _delete(self, name: str) -> None:
-        """Delete a queue that nothing leads to, when two looks in a row find it empty and unused.
+    def _delete(self, name: str, queue: Attributes) -> None:
+        """Delete a queue that nothing is routed to as soon as its counts say that it is empty and unused.
 
-        The broker looks itself before it deletes a classic queue, but can't do that for the other types. What
-        a passive declaration says is no proof: a quorum queue whose leader is slow answers 0 and 0, and does
-        not count the dead letters that wait for room in their own queue.
+        The broker checks that itself for a classic queue, and can't for the other types.
         """
-        figures = self._await_empty(name)
-        conditions = {"if_unused": True, "if_empty": True} if figures["type"] == "classic" else {}
-        self._channel.queue_delete(name, **conditions)
-
-    def _await_empty(self, name: str) -> Attributes:
-        """Wait for two looks in a row, with figures of their own, that find a queue empty and unused."""
-        end = time.monotonic() + self._timeout_s
-        quiet_since = None
-        while True:
-            figures = self._broker.queue_figures(self._vhost, name)
-            content = _in_words(figures, "messages", "consumers")
-            now = time.monotonic()
-            quiet_since = None if content else quiet_since or now
-            if quiet_since is not None and now - quiet_since > _FIGURES_AGE_S:
-                return figures
-            if content and now > end:
-                ready = self._declared(name).message_count
-                waiting = "" if ready else " Dead letters that wait for room in their own queue count, too."
+        for waited_s in self._looks():
+            held = self._counts(name)
+            if not held.text:
+                break
+            if waited_s > self._timeout_s:
                 raise MigrationError(
-                    f"Queue {name} still has {content} at the end of its migration, and was kept.{waiting} "
-                    "Run the migration again."
+                    f"Queue {name} still has {held.text} at the end of its migration, and was kept. Run the "
+                    "migration again."
                 )
-            time.sleep(1)
+        classic = queue["arguments"].get("x-queue-type", "classic") == "classic"
+        self._channel.queue_delete(name, **({"if_unused": True, "if_empty": True} if classic else {}))
+
+    def _counts(self, name: str) -> Counts:
+        held = self._count([name])[name]
+        if held is None:
+            raise MigrationError(f"The messages of queue {name} can't be counted now: is its node up?")
+        return held
+
+    @staticmethod
+    def _looks() -> Iterator[float]:
+        """Give the seconds that were waited so far, and wait a while in between."""
+        begin = time.monotonic()
+        while True:
+            waited_s = time.monotonic() - begin
+            yield waited_s
+            time.sleep(min(max(waited_s / 10, _LOOK_MIN_S), _LOOK_MAX_S))
 
     def _limit(self, name: str, state: State) -> None:
         self._policy(f"queue.{name}", without_limits(self._own_policy(name, state), name))
@@ -438,11 +432,8 @@ class Migrator:
             return False
         return True
 
-    def _declared(self, name: str) -> Any:  # noqa: ANN401
-        return self._channel.queue_declare(name, passive=True)
-
-    def _count(self, name: str) -> int:
-        return int(self._declared(name).message_count)
+    def _ready(self, name: str) -> int:
+        return int(self._channel.queue_declare(name, passive=True).message_count)
 
 
 def marked(message: Any, mark: str) -> Attributes:  # noqa: ANN401 - the library has no types
@@ -471,8 +462,3 @@ def origin_of(message: Any, mark: str) -> tuple[str, str, Attributes]:  # noqa: 
     exchange, key = json.loads(headers.pop(_ORIGIN))
     del headers[_MARK]
     return exchange, key, headers
-
-
-def _in_words(figures: Attributes, *names: str) -> str:
-    words = {"messages_unacknowledged": "unacknowledged messages"}
-    return ", ".join(f"{figures[name]} {words.get(name, name)}" for name in names if figures[name])

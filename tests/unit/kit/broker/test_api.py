@@ -325,23 +325,6 @@ def test_obstacles_are_told_with_node_and_alarm(api):
     assert down == "Node rabbit@b is down."
 
 
-def test_queues_in_use_are_told_with_their_figures(api):
-    columns = "name,consumers,messages,messages_ready,messages_unacknowledged"
-    queues = [
-        {"name": "busy", "consumers": 1, "messages_ready": 12, "messages_unacknowledged": 0},
-        {"name": "idle", "consumers": 0, "messages_ready": 0, "messages_unacknowledged": 0},
-        {"name": "full", "consumers": 0, "messages": 3, "messages_ready": 0, "messages_unacknowledged": 0},
-        {"name": "down"},
-        {"name": "theirs", "consumers": 1, "messages_ready": 1, "messages_unacknowledged": 1},
-    ]
-    api.answers[f"GET /api/queues/v%20h?columns={columns}"] = (200, queues)
-    assert management(api.url).queues_in_use("v h", {"busy", "full", "idle", "down"}) == {
-        "busy": "12 ready messages, 1 consumer",
-        "full": "3 messages on the way to the dead letters",
-        "down": "its messages can't be counted now",
-    }
-
-
 def test_a_wrong_password_is_told_without_it(api):
     api.answers["GET /api/definitions"] = (401, {"error": "not_authorized", "reason": "Login failed"})
     with pytest.raises(BrokerError, match=r"refused user kit \(401\): the password is wrong") as refusal:

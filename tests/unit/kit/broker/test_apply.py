@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from fleet.broker import apply as module
 from fleet.broker.api import RefusedError
 from fleet.broker.apply import TopologyReconciler
+from fleet.broker.counts import Counts
 from support.broker_definitions import FRESH, PASSWORDS, VHOST, WANTED, Definitions
 
 QUEUE = WANTED["queues"][0]["name"]
@@ -20,7 +22,7 @@ class Broker:
 
     def __init__(self, definitions: Definitions) -> None:
         self.held = definitions
-        self.in_use: dict[str, str] = {}
+        self.in_use: dict[str, Counts | None] = {}
         self.refuses: set[tuple[str, ...]] = set()
         self.deaf = False
         self.calls: list[str] = []
@@ -43,8 +45,8 @@ class Broker:
         else:
             self.held.remove(key)
 
-    def queues_in_use(self, vhost: str, names: set[str]) -> dict[str, str]:
-        return {name: why for name, why in self.in_use.items() if name in names}
+    def count(self, names: Collection[str]) -> dict[str, Counts | None]:
+        return {name: self.in_use.get(name, Counts(0, 0, 0, 0)) for name in names}
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +65,7 @@ def broker() -> Broker:
 
 
 def reconcile(broker: Broker, wanted: dict[str, Any] = WANTED, *, prune: bool = False) -> TopologyReconciler:
-    reconciler = TopologyReconciler(wanted, PASSWORDS, broker, prune=prune)
+    reconciler = TopologyReconciler(wanted, PASSWORDS, broker, broker.count, prune=prune)
     todo = reconciler.plan(broker.definitions())
     reconciler.left = todo if todo.empty else reconciler.apply(todo)
     return reconciler
@@ -108,22 +110,31 @@ def test_a_queue_that_left_the_model_stays_until_it_is_pruned(broker):
     assert pruned.surplus == []
 
 
-def test_a_queue_in_use_is_not_pruned_and_keeps_what_its_messages_need(broker):
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        (Counts(3, 3, 0, 0), "3 ready messages"),
+        (Counts(3, 0, 0, 0), "3 waiting dead letters"),
+        (Counts(0, 0, 0, 1), "1 consumer"),
+        (None, "can't be counted now"),
+    ],
+)
+def test_a_queue_in_use_is_not_pruned_and_keeps_what_its_messages_need(broker, counts, text):
     reconcile(broker)
-    broker.in_use = {QUEUE: "3 ready messages"}
+    broker.in_use = {QUEUE: counts}
     broker.calls.clear()
     kept = reconcile(broker, without_queue(QUEUE), prune=True)
     assert QUEUE in names(broker, "queues")
-    assert any("3 ready messages" in line for line in kept.surplus)
+    assert any(text in line for line in kept.surplus)
     assert f"remove queue {QUEUE}" not in broker.calls
 
 
 def test_a_queue_that_filled_after_the_plan_stays(broker):
     reconcile(broker)
-    reconciler = TopologyReconciler(without_queue(QUEUE), PASSWORDS, broker, prune=True)
+    reconciler = TopologyReconciler(without_queue(QUEUE), PASSWORDS, broker, broker.count, prune=True)
     todo = reconciler.plan(broker.definitions())
     assert ("queue", QUEUE) in {each.key for each in todo.remove}
-    broker.in_use = {QUEUE: "1 ready message"}
+    broker.in_use = {QUEUE: Counts(1, 1, 0, 0)}
     assert reconciler.apply(todo).empty
     assert QUEUE in names(broker, "queues")
     assert any("1 ready message" in line for line in reconciler.surplus)
@@ -156,5 +167,5 @@ def test_the_other_topic_permissions_of_a_user_are_given_back(broker):
 
 
 def test_users_without_a_password_are_named(broker):
-    some = TopologyReconciler(WANTED, dict.fromkeys(list(PASSWORDS)[1:], "x"), broker)
+    some = TopologyReconciler(WANTED, dict.fromkeys(list(PASSWORDS)[1:], "x"), broker, broker.count)
     assert some.without_passwords() == sorted(list(PASSWORDS)[:1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import amqp
 import pytest
 from fleet.broker import migrator as module
 from fleet.broker import remote_control
+from fleet.broker.counts import Counts
 from fleet.broker.migration import MigrationError
 from fleet.broker.migrator import Migrator
 from fleet.broker.reconcile import plan
@@ -57,7 +59,7 @@ def message(number: int, **headers: Any) -> Any:
 
 
 def migrate(broker: AmqpBroker) -> dict[str, Any] | None:
-    migrator = Migrator(WANTED, broker, None, patience_s=60, timeout_s=30)
+    migrator = Migrator(WANTED, broker, broker.count, None, patience_s=60, timeout_s=30)
     migrator._connection = broker.connection()
     migrator._open_channel()
     reports = [migrator.replace_queue(name) for name in migrator.queues]
@@ -140,17 +142,47 @@ def test_a_publishers_own_headers_lead_no_message_elsewhere(headers):
     assert {name for name, held in broker.messages.items() if held} == {QUEUE}
 
 
-def test_a_queue_with_dead_letters_that_wait_for_room_is_kept(monkeypatch):
+def counting(monkeypatch: pytest.MonkeyPatch, broker: AmqpBroker, *answers: Counts | None) -> None:
+    """Let the broker give these counts of the queue, one after the other and the last for ever."""
+    left, count = list(answers), broker.count
+
+    def tell(names: Collection[str]) -> dict[str, Counts | None]:
+        if QUEUE not in names:
+            return count(names)
+        return {QUEUE: left.pop(0) if len(left) > 1 else left[0]}
+
+    monkeypatch.setattr(broker, "count", tell)
+
+
+IDLE = Counts(0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ([IDLE, Counts(300, 0, 0, 0)], f"{QUEUE} still has 300 waiting dead letters at the end"),
+        ([IDLE, Counts(2, 0, 2, 1)], f"{QUEUE} still has 2 unacknowledged messages, 1 consumer at the end"),
+        ([IDLE, Counts(0, 0, 0, 1)], f"{QUEUE} still has 1 consumer at the end"),
+        ([Counts(9, 8, 1, 0)], f"{QUEUE} still has 1 unacknowledged message after 60 s"),
+        ([Counts(9, 9, 0, 2)], f"{QUEUE} still has 2 consumers after 60 s"),
+        ([IDLE, None], f"messages of queue {QUEUE} can't be counted now"),
+        ([None], f"messages of queue {QUEUE} can't be counted now"),
+    ],
+)
+def test_a_queue_that_is_not_empty_and_unused_or_does_not_say_so_is_kept(monkeypatch, counts, text):
     broker = made(classic(QUEUE))
-    figures = broker.queue_figures
-
-    def with_dead_letters(vhost: str, name: str) -> dict[str, Any]:
-        return figures(vhost, name) | ({"messages": 300} if name == QUEUE else {})
-
-    monkeypatch.setattr(broker, "queue_figures", with_dead_letters)
-    with pytest.raises(MigrationError, match=rf"{QUEUE} still has 300 messages .* wait for room"):
+    counting(monkeypatch, broker, *counts)
+    with pytest.raises(MigrationError, match=text):
         migrate(broker)
     assert broker.named("queues", QUEUE)
+
+
+def test_tasks_that_run_are_awaited(monkeypatch):
+    broker = made(classic(QUEUE))
+    working = Counts(1, 0, 1, 1)
+    counting(monkeypatch, broker, working, working, IDLE, working, IDLE)
+    migrate(broker)
+    assert broker.named("queues", QUEUE)["arguments"]["x-queue-type"] == "quorum"
 
 
 def test_answers_of_anybody_do_not_stop_the_remote_control():
