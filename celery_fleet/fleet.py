@@ -80,11 +80,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Routing:
-    """Where tasks go whose publisher names no queue."""
+    """Where tasks go whose publisher names no queue.
+
+    `aliases` are names that the application has for queues of the fleet.
+    """
 
     default_queue: str
     periodic_queue: str
     hints: Mapping[str, str]
+    aliases: Mapping[str, str]
     site_rules: tuple[Rule, ...]
     rules: tuple[Rule, ...]
 

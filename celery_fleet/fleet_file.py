@@ -79,6 +79,9 @@ class _Section:
     def section(self, key: str) -> _Section:
         return _Section(self.path, self.place(key), self.get(key, dict, "an object"))
 
+    def optional_section(self, key: str) -> _Section:
+        return self.section(key) if key in self.fields else _Section(self.path, self.place(key), {})
+
     def sections(self, key: str) -> list[_Section]:
         values: list[object] = self.get(key, list, "a list")
         return [_Section(self.path, f"{self.place(key)}[{n}]", value) for n, value in enumerate(values)]
@@ -224,10 +227,12 @@ def _pool(name: str, section: _Section) -> Pool:
 
 def _routing(section: _Section) -> Routing:
     hints = section.section("hints")
+    aliases = section.optional_section("aliases")
     return Routing(
         default_queue=section.text("default_queue"),
         periodic_queue=section.text("periodic_queue"),
         hints={hint: hints.text(hint) for hint in hints.fields},
+        aliases={alias: aliases.text(alias) for alias in aliases.fields},
         site_rules=tuple(_rule(rule) for rule in section.optional_sections("site_rules")),
         rules=tuple(_rule(rule) for rule in section.optional_sections("rules")),
     )
@@ -276,6 +281,7 @@ def _check_queues(fleet: Fleet) -> None:
         "routing.default_queue": routing.default_queue,
         "routing.periodic_queue": routing.periodic_queue,
         **{f"routing.hints.{hint}": queue for hint, queue in routing.hints.items()},
+        **{f"routing.aliases.{alias}": queue for alias, queue in routing.aliases.items()},
     }
     for kind, rules in (("site_rules", routing.site_rules), ("rules", routing.rules)):
         for rule in rules:

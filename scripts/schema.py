@@ -47,6 +47,7 @@ def schema(raw: Mapping[str, Any]) -> Schema:
         "fleet_accepted_findings": _accepted(),
         "fleet_reserve": _fields(RESERVE, raw["reserve"]),
         "fleet_routing": _fields(ROUTING, raw["routing"]),
+        "fleet_environment_routing": _layer(ROUTING, {}),
         "fleet_broker": _fields(BROKER, raw["broker"]),
         "fleet_app": _fields(APP, raw["app"]),
         "fleet_schedule": of(SCHEDULE),

@@ -45,6 +45,9 @@ VARIABLES: Final = {
     ),
     "fleet_reserve": Variable("shares", "see below", "What no pool plans with."),
     "fleet_routing": Variable("rules", "see below", "Where a task goes whose publisher names no queue."),
+    "fleet_environment_routing": Variable(
+        "fields of `fleet_routing`", "none", "Fields that an environment changes, such as `aliases`."
+    ),
     "fleet_broker": Variable("see below", "see below", "The broker as its clients see it."),
     "fleet_app": Variable("see below", "the demo", "The application."),
     "fleet_schedule": Variable(

@@ -90,10 +90,13 @@ class TaskRouter(CeleryRouter):
 
     def _with_address(self, options: dict[str, Any]) -> dict[str, Any]:
         exchange, key = _name(options.get("exchange")), options.get("routing_key")
+        queue = self.queue_at(exchange, key) if exchange and key else None
+        if queue is None and (named := self.rules.by_alias(_name(options.get("queue")) or "")):
+            # An exchange and a key beside an alias are those that its queue had elsewhere.
+            options, exchange, key = {**options, "queue": named}, None, None
         if exchange and key:
             # A retry names the exchange and key of its delivery. The queue of the task's
             # definition may be another one, and Celery would prefer that for a delayed retry.
-            queue = self._find(exchange, key)
             if queue is None:
                 # Not ours: no native delay, whose last step would drop the task silently.
                 return {**options, "queue": None, "exchange_type": "direct"}
@@ -108,7 +111,8 @@ class TaskRouter(CeleryRouter):
             "routing_key": key or queue.routing_key,
         }
 
-    def _find(self, exchange: str, key: str) -> Queue | None:
+    def queue_at(self, exchange: str, key: str) -> Queue | None:
+        """Return the fleet's queue to which an exchange leads with a key, delayed or not."""
         if exchange not in DELAYED_EXCHANGES:
             return self._by_address.get((exchange, key))
         # Delivered after a delay: the key still has the delay before it, one bit a word.
@@ -182,6 +186,6 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _name(exchange: Exchange | str | None) -> str | None:
-    name: str | None = getattr(exchange, "name", exchange)
+def _name(entity: Exchange | Queue | str | None) -> str | None:
+    name: str | None = getattr(entity, "name", entity)
     return name or None

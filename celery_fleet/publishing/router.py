@@ -86,7 +86,8 @@ class Router:
             The queue and the reason. An explicit queue is not checked for existence here.
         """
         if queue:
-            return Decision(queue, "explicit queue")
+            named = self.by_alias(queue)
+            return Decision(named or queue, f"alias {queue}" if named else "explicit queue")
         if hint:
             return self.by_hint(hint)
         decision = self._by_name(name)
@@ -95,6 +96,10 @@ class Router:
         if periodic:
             return Decision(self._routing.periodic_queue, "periodic")
         return Decision(self._routing.default_queue, "default")
+
+    def by_alias(self, name: str) -> str | None:
+        """Return the fleet's queue that an application calls by this name, none if it is no alias."""
+        return self._routing.aliases.get(name)
 
     def by_hint(self, hint: str) -> Decision:
         """Decide by a resource hint; one that the fleet does not know leads to the default queue."""

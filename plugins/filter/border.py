@@ -25,6 +25,7 @@ MODEL: Final = (
     "fleet_environment_pools",
     "fleet_profiles",
     "fleet_routing",
+    "fleet_environment_routing",
     "fleet_reserve",
     "fleet_accepted_findings",
 )
@@ -124,7 +125,7 @@ def _written(finding: Finding, model: object) -> dict[str, str]:
         for length in range(1, len(keys) + 1):
             key: Any = ".".join(keys[:length])
             if isinstance(found, list):
-                key = int(key) if key.isdecimal() and int(key) < len(found) else None
+                key = _index(found, key)
             if key is not None and (isinstance(found, list) or key in found):
                 break
         else:
@@ -132,6 +133,14 @@ def _written(finding: Finding, model: object) -> dict[str, str]:
         found, keys = found[key], keys[length:]
         place = _place(found) or place
     return {"where": place} if place else {}
+
+
+def _index(items: list[Any], key: str) -> int | None:
+    """Return the place of an item in a list, by its number or its name."""
+    names = [each.get("name") if isinstance(each, Mapping) else None for each in items]
+    if key in names:
+        return names.index(key)
+    return int(key) if key.isdecimal() and int(key) < len(items) else None
 
 
 def _place(value: object) -> str | None:

@@ -59,6 +59,7 @@ def refused(tmp_path_factory):
         {
             "a_first_line": 1,
             "fleet_environment_pools": {"cpu": {"max_tasks_per_child": 5, "prefetch_multiplier": 9}},
+            "fleet_environment_routing": {"site_rules": [{"name": "mail", "queue": "gone", "words": ["a"]}]},
         },
     )
     inventory.write("host_vars/cpu1.yml", dict.fromkeys(sorted(MISSPELT), "s3cret"))
@@ -93,6 +94,8 @@ def test_a_misspelt_variable_is_told_with_its_file_and_the_nearest(refused, name
 def test_a_finding_names_the_line_in_which_its_value_stands(refused):
     assert "mistake/high-prefetch" in refused.stdout
     assert "inventory/group_vars/all.yml:5" in refused.stdout
+    assert "fleet_environment_routing.site_rules.mail.queue = gone" in told(refused)
+    assert "inventory/group_vars/all.yml:9" in refused.stdout
 
 
 @pytest.mark.further

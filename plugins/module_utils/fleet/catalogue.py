@@ -324,6 +324,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "every such task would be refused where it is published",
         "name a queue of a pool",
     ),
+    "routing/alias-of-queue": _fault(
+        "An alias that is a queue",
+        "a pool has a queue of this name, so it could mean either",
+        "remove the alias, or rename the queue",
+    ),
     "schedule/when": _fault(
         "An entry of the schedule without one time",
         "the scheduler would not know when to send it",

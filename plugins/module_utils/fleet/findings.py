@@ -18,6 +18,7 @@ FILES: Final = {
     "fleet_profiles": "group_vars/all/profiles.yml",
     "fleet_reserve": "group_vars/all/profiles.yml",
     "fleet_routing": "group_vars/all/routing.yml",
+    "fleet_environment_routing": "the environment's group_vars",
     "fleet_schedule": "group_vars/all/schedule.yml",
     "fleet_broker": "group_vars/all/broker.yml",
     "fleet_app": "group_vars/all/app.yml",

@@ -54,6 +54,15 @@ def test_route_takes_what_a_publisher_says(
     assert why.startswith(f"by {rule}; exchange ")
 
 
+def test_route_knows_the_names_that_the_application_has(
+    contents: dict[str, Any], write: Callable[[], Fleet], capsys: pytest.CaptureFixture[str]
+) -> None:
+    contents["routing"]["aliases"] = {"default": "io_api_calls"}
+    write()
+    assert main(["route", "tidy", "--queue", "default"]) == 0
+    assert capsys.readouterr().out.startswith("tidy → io_api_calls (pool io)\nby alias default; ")
+
+
 def test_route_follows_the_rules_of_the_site(
     contents: dict[str, Any], write: Callable[[], Fleet], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from celery import Celery
 from celery.beat import Scheduler
 from celery.exceptions import QueueNotFound
 from celery.utils.quorum_queues import detect_quorum_queues
+from kombu import Queue
 from support.fleet_files import PASSWORD
 
 import celery_fleet
@@ -276,6 +277,19 @@ def test_an_unknown_queue_is_refused(make_app: App) -> None:
 
 def _train_model() -> None:
     """Only its name and attributes matter here."""
+
+
+def test_an_alias_leads_to_its_queue_wherever_it_is_named(
+    contents: dict[str, Any], write: Callable[[], Fleet], make_app: App
+) -> None:
+    contents["routing"]["aliases"] = {"mail": EMAIL[0]}
+    write()
+    app = make_app(task_routes={"shop.*": {"queue": "mail", "exchange": "mail", "routing_key": "mail"}})
+    for asked in ({"queue": "mail"}, {"queue": Queue("mail")}, {"queue": "mail", "routing_key": "mail.slow"}):
+        assert _route(app, "train_model", **asked) == EMAIL
+    assert _route(app, "shop.train_model") == EMAIL
+    # A retry stays in the queue that its task came from.
+    assert _route(app, "send", queue="mail", exchange="cpu_tasks", routing_key="cpu.ml") == ML
 
 
 def test_hints_come_from_headers_then_from_the_task(make_app: App) -> None:

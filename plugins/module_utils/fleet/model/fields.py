@@ -244,6 +244,15 @@ ROUTING: Final = {
         "Queue of each resource hint.",
         map_of(field("Queue of this hint.", _queue_name), "a mapping of hints to queues"),
     ),
+    "aliases": field(
+        "The application's own names of queues, and the queue that each one means.",
+        map_of(
+            field("Queue of this name.", _queue_name),
+            "a mapping of the application's names to queues",
+            names=any_text("the name of a queue"),
+            required=False,
+        ),
+    ),
     "site_rules": field(
         "Rules that are looked at before `rules`.",
         list_of(table_of(_RULE), "a list of rules", required=False),

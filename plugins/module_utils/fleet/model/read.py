@@ -8,19 +8,21 @@ are seconds, MiB and cores unless a name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ..catalogue import CATALOGUE
 from ..findings import Findings, line, nearest
 from .fields import APP, BROKER, RESERVE, ROUTING, SCHEDULE
 from .host import Host
-from .layers import merge
+from .layers import Origins, merge, variable_of
 from .plain import Plain, exact, plain
 from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
 from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
 from .spec import Spec, clean, clean_fields, map_of, reporter, table_of
 from .types import Broker, Model, Reserve
 from .variables import taken
+
+_OPTIONAL: Final = ("environment_pools", "environment_routing", "schedule")
 
 
 def read_model(raw: object) -> tuple[Model, Findings]:
@@ -41,6 +43,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         "profiles",
         "reserve",
         "routing",
+        "environment_routing",
         "broker",
         "app",
         "schedule",
@@ -56,7 +59,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     findings.accept(_read_accepted(data.get("accepted"), findings))
     for name in parts:
         variable = f"fleet_{name}"
-        value = data.get(name, {} if name in ("environment_pools", "schedule") else None)
+        value = data.get(name, {} if name in _OPTIONAL else None)
         cleaned = clean(value, mapping, (), reporter(findings, variable))
         part[name] = cleaned if isinstance(cleaned, dict) else {}
 
@@ -74,8 +77,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
 
     profiles = _read_profiles(part["profiles"], layers["fleet_pools"], findings)
     reserve = clean_fields(part["reserve"], RESERVE, (), reporter(findings, "fleet_reserve"))
-    routing = clean_fields(part["routing"], ROUTING, (), reporter(findings, "fleet_routing"))
-    check_routing(routing, claims, findings)
+    routing = _read_routing(part["routing"], part["environment_routing"], claims, findings)
     broker = clean_fields(part["broker"], BROKER, (), reporter(findings, "fleet_broker"))
     app = clean_fields(part["app"], APP, (), reporter(findings, "fleet_app"))
     for name, (reason, remedy) in taken(app.get("environment", {})).items():
@@ -144,6 +146,29 @@ def _read_profiles(
         pools = cleaned.get("pools", {}) if isinstance(cleaned, dict) else {}
         profiles[name] = named_pools(pools, f"{variable}.pools", findings, known)
     return profiles
+
+
+def _read_routing(
+    whole: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    pools: Mapping[str, tuple[dict[str, Any], Origins]],
+    findings: Findings,
+) -> dict[str, Any]:
+    """Merge the rules with the fields that an environment changes, and check the outcome."""
+    merged, origins = merge((("fleet_routing", whole), ("fleet_environment_routing", environment)))
+
+    def report(
+        id: str,
+        path: tuple[str, ...],
+        value: object,
+        reason: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        findings.add(id, variable_of(origins, "fleet_routing", path), value, reason, remedy)
+
+    routing = clean_fields(merged, ROUTING, (), report)
+    check_routing(routing, pools, report)
+    return routing
 
 
 def _read_schedule(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from ..findings import Findings, nearest, show
 from .layers import Origins, variable_of
 from .names import BEAT, DEAD, DELAYED, KINDS, VERIFY
 from .plain import texts
-from .spec import LARGEST
+from .spec import LARGEST, Report
 
 WEEK_S: Final = 7 * 24 * 3600
 
@@ -251,45 +251,57 @@ def _check_keys(first: Claim, second: Claim, findings: Findings) -> None:
 
 
 def check_routing(
-    routing: Mapping[str, Any], pools: Mapping[str, tuple[dict[str, Any], Origins]], findings: Findings
+    routing: Mapping[str, Any], pools: Mapping[str, tuple[dict[str, Any], Origins]], report: Report
 ) -> None:
-    """Check that rules lead to queues that exist."""
+    """Check that rules and aliases lead to queues that exist."""
     claims = claims_of(pools)
     kinds = {claim.queue: claim.kind for claim in claims}
-    targets = [(key, routing[key]) for key in ("default_queue", "periodic_queue") if key in routing]
-    targets += [(f"hints.{hint}", queue) for hint, queue in routing.get("hints", {}).items()]
+    targets: list[tuple[tuple[str, ...], str]] = [
+        ((key,), routing[key]) for key in ("default_queue", "periodic_queue") if key in routing
+    ]
+    targets += [
+        ((part, name), queue) for part in ("hints", "aliases") for name, queue in _items(routing, part)
+    ]
     for part in ("site_rules", "rules"):
         for at, rule in enumerate(routing.get(part, [])):
-            here = f"{part}.{rule.get('name', at)}"
+            here = (part, rule.get("name", str(at)))
             if not rule.get("words") and not rule.get("task"):
-                findings.add(
+                report(
                     "routing/no-condition",
-                    f"fleet_routing.{here}",
+                    here,
                     rule,
                     "a rule without words or task never matches",
                     "give it words, or a task pattern",
                 )
-            branches = [
-                (f"{here}.branches.{n}.queue", b.get("queue")) for n, b in enumerate(rule.get("branches", []))
-            ]
             targets += [
-                (name, queue) for name, queue in [*branches, (f"{here}.queue", rule.get("queue"))] if queue
+                ((*here, "branches", str(n), "queue"), branch["queue"])
+                for n, branch in enumerate(rule.get("branches", []))
+                if "queue" in branch
             ]
-    for name, queue in targets:
+            targets += [((*here, "queue"), rule["queue"])] if "queue" in rule else []
+    for path, queue in targets:
         if queue not in kinds:
-            findings.add(
+            report(
                 "routing/unknown-queue",
-                f"fleet_routing.{name}",
+                path,
                 queue,
                 f"no pool has this queue{nearest(queue, kinds)}",
                 "name one of: " + (", ".join(kinds) or "(no queue is defined)"),
             )
-    for hint, queue in routing.get("hints", {}).items():
+    for alias, queue in _items(routing, "aliases"):
+        if alias in kinds:
+            report("routing/alias-of-queue", ("aliases", alias), queue)
+    for hint, queue in _items(routing, "hints"):
         if hint in KINDS and queue in kinds and kinds[queue] != hint:
-            findings.add(
+            report(
                 "mistake/mixed-kinds",
-                f"fleet_routing.hints.{hint}",
+                ("hints", hint),
                 queue,
                 f"the hint promises kind {hint}, the queue belongs to a pool of kind {show(kinds[queue])}",
                 f"name a queue of a pool of kind {hint}",
             )
+
+
+def _items(routing: Mapping[str, Any], part: str) -> Iterable[tuple[str, str]]:
+    found: Mapping[str, str] = routing.get(part, {})
+    return found.items()

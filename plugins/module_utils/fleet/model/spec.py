@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, Protocol, TypedDict, Unpack
 
 from ..findings import Findings, nearest
 from .plain import Plain
@@ -161,7 +161,19 @@ def list_of(each: Spec, legal: str, **more: Unpack[_More]) -> Spec:
     return Spec(legal, lambda v: isinstance(v, list), {"type": "array"}, each=each, **more)
 
 
-Report = Callable[[str, tuple[str, ...], object, str, str], None]
+class Report(Protocol):
+    """Takes what is wrong with the value at a path; the catalogue knows the usual reason and remedy."""
+
+    def __call__(
+        self,
+        id: str,
+        path: tuple[str, ...],
+        value: object,
+        reason: str | None = None,
+        remedy: str | None = None,
+        /,
+    ) -> None:
+        """Report it."""
 
 
 def clean(value: Plain, spec: Spec, path: tuple[str, ...], report: Report) -> Plain:
@@ -227,7 +239,13 @@ def clean_fields(
 def reporter(findings: Findings, root: str) -> Report:
     """Return a reporter that adds to the findings, with paths below a variable."""
 
-    def report(id: str, path: tuple[str, ...], value: object, reason: str, remedy: str) -> None:
+    def report(
+        id: str,
+        path: tuple[str, ...],
+        value: object,
+        reason: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
         findings.add(id, ".".join((root, *path)), value, reason, remedy)
 
     return report

@@ -320,6 +320,7 @@ def test_rules_of_the_site_come_first_and_may_look_at_the_path() -> None:
         default_queue="default",
         periodic_queue="periodic",
         hints={},
+        aliases={},
         site_rules=(
             Rule(name="billing", task="billing.*", queue="money"),
             Rule(name="reports", words=("report",), match="path", queue="reports"),

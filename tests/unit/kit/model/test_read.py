@@ -98,6 +98,27 @@ def test_a_fault_of_a_host_names_the_host(model):
     }
 
 
+def test_an_environment_changes_single_fields_of_the_routing(model):
+    environment = {"default_queue": "io_api_calls", "hints": {"gpu": "cpu_ml_training"}}
+    put(model, "environment_routing", environment | {"aliases": {"celery": "general_background"}})
+    routing, findings = read_model(model)[0].routing, read_model(model)[1]
+    assert list(findings) == []
+    assert routing["default_queue"] == "io_api_calls"
+    assert routing["hints"] == model["routing"]["hints"] | {"gpu": "cpu_ml_training"}
+    assert routing["aliases"] == {"celery": "general_background"}
+    assert routing["rules"] == model["routing"]["rules"]
+
+
+def test_a_fault_of_the_routing_names_the_layer_that_has_it(model):
+    put(model, "environment_routing", {"aliases": {"default": "gone"}, "hint": {}})
+    put(model, "routing.rules.0.queue", "gone")
+    assert {(f.id, f.variable) for f in read_model(model)[1]} == {
+        ("routing/unknown-queue", "fleet_environment_routing.aliases.default"),
+        ("model/unknown-key", "fleet_environment_routing.hint"),
+        ("routing/unknown-queue", "fleet_routing.rules.cpu.queue"),
+    }
+
+
 GPU = {
     "kind": "cpu",
     "exchange": "gpu_tasks",
