@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
     )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Do what the task asks for."""
+        """Run the task."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
             {
@@ -81,7 +81,7 @@ class ActionModule(ActionBase):
 
 
 def _refuse_two_files(files: Mapping[str, str]) -> None:
-    """Refuse hosts of which each would have the secrets of another file."""
+    """Reject hosts whose secrets would come from different files."""
     by_file: dict[str, list[str]] = {}
     for host, path in files.items():
         by_file.setdefault(path, []).append(host)
@@ -96,14 +96,14 @@ def _refuse_two_files(files: Mapping[str, str]) -> None:
 def _refuse_strangers(
     path: object, content: Content, in_force: Mapping[str, str], hosts: Mapping[str, Any]
 ) -> None:
-    """Refuse hosts that have other secrets than the file, before anything is changed."""
+    """Reject hosts that have other secrets than the file, before anything is changed."""
     upcoming = content.get(NEXT) or {}
-    known = {
+    expected = {
         name: {value for value in (value, upcoming.get(name)) if value} for name, value in in_force.items()
     }
-    found = strangers(content.get(ID), known, hosts)
-    if found:
-        listed = "; ".join(f"{host} {why}" for host, why in found.items())
+    reasons = strangers(content.get(ID), expected, hosts)
+    if reasons:
+        listed = "; ".join(f"{host} {why}" for host, why in reasons.items())
         fault = "does not fit these hosts" if content else "is missing, but these hosts have secrets"
         raise SecretsError(
             f"{path} {fault}: {listed}. Nothing was changed. Restore {path} from its newest backup "

@@ -15,13 +15,13 @@ REPORT = 5.0
 
 
 class ActionModule(ActionBase):
-    """Runs the module until nothing is left; what is left at its timeout is no failure."""
+    """Runs the module until no task is left; tasks that are left at its timeout are no failure."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Do what the task asks for."""
+        """Run the task."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         first: dict[str, Any] = self._execute_module(task_vars=task_vars)
-        last, begun, told = first, time.monotonic(), 0.0
+        last, begun, reported = first, time.monotonic(), 0.0
         timeout = float(self._task.args.get("timeout") or 0)
         name = (task_vars or {}).get("inventory_hostname", "")
         while last.get("left") and not last.get("failed") and not self._task.check_mode:
@@ -29,8 +29,8 @@ class ActionModule(ActionBase):
             if timeout and now - begun >= timeout:
                 last["text"] = [f"after {timeout:g} s there still runs:", *last["text"]]
                 break
-            if now - told >= REPORT:
-                told = now
+            if now - reported >= REPORT:
+                reported = now
                 for line in last["text"]:
                     Display().display(harmless(f"[{name}] {line}"))
             time.sleep(LOOK)

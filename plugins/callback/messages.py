@@ -35,6 +35,6 @@ class CallbackModule(CallbackBase):
             print(message if isinstance(message, str) else json.dumps(message, indent=2))
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ANN401 - Ansible's
-        """Return why a task failed."""
+        """Print why a task failed."""
         about = f"{result._host.get_name()}: {result._task.get_name()}"
         print(f"{about}: {result._result.get('msg', 'failed')}", file=sys.stderr)

@@ -73,7 +73,7 @@ class Screen(Default):
     """Shows progress; warnings, differences and options are those of Ansible's own callback."""
 
     def __init__(self) -> None:
-        """Begin with nothing done."""
+        """Start with empty counts."""
         super().__init__()
         self._begun = time.monotonic()
         self._step: Step | None = None
@@ -83,7 +83,7 @@ class Screen(Default):
         self._line: LiveLine | None = None
         self._ended = threading.Event()
         self._watched = False
-        self._told = 0.0
+        self._reported = 0.0
         self._durations: dict[str, float] = {}
         self._changed: dict[str, dict[str, None]] = {}
 
@@ -104,14 +104,14 @@ class Screen(Default):
         return super()._get_diff(all_harmless(difflist))
 
     def _watch(self) -> None:
-        """Return what the step that runs waits for, until the run ends."""
+        """Show what the running step waits for, until the run ends."""
         interval = float(self.get_option("wait_interval"))
         while not self._ended.wait(TICK):
             step, now = self._step, time.monotonic()
             if self._line:
                 self._line.draw(f"  {step.waiting(now)}" if step and not step.silent else "")
-            elif step and step.pending and now - max(step.begun, self._told) >= interval:
-                self._told = now
+            elif step and step.pending and now - max(step.begun, self._reported) >= interval:
+                self._reported = now
                 self._print(f"  waiting  {step.waiting(now)}", constants.COLOR_DEBUG)
 
     # Steps
@@ -164,7 +164,7 @@ class Screen(Default):
         threading.Thread(target=self._watch, daemon=True).start()
 
     def v2_playbook_on_vars_prompt(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Leave the line to the question."""
+        """Clear the line for the question."""
         self._end_play()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:  # noqa: ANN401 - Ansible's
@@ -181,19 +181,19 @@ class Screen(Default):
         if not play.serial:
             return ""
         # With the names of the batch's hosts, which a play itself does not know.
-        known = play.get_variable_manager().get_vars(play=play)
-        hosts, everyone = known["ansible_play_batch"], known["ansible_play_hosts_all"]
+        variables = play.get_variable_manager().get_vars(play=play)
+        hosts, everyone = variables["ansible_play_batch"], variables["ansible_play_hosts_all"]
         before = self._batch[1] if self._batch[0] == play._uuid else 0
         self._batch = (play._uuid, before + 1)
         count = batch_count([pct_to_int(size, len(everyone)) for size in play.serial], len(everyone))
         return f", batch {before + 1} of {count}: {hosts_text(hosts)}" if count > 1 else ""
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
-        """Say that a play concerns no host."""
+        """Show that a play has no hosts."""
         self._print("  no hosts", constants.COLOR_SKIP)
 
     def v2_playbook_on_no_hosts_remaining(self) -> None:
-        """Say that a play ends early."""
+        """Show that a play ends early."""
         self._end_step()
         self._print("  no hosts left", constants.COLOR_ERROR, failure=True)
 
@@ -206,11 +206,11 @@ class Screen(Default):
         self._at(task, f"handler: {task.get_name()}")
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Note which hosts are at it."""
+        """Record which hosts run the step."""
         self._at(task).pending[host.get_name()] = None
 
     def v2_playbook_on_include(self, included_file: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Tell nothing: the steps of the file follow."""
+        """Print nothing: the steps of the file follow."""
 
     # Results
 
@@ -221,7 +221,7 @@ class Screen(Default):
         return step
 
     def v2_runner_on_ok(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Note that a host has ended a step."""
+        """Record that a host has ended a step."""
         step = self._ended_on(result)
         if isinstance(result.task, TaskInclude):
             return
@@ -237,15 +237,15 @@ class Screen(Default):
     def _note_message(self, step: Step, result: Any) -> None:  # noqa: ANN401 - Ansible's
         if result.task.action not in DEBUG:
             return
-        told = result.result
-        text = message_text(told.get("msg", told.get("censored")))
+        data = result.result
+        text = message_text(data.get("msg", data.get("censored")))
         if text is None:
-            self._clean_results(told, result.task.action)
-            text = self._dump_results(told).strip("\n")
+            self._clean_results(data, result.task.action)
+            text = self._dump_results(data).strip("\n")
         step.messages.setdefault(text, []).append(self.host_label(result))
 
     def v2_runner_item_on_ok(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Note what changed of a loop."""
+        """Record which items of a loop changed."""
         if isinstance(result.task, TaskInclude):
             return
         step, label = self._at(result.task), one_line(self._get_item_label(result.result), 60)
@@ -256,25 +256,25 @@ class Screen(Default):
         self._note_message(step, result)
 
     def v2_runner_on_skipped(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Note that a step does not concern a host."""
+        """Record that a host skips a step."""
         step = self._ended_on(result)
         if not isinstance(result.task, TaskInclude):
             step.skipped[result.host.get_name()] = None
 
     def v2_runner_item_on_skipped(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Tell nothing of an item that does not concern a host."""
+        """Print nothing for a skipped item."""
         self._handle_warnings(result.result)
 
     def v2_runner_retry(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Note what a step waits for."""
-        told = result.result
-        why = tail(str(told.get("stderr") or told.get("stdout") or told.get("msg") or ""), 1)[-1:]
-        text = f"attempt {told.get('attempts', '?')} of {told.get('retries', '?')}"
+        """Record what a step waits for."""
+        data = result.result
+        why = tail(str(data.get("stderr") or data.get("stdout") or data.get("msg") or ""), 1)[-1:]
+        text = f"attempt {data.get('attempts', '?')} of {data.get('retries', '?')}"
         step = self._at(result.task)
         step.waits[result.host.get_name()] = ", ".join([text, *(one_line(each, 80) for each in why)])
 
     def v2_runner_on_async_poll(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Note that a step runs in the background."""
+        """Record that a step runs in the background."""
         # The result is that of a task which looks at the step's own.
         if self._step:
             self._step.waits[result.host.get_name()] = "runs in the background"
@@ -309,27 +309,27 @@ class Screen(Default):
         self._print_failure("UNREACHABLE", result, ignored=bool(result.task.ignore_unreachable))
 
     def _print_failure(self, kind: str, result: Any, item: bool = False, ignored: bool = False) -> None:  # noqa: ANN401
-        """Show the host, the step, where the task is written, and everything that tells why."""
-        told = result.result
+        """Show the host, the step, the task's file and line, and the reason."""
+        data = result.result
         path, _, line = str(result.task.get_path() or "").rpartition(":")
         near = os.path.relpath(path) if path else ""
         place = f" ({path if near.startswith('..') else near}:{line})" if path else ""
         name = self._at(result.task).name
         lines = [f"  {kind}  {one_line(self.host_label(result))}: {name}{place}"]
         if item:
-            lines.append(f"    item: {one_line(self._get_item_label(told), 400)}")
-        said = message_text(told.get("censored") or told.get("msg"))
-        if said is None and "stderr" not in told:
-            said = self._dump_results(told)
-        lines += [f"    {each}" for each in harmless(said or "").strip("\n").splitlines()]
+            lines.append(f"    item: {one_line(self._get_item_label(data), 400)}")
+        message = message_text(data.get("censored") or data.get("msg"))
+        if message is None and "stderr" not in data:
+            message = self._dump_results(data)
+        lines += [f"    {text_line}" for text_line in harmless(message or "").strip("\n").splitlines()]
         for key in ("cmd", "rc", "assertion"):
-            if told.get(key) is not None:
-                value = told[key]
+            if data.get(key) is not None:
+                value = data[key]
                 text = " ".join(map(str, value)) if isinstance(value, list) else value
                 lines.append(f"    {key}: {one_line(text, 400)}")
         for key in ("stdout", "module_stdout", "stderr", "module_stderr"):
-            if told.get(key):
-                lines += [f"    {key}:", *(f"      {each}" for each in tail(str(told[key]), TAIL))]
+            if data.get(key):
+                lines += [f"    {key}:", *(f"      {text_line}" for text_line in tail(str(data[key]), TAIL))]
         if ignored:
             lines.append("    ignored")
         color = constants.COLOR_UNREACHABLE if kind == "UNREACHABLE" else constants.COLOR_ERROR
@@ -338,7 +338,7 @@ class Screen(Default):
     # The end
 
     def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Sum up the run."""
+        """Print the summary."""
         self._end_play()
         self._ended.set()
         if self._line:

@@ -9,7 +9,8 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   login_user:
-    description: A user with the tag C(administrator) and all rights in the vhost.
+    description: >-
+      A user with the tag C(administrator) and all rights in the vhost; to read only, C(monitoring) is enough.
     type: str
     required: true
   login_password:

@@ -18,7 +18,7 @@ except ImportError:
     Origin = None
 
 KIT: Final = Path(__file__).resolve().parents[2]
-# What the whole fleet shares, and no host should have of its own.
+# Variables that the whole fleet shares and no host should override.
 MODEL: Final = (
     "fleet_pool_defaults",
     "fleet_pools",
@@ -51,7 +51,7 @@ def known_hosts(hostvars: Mapping[str, Any], names: Sequence[str]) -> dict[str, 
 
 
 def _differs(variables: Mapping[str, Any], fleet: Mapping[str, Any]) -> list[str]:
-    """Return the variables of the model that a host has otherwise than the fleet, before templating."""
+    """Return the variables of the model whose value on a host differs from the fleet's, before templating."""
     return [name for name in MODEL if name in fleet and variables.get(name) != fleet[name]]
 
 
@@ -63,11 +63,11 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "limits": plain(facts.get("fleet_limits")),
         "declared": plain(variables.get("fleet_hardware")),
     }
-    known = {key: value for key, value in hardware.items() if value is not None}
+    known_hardware = {key: value for key, value in hardware.items() if value is not None}
     return {
         "groups": plain(variables.get("group_names") or []),
         "pools": _pools(variables),
-        "hardware": known or None,
+        "hardware": known_hardware or None,
         "nodename": plain(facts.get("nodename")),
         "distribution": plain(facts.get("distribution")),
         "distribution_version": plain(facts.get("distribution_version")),
@@ -79,7 +79,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pools(variables: Mapping[str, Any]) -> object:
-    """Return what a host has otherwise; what `scale` persisted (``fleet_scale``) comes last."""
+    """Return the pools' fields that a host overrides; ``fleet_scale``, which `scale` stored, comes last."""
     pools = plain(variables.get("fleet_host_pools") or {})
     scale = plain(variables.get("fleet_scale") or {})
     if not isinstance(pools, dict) or not scale:
@@ -102,7 +102,7 @@ def findings(
     variables: object = None,
 ) -> list[dict[str, str]]:
     """Return everything that is wrong with a model, an inventory and its hosts."""
-    found = checks.find(
+    collected = checks.find(
         model,
         hosts,
         groups,
@@ -111,27 +111,27 @@ def findings(
         application=application,
         variables=variables,
     )
-    return [asdict(finding) | _written(finding, model) for finding in found]
+    return [asdict(finding) | _location(finding, model) for finding in collected]
 
 
-def _written(finding: Finding, model: object) -> dict[str, str]:
-    """Return the file and line in which the value of a finding stands, if Ansible knows it."""
+def _location(finding: Finding, model: object) -> dict[str, str]:
+    """Return the file and line of a finding's value, if Ansible knows it."""
     if finding.where not in {*FILES.values(), INVENTORY}:
         return {}
-    found, place = model, None
+    value, place = model, None
     keys = finding.variable.removeprefix("fleet_").split(".")
-    while keys and isinstance(found, Mapping | list):
+    while keys and isinstance(value, Mapping | list):
         # A key may hold dots itself.
         for length in range(1, len(keys) + 1):
             key: Any = ".".join(keys[:length])
-            if isinstance(found, list):
-                key = _index(found, key)
-            if key is not None and (isinstance(found, list) or key in found):
+            if isinstance(value, list):
+                key = _index(value, key)
+            if key is not None and (isinstance(value, list) or key in value):
                 break
         else:
             break
-        found, keys = found[key], keys[length:]
-        place = _place(found) or place
+        value, keys = value[key], keys[length:]
+        place = _place(value) or place
     return {"where": place} if place else {}
 
 
@@ -155,12 +155,12 @@ def _place(value: object) -> str | None:
 
 def unread_variables(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the variables of hosts that look like the kit's own, and that it does not read."""
-    given = {plain(host): list(map(plain, hostvars[host])) for host in hostnames}
-    found: dict[str, dict[str, Any]] = unread.unread(given, KIT)
+    names = {plain(host): list(map(plain, hostvars[host])) for host in hostnames}
+    unknown: dict[str, dict[str, Any]] = unread.unread(names, KIT)
     raw = getattr(hostvars, "raw_get", hostvars.get)
     return {
         name: {**about, "file": _place((raw(about["hosts"][0]) or {}).get(name))}
-        for name, about in found.items()
+        for name, about in unknown.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""What the playbooks that restart and upgrade brokers say."""
+"""Results of the playbooks that restart and upgrade brokers, for a person."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import
 
 
 def broker_restarts(nodes: Iterable[Mapping[str, Any]]) -> str:
-    """Lay out one line per node.
+    """Write one line per node.
 
     Args:
-        nodes: Node, version before and after, seconds out of service, whether it is the only one
+        nodes: For each its name, the version before and after, the seconds out of service, and whether it
+            is the only one.
 
     Returns:
-        A table
+        A table.
     """
-    found = list(nodes)
+    all_nodes = list(nodes)
     rows = [("node", "version", "out of service")]
-    for node in found:
+    for node in all_nodes:
         same = node["before"] == node["after"]
         version = node["before"] if same else f"{node['before']} → {node['after']}"
         rows.append((node["node"], version, f"{float(node['seconds']):.1f} s"))
     lines = columns(rows)
-    if any(node["single"] for node in found):
+    if any(node["single"] for node in all_nodes):
         lines.append("The only node: its clients waited for as long, and no task was lost.")
     return "\n".join(lines)
 
@@ -34,5 +35,5 @@ class FilterModule:
     """Filters of the broker's playbooks."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Name the filters as playbooks call them."""
+        """Return the filters by name."""
         return {"broker_restarts": broker_restarts, "upgrade_refusal": refusal}

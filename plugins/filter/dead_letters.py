@@ -10,7 +10,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.obje
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import columns
 
-# What makes a rejected message go back to where it came from, and not be dropped.
+# Settings by which a rejected message returns to its exchange instead of being dropped.
 WAY_BACK = ("overflow", "dead-letter-exchange", "dead-letter-strategy")
 
 
@@ -24,14 +24,14 @@ def dead_letters_options(selection: Mapping[str, Any]) -> list[str]:
         The options
     """
     options = []
-    for name, given in plain(selection).items():
-        values = given if isinstance(given, list) else str(given).split(",")
-        options += [f"--{name}={str(value).strip()}" for value in values if str(value).strip()]
+    for name, choice in plain(selection).items():
+        values = choice if isinstance(choice, list) else str(choice).split(",")
+        options += [f"--{name}={str(item).strip()}" for item in values if str(item).strip()]
     return options
 
 
 def dead_letters_table(result: Mapping[str, Any], broker: Sequence[Mapping[str, Any]]) -> str:
-    """Lay out what the command listed: each queue, each kind of death, then single letters.
+    """Write what the command listed: each queue, each kind of death, then single letters.
 
     Args:
         result: The JSON object that `celery_fleet dead-letters list` prints
@@ -40,14 +40,14 @@ def dead_letters_table(result: Mapping[str, Any], broker: Sequence[Mapping[str, 
     Returns:
         Tables, the queues first
     """
-    found = plain(result)
+    listing = plain(result)
     waiting = _waiting(broker)
     queues = [("dead-letter queue", "dead letters", "selected", "on their way back")]
     queues += [
         (name, str(counts["total"]), str(counts["selected"]), str(waiting.get(name, 0)))
-        for name, counts in found["queues"].items()
+        for name, counts in listing["queues"].items()
     ]
-    if not found["selected"]:
+    if not listing["selected"]:
         return "\n".join(columns(queues))
     kinds = [("task", "reason", "died in", "dead letters", "sent back", "oldest", "")]
     kinds += [
@@ -60,7 +60,7 @@ def dead_letters_table(result: Mapping[str, Any], broker: Sequence[Mapping[str, 
             _duration(kind["oldest"]),
             f"{kind['unroutable']} lead to no queue" if kind["unroutable"] else "",
         )
-        for kind in found["summary"]
+        for kind in listing["summary"]
     ]
     letters = [("id", "task", "reason", "died in", "times", "sent back", "age")]
     letters += [
@@ -73,12 +73,12 @@ def dead_letters_table(result: Mapping[str, Any], broker: Sequence[Mapping[str, 
             f"{letter['sent_back']}x",
             _duration(letter["age"]),
         )
-        for letter in found["letters"]
+        for letter in listing["letters"]
     ]
-    more = found["selected"] - len(found["letters"])
-    tables = [columns(queues), columns(kinds)] + ([columns(letters)] if found["letters"] else [])
+    more = listing["selected"] - len(listing["letters"])
+    tables = [columns(queues), columns(kinds)] + ([columns(letters)] if listing["letters"] else [])
     text = "\n\n".join("\n".join(table) for table in tables)
-    return f"{text}\nand {more} more" if more and found["letters"] else text
+    return f"{text}\nand {more} more" if more and listing["letters"] else text
 
 
 def dead_letters_faults(
@@ -92,7 +92,7 @@ def dead_letters_faults(
     Args:
         broker: The broker's queues with the name of the policy in force
         policies: The broker's policies, each definition as JSON text
-        topology: What the model wants there
+        topology: The desired topology
         queues: The dead-letter queues
 
     Returns:
@@ -100,11 +100,11 @@ def dead_letters_faults(
     """
     definitions = {policy["name"]: json.loads(policy["definition"]) for policy in plain(policies)}
     in_force = {queue["name"]: definitions.get(queue["policy"], {}) for queue in plain(broker)}
-    wanted = {policy["name"]: policy["definition"] for policy in plain(topology)["policies"]}
+    desired = {policy["name"]: policy["definition"] for policy in plain(topology)["policies"]}
     faults = []
     for name in plain(queues):
         for key in WAY_BACK:
-            should, does = wanted[POLICY_PREFIX + name][key], in_force.get(name, {}).get(key)
+            should, does = desired[POLICY_PREFIX + name][key], in_force.get(name, {}).get(key)
             if does != should:
                 faults.append(
                     f"{name}: {key} is {does!r} instead of {should!r}; run playbooks/broker.yml first"
@@ -115,30 +115,30 @@ def dead_letters_faults(
 def dead_letters_done(
     result: Mapping[str, Any], action: str, broker: Sequence[Mapping[str, Any]], path: str = ""
 ) -> str:
-    """Return what was done.
+    """Write what was done.
 
     Args:
         result: The JSON object that the command printed
-        action: What was wished
+        action: The requested action
         broker: The broker's queues with their counts, afterwards
         path: The file of an export
 
     Returns:
         A sentence or two
     """
-    found = plain(result)
+    outcome = plain(result)
     if action == "export":
-        return f"{found['selected']} dead letters written to {path}"
+        return f"{outcome['selected']} dead letters written to {path}"
     if action == "delete":
-        return f"{found['done']} dead letters deleted"
+        return f"{outcome['done']} dead letters deleted"
     waiting = _waiting(broker)
-    left = {name: waiting[name] for name in found["queues"] if waiting.get(name)}
-    text = f"{found['done']} dead letters sent back"
-    stayed = found["selected"] - found["done"]
+    pending = {name: waiting[name] for name in outcome["queues"] if waiting.get(name)}
+    text = f"{outcome['done']} dead letters sent back"
+    stayed = outcome["selected"] - outcome["done"]
     if stayed:
         text += f"; {stayed} stay, because their key leads to no queue of the fleet"
-    if left:
-        count = ", ".join(f"{number} of {name}" for name, number in left.items())
+    if pending:
+        count = ", ".join(f"{number} of {name}" for name, number in pending.items())
         text += f"; still on their way, or waiting for room in their queue: {count}"
     return text
 
@@ -165,7 +165,7 @@ class FilterModule:
     """Filters of the playbook for dead letters."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Name the filters as playbooks call them."""
+        """Return the filters by name."""
         return {
             "dead_letters_options": dead_letters_options,
             "dead_letters_table": dead_letters_table,

@@ -34,10 +34,10 @@ Options = ParamSpec("Options")
 Result = TypeVar("Result")
 
 
-def _told(function: Callable[Options, Result]) -> Callable[Options, Result]:
+def _as_filter(function: Callable[Options, Result]) -> Callable[Options, Result]:
     """Turn a refusal into an error that Ansible shows as text."""
 
-    def told(*args: Options.args, **kwargs: Options.kwargs) -> Result:
+    def wrapped(*args: Options.args, **kwargs: Options.kwargs) -> Result:
         try:
             return function(*args, **kwargs)
         except ModelError as refusal:
@@ -45,7 +45,7 @@ def _told(function: Callable[Options, Result]) -> Callable[Options, Result]:
         except ValueError as error:
             raise AnsibleFilterError(str(error)) from error
 
-    return told
+    return wrapped
 
 
 def app_versions(app: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,9 +59,9 @@ def app_versions(app: Mapping[str, Any]) -> dict[str, Any]:
     return {"versions": versions.read_lock(text), "lock": str(lock)}
 
 
-def findings_text(found: Iterable[Mapping[str, str]]) -> str:
+def findings_text(findings: Iterable[Mapping[str, str]]) -> str:
     """Write findings as text for a person."""
-    text: str = report(Finding(**finding) for finding in plain(found))
+    text: str = report(Finding(**finding) for finding in plain(findings))
     return text
 
 
@@ -85,7 +85,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        found: dict[str, Callable[..., Any]] = {
+        filters: dict[str, Callable[..., Any]] = {
             "once": once,
             "host_plan": host_plan,
             "host_plans": host_plans,
@@ -105,4 +105,4 @@ class FilterModule:
             "findings_text": findings_text,
             "app_versions": app_versions,
         }
-        return {name: _told(function) for name, function in found.items()}
+        return {name: _as_filter(function) for name, function in filters.items()}

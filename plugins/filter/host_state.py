@@ -44,11 +44,11 @@ def source_files(sources: Iterable[str], directory: str) -> list[dict[str, Any]]
     Returns:
         The directory and its files, which all may read.
     """
-    mine = {"owner": "root", "group": "root"}
+    root_owned = {"owner": "root", "group": "root"}
     return [
-        {"directory": directory, "mode": "0755", "exact": True, **mine},
+        {"directory": directory, "mode": "0755", "exact": True, **root_owned},
         *(
-            {"file": f"{directory}/{Path(path).name}", "source": path, "mode": "0644", **mine}
+            {"file": f"{directory}/{Path(path).name}", "source": path, "mode": "0644", **root_owned}
             for path in sources
         ),
     ]
@@ -76,5 +76,5 @@ class FilterModule:
     """Filters of the roles that use host_state."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Name the filters as roles call them."""
+        """Return the filters by name."""
         return {"secret_files": secret_files, "source_files": source_files, "vault_mark": vault_mark}

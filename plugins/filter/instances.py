@@ -1,4 +1,4 @@
-"""Filter that tells what a run over a host's instances did."""
+"""Filter that shows what a run changed on a host's instances."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ def instances_text(pools: Mapping[str, Mapping[str, Any]]) -> list[str]:
         One line per pool, and one per instance that still finishes
     """
     rows = []
-    for pool, found in sorted(pools.items()):
-        moves = found["is"] if found["was"] in ("", found["is"]) else f"{found['was']} → {found['is']}"
-        rows.append([pool, moves, DONE[found["done"]], found["unit"]])
-        rows += [["", "", "finishes its tasks", unit] for unit in found["finish"]]
+    for pool, outcome in sorted(pools.items()):
+        moves = (
+            outcome["is"] if outcome["was"] in ("", outcome["is"]) else f"{outcome['was']} → {outcome['is']}"
+        )
+        rows.append([pool, moves, DONE[outcome["done"]], outcome["unit"]])
+        rows += [["", "", "finishes its tasks", unit] for unit in outcome["finish"]]
     return [str(line) for line in columns(rows)] if rows else ["no pool of the fleet runs here"]
 
 
@@ -36,5 +38,5 @@ class FilterModule:
     """Filters of the verbs that replace instances."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Name the filter as playbooks call it."""
+        """Return the filter by name."""
         return {"instances_text": instances_text}

@@ -24,28 +24,28 @@ def fleet_status(
     schedulers: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Build the fleet's status, and find what is wrong."""
-    known, findings = read_model(model)
+    fleet, findings = read_model(model)
     expected = {
-        name: list(effective_pools(known, host, findings)) for name, host in read_hosts(variables).items()
+        name: list(effective_pools(fleet, host, findings)) for name, host in read_hosts(variables).items()
     }
     try:
         findings.refuse()
     except ModelError as refusal:
         raise AnsibleFilterError(f"The fleet's model is refused. {refusal}") from refusal
-    told: dict[str, Any] = plain(brokers)
-    answers = [each for each in told.values() if "queues" in each]
+    reported: dict[str, Any] = plain(brokers)
+    answers = [each for each in reported.values() if "queues" in each]
     faults = {
         name: each.get("error") or each.get("msg")
-        for name, each in told.items()
+        for name, each in reported.items()
         if each.get("error") or each.get("unreachable")
     }
-    pools = known.pools.values()
+    pools = fleet.pools.values()
     used = {name for names in expected.values() for name in names}
     status: dict[str, Any] = document(
         hosts={name: each if isinstance(each, dict) else {} for name, each in plain(hosts).items()},
         expected=expected,
         broker={
-            "asked": bool(told),
+            "asked": bool(reported),
             "queues": answers[0]["queues"] if answers else None,
             "obstacles": answers[0]["obstacles"] if answers else [],
             "errors": [f"{name}: {' '.join(str(why).split())}" for name, why in faults.items()],
@@ -61,5 +61,5 @@ class FilterModule:
     """Filters of the status playbook."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Name the filters as playbooks call them."""
+        """Return the filters by name."""
         return {"fleet_status": fleet_status, "status_text": lambda status: text(plain(status))}

@@ -1,4 +1,4 @@
-"""Read what `python -m celery_fleet verify` found: a table for people, faults for the exit code."""
+"""Results of `python -m celery_fleet verify`: a table for people, faults for the exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import
 
 
 def verify_table(result: Mapping[str, Any]) -> str:
-    """Lay out one line per queue.
+    """Write one line per queue.
 
     Args:
         result: The JSON object that `celery_fleet verify` prints
@@ -42,7 +42,7 @@ def verify_faults(result: Mapping[str, Any], plans: Sequence[Mapping[str, Any]])
 
     Args:
         result: The JSON object that `celery_fleet verify` prints
-        plans: The plan of each worker host, as `host_plan` gives it
+        plans: The plan of each worker host, as `host_plan` returns it
 
     Returns:
         One sentence per canary that was lost or executed in the wrong place
@@ -82,5 +82,5 @@ class FilterModule:
     """Filters of the verify playbook."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Name the filters as playbooks call them."""
+        """Return the filters by name."""
         return {"verify_table": verify_table, "verify_faults": verify_faults}

@@ -29,12 +29,12 @@ options:
     type: path
     required: true
   default:
-    description: What stands for a secret that is missing.
+    description: Value of a secret that is missing.
     type: str
     vars:
       - name: fleet_missing_secret
   upcoming:
-    description: Whether a secret that is about to replace another one is given instead of it.
+    description: Whether a prepared secret is returned instead of the one that it will replace.
     type: bool
     default: false
 """
@@ -63,14 +63,17 @@ class LookupModule(LookupBase):
         file = secret_file(self.get_option("file"), self._loader)
         default = self.get_option("default")
         try:
-            found = [file.value(name, upcoming=self.get_option("upcoming")) for name in terms]
+            values = [file.value(name, upcoming=self.get_option("upcoming")) for name in terms]
         except (SecretsError, OSError) as error:
             raise AnsibleLookupError(str(error)) from error
-        missing = [name for name, value in zip(terms, found, strict=True) if value is None]
+        missing = [name for name, value in zip(terms, values, strict=True) if value is None]
         made_up = bool((variables or {}).get("ansible_check_mode"))
         if missing and default is None and not made_up:
             raise AnsibleLookupError(
                 f"There is no secret {', '.join(missing)} in {file.path}: run site.yml or broker.yml first, "
                 "or restore the file from a backup."
             )
-        return [(generate() if default is None else default) if each is None else each for each in found]
+        return [
+            (generate() if default is None else default) if found_value is None else found_value
+            for found_value in values
+        ]

@@ -19,10 +19,10 @@ version_added: 0.1.0
 short_description: What each pool of a host is to run
 description:
   - Renders the templates of the role P(celery_fleet.kit.worker#role) for each pool, and puts their texts
-    together with what the module M(celery_fleet.kit.worker_instances) must know of them.
+    together with what else the module M(celery_fleet.kit.worker_instances) needs.
 options:
   _terms:
-    description: The pools of what the filter P(celery_fleet.kit.host_plan#filter) gives.
+    description: The pools of what the filter P(celery_fleet.kit.host_plan#filter) returns.
     required: true
   release:
     description: Name of the release.
@@ -69,7 +69,9 @@ class LookupModule(LookupBase):
                 variables,
                 template_vars={"__worker_pool": pool, "__worker_node": str(node and node.numbered(NUMBER))},
             )
-            told: dict[str, Any] = worker(pool, release, reads[pool["name"]], plain(unit), plain(slice_text))
-            return told
+            rendered: dict[str, Any] = worker(
+                pool, release, reads[pool["name"]], plain(unit), plain(slice_text)
+            )
+            return rendered
 
         return [{name: one(pool) for name, pool in plain(pools).items()} for pools in terms]

@@ -3,22 +3,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.release import (
-    Entry,
-    ReleaseError,
-    archive,
-    from_directory,
-    from_git,
-    locked_version,
-    release_id,
-    require_hashes,
-)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.bundle import Application, make_bundle
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.release import ReleaseError
 
 DOCUMENTATION = r"""
 module: app_bundle
@@ -132,66 +122,19 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def collect(params: dict[str, Any]) -> tuple[str, list[Entry], bytes]:
-    """Return the label, the files and the lock of the application."""
-    source, wanted = params["source"], params["requirements"]
-    if source["type"] == "package":
-        lock = Path(wanted)
-        if not lock.is_file():
-            raise ReleaseError(
-                f"fleet_app.requirements: {lock} is no file on the controller; a package needs its path"
-            )
-        pinned, requirement = require_hashes(lock.read_text(), str(lock)), source["requirement"]
-        if not requirement.endswith(".whl"):
-            return locked_version(requirement, pinned, str(lock)), [], lock.read_bytes()
-        wheel = Path(requirement)
-        if not wheel.is_file():
-            raise ReleaseError(f"fleet_app.source.requirement: there is no wheel {wheel} on the controller")
-        return (
-            wheel.name.split("-")[1],
-            [Entry(f"package/{wheel.name}", wheel.read_bytes())],
-            lock.read_bytes(),
-        )
-
-    if source["type"] == "git":
-        mirror = Path(params["cache"]) / "git" / hashlib.sha256(source["url"].encode()).hexdigest()[:12]
-        files, commit = from_git(source["url"], source["version"], mirror, "src")
-        label = commit[:12] if source["version"] == commit else source["version"]
-    else:
-        files, label = from_directory(Path(source["path"]), "src"), params["name"]
-    locks = [entry.data for entry in files if entry.path == f"src/{wanted}"]
-    if not locks:
-        raise ReleaseError(
-            f"fleet_app.requirements: the source has no {wanted}; "
-            "make it with `uv pip compile --generate-hashes`, or name the lock that it has"
-        )
-    require_hashes(locks[0].decode(), wanted)
-    return label, files, locks[0]
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
-    params, cache = module.params, Path(module.params["cache"])
+    params = module.params
+    application = Application(params["name"], params["source"], params["requirements"], params["python"])
     try:
-        label, entries, lock = collect(params)
-        entries += from_directory(Path(params["kit"]), "kit/celery_fleet")
+        bundle = make_bundle(application, Path(params["kit"]), Path(params["cache"]))
     except ReleaseError as error:
         module.fail_json(msg=str(error))
-    entries.append(Entry("requirements.lock", lock))
-    release = release_id(label, entries, params["python"])
-
-    packed = cache / "releases" / f"{release}.tar.gz"
-    if not packed.is_file():
-        archive(entries, packed)
-    copy = cache / "locks" / f"{hashlib.sha256(lock).hexdigest()[:12]}.lock"
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(lock)
-    wheel = next((entry.path for entry in entries if re.match(r"package/.*\.whl$", entry.path)), "")
-    module.exit_json(changed=False, release=release, archive=str(packed), lock=str(copy), wheel=wheel)
+    module.exit_json(changed=False, **{key: str(value) for key, value in vars(bundle).items()})
 
 
 if __name__ == "__main__":

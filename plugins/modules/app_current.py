@@ -77,18 +77,18 @@ def main() -> None:
     mark = releases / release / ".complete"
     if not module.check_mode and not mark.exists():
         module.fail_json(msg=f"{releases / release} is no complete release")
-    host, state, found = Machine(), HostState(module.check_mode), Surplus()
-    there = sorted(path.name for path in releases.iterdir() if path.is_dir()) if releases.is_dir() else []
+    host, state, unneeded = Machine(), HostState(module.check_mode), Surplus()
+    present = sorted(path.name for path in releases.iterdir() if path.is_dir()) if releases.is_dir() else []
     try:
         changes = state.apply([{"link": str(root / "current"), "to": f"releases/{release}"}])
         if keep is not None and module.check_mode:
-            found = surplus(host, root, release, keep)
+            unneeded = surplus(host, root, release, keep)
         elif keep is not None:
             with host.alone():
-                found = prune(host, root, release, keep)
+                unneeded = prune(host, root, release, keep)
     except (StateError, SystemdError, OSError) as error:
         module.fail_json(msg=str(error))
-    removed = [path.name for path in found.releases]
+    removed = [path.name for path in unneeded.releases]
     diff = [
         {
             "before_header": change.item,
@@ -100,17 +100,17 @@ def main() -> None:
     ]
     if removed:
         before, after = (
-            "".join(f"{name}\n" for name in names) for names in (there, sorted(set(there) - set(removed)))
+            "".join(f"{name}\n" for name in names) for names in (present, sorted(set(present) - set(removed)))
         )
         diff.append(
             {"before_header": str(releases), "after_header": str(releases), "before": before, "after": after}
         )
-    if found.units:
-        before = "".join(f"{path.name}\n" for path in found.units)
+    if unneeded.units:
+        before = "".join(f"{path.name}\n" for path in unneeded.units)
         diff.append(
             {"before_header": str(host.units), "after_header": str(host.units), "before": before, "after": ""}
         )
-    module.exit_json(changed=bool(diff), removed=removed, in_use=list(found.in_use), diff=diff)
+    module.exit_json(changed=bool(diff), removed=removed, in_use=list(unneeded.in_use), diff=diff)
 
 
 if __name__ == "__main__":

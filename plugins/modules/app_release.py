@@ -123,27 +123,27 @@ def run(step: str, *command: str, remedy: str = "") -> None:
     """Run a command as root.
 
     Raises:
-        BuildError: it failed; says what it wrote.
+        BuildError: It failed; with its output.
     """
     environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PIP_NO_INPUT": "1"}
-    done = subprocess.run(  # noqa: S603 - an argument list, no shell
+    process = subprocess.run(  # noqa: S603 - an argument list, no shell
         command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
     )
-    if done.returncode != 0:
-        raise BuildError(f"{step} failed{remedy}:\n{done.stdout.strip()}")
+    if process.returncode != 0:
+        raise BuildError(f"{step} failed{remedy}:\n{process.stdout.strip()}")
 
 
 def import_app(python: Path, params: dict[str, Any]) -> list[str]:
-    """Import the application as its user, and give the names of its tasks.
+    """Import the application as its user, and return the names of its tasks.
 
     Raises:
-        BuildError: the import failed or took too long; gives the end of the traceback.
+        BuildError: The import failed or took too long; with the end of the traceback.
     """
     user = pwd.getpwnam(params["user"])
     environment = {"PATH": os.defpath, "HOME": user.pw_dir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
     environment.update({key: str(value) for key, value in params["environment"].items()})
     try:
-        done = subprocess.run(  # noqa: S603 - an argument list, no shell
+        process = subprocess.run(  # noqa: S603 - an argument list, no shell
             [str(python), "-c", IMPORT, params["celery_app"]],
             check=False,
             capture_output=True,
@@ -159,18 +159,18 @@ def import_app(python: Path, params: dict[str, Any]) -> list[str]:
         raise BuildError(
             f"the import of {params['celery_app']} took more than {params['timeout']} s"
         ) from error
-    if done.returncode != 0:
-        end = "\n".join(done.stderr.strip().splitlines()[-20:])
+    if process.returncode != 0:
+        end = "\n".join(process.stderr.strip().splitlines()[-20:])
         raise BuildError(f"{params['celery_app']} can't be imported as {params['user']}:\n{end}")
-    names: list[str] = json.loads(done.stdout.strip().splitlines()[-1])
+    names: list[str] = json.loads(process.stdout.strip().splitlines()[-1])
     return names
 
 
 def build(place: Path, params: dict[str, Any]) -> list[str]:
-    """Build the release in its empty directory, and give the names of its tasks.
+    """Build the release in its empty directory, and return the names of its tasks.
 
     Raises:
-        BuildError: a step failed.
+        BuildError: A step failed.
     """
     run("Unpacking", "tar", "-xzf", params["archive"], "-C", str(place), "--no-same-owner")
     remedy = f"; is the package with the venv module of {params['python']} installed (app_packages)?"
@@ -202,7 +202,7 @@ def build(place: Path, params: dict[str, Any]) -> list[str]:
     (packages,) = (place / "venv" / "lib").glob("python*/site-packages")
     (packages / "celery_fleet_release.pth").write_text("".join(f"{part}\n" for part in parts))
     # The user that runs the application may not write here, so nothing would keep the compiled files.
-    # A source tree may hold templates that aren't valid Python; the import below tells what matters.
+    # A source tree may hold templates that aren't valid Python; the import below is the check that counts.
     subprocess.run([str(python), "-m", "compileall", "-qq", *map(str, parts)], check=False)  # noqa: S603 - no shell
     return import_app(python, params)
 

@@ -86,13 +86,13 @@ def for_target(requirements: list[str], python: str, machine: str) -> str:
         "sys_platform": "linux",
         "extra": "",
     }
-    kept: list[str] = []
+    lines: list[str] = []
     for requirement in requirements:
         head, _, hashes = requirement.partition(" --hash=")
         name, _, marker = head.partition(";")
         if not marker.strip() or Marker(marker.strip()).evaluate(environment):
-            kept.append(f"{name.strip()} --hash={hashes}")
-    return "\n".join(kept) + "\n"
+            lines.append(f"{name.strip()} --hash={hashes}")
+    return "\n".join(lines) + "\n"
 
 
 def pip(cache: Path) -> list[str]:
@@ -105,9 +105,11 @@ def pip(cache: Path) -> list[str]:
         return [sys.executable, "-m", "pip"]
     python = cache / "pip" / "bin" / "python"
     command = [sys.executable, "-m", "venv", "--clear", str(cache / "pip")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
-    if done.returncode != 0:
-        raise ReleaseError(f"no pip on the controller, and none could be made:\n{done.stdout}{done.stderr}")
+    process = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
+    if process.returncode != 0:
+        raise ReleaseError(
+            f"no pip on the controller, and none could be made:\n{process.stdout}{process.stderr}"
+        )
     return [str(python), "-m", "pip"]
 
 
@@ -119,26 +121,26 @@ def download(lock: Path, target: str, wheels: Path, command: list[str]) -> None:
     """
     python, machine, glibc = target.split()
     with tempfile.TemporaryDirectory(dir=wheels.parent) as place:
-        wanted, directory = Path(place) / "lock.txt", Path(place) / "wheels"
-        wanted.write_text(for_target(require_hashes(lock.read_text(), str(lock)), python, machine))
+        pinned, directory = Path(place) / "lock.txt", Path(place) / "wheels"
+        pinned.write_text(for_target(require_hashes(lock.read_text(), str(lock)), python, machine))
         platforms = [f"--platform={platform}" for platform in wheel_platforms(machine, glibc)]
-        done = subprocess.run(  # noqa: S603 - an argument list, no shell
+        process = subprocess.run(  # noqa: S603 - an argument list, no shell
             [
                 *command, "download", "--quiet", "--disable-pip-version-check", "--no-input",
                 "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation=cp",
-                f"--python-version={python}", *platforms, f"--dest={directory}", f"--requirement={wanted}",
+                f"--python-version={python}", *platforms, f"--dest={directory}", f"--requirement={pinned}",
             ],
             check=False,
             capture_output=True,
             text=True,
         )  # fmt: skip
-        if done.returncode != 0:
-            missing = re.search(r"No matching distribution found for (\S+)", done.stderr)
+        if process.returncode != 0:
+            missing = re.search(r"No matching distribution found for (\S+)", process.stderr)
             raise ReleaseError(
                 f"{missing[1]} has no wheel for Python {python} on {machine} with glibc {glibc}: pin a "
                 "version that has one, or set fleet_app.wheelhouse to false for hosts that reach an index"
                 if missing
-                else f"pip could not download the wheels of {lock}: {done.stderr.strip()}"
+                else f"pip could not download the wheels of {lock}: {process.stderr.strip()}"
             )
         temporary = Path(place) / "wheels.tar"
         with tarfile.open(temporary, "w") as tar:

@@ -22,7 +22,7 @@ description:
     does, without its disks, devices and services, which the kit never reads.
   - C(/proc) of a container shows the cores and the memory of the machine around it, so this also reads the
     CPU quota and the memory limit of the control groups (version 1 and 2) above what the host's init starts.
-  - Tells which file of secrets the host's secrets come from, by hashes.
+  - Reports by hashes which file of secrets the host's secrets come from.
 attributes:
   check_mode: {support: full}
 author: celery-fleet (@celery-fleet)
@@ -59,14 +59,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {"fact_path": {"type": "path", "default":
 
 def facts(module: AnsibleModule) -> dict[str, Any]:
     """Collect the facts."""
-    found: dict[str, Any] = {}
+    collected: dict[str, Any] = {}
     for collector in COLLECTORS:
-        found |= collector().collect(module=module, collected_facts=found)
+        collected |= collector().collect(module=module, collected_facts=collected)
     hardware = LinuxHardware(module)
-    found |= hardware.get_cpu_facts(collected_facts=found)
-    found |= hardware.get_memory_facts()
-    found |= LinuxNetwork(module).populate(collected_facts=found)
-    return found | {"fleet_limits": limits(), "fleet_vault": look()}
+    collected |= hardware.get_cpu_facts(collected_facts=collected)
+    collected |= hardware.get_memory_facts()
+    collected |= LinuxNetwork(module).populate(collected_facts=collected)
+    return collected | {"fleet_limits": limits(), "fleet_vault": look()}
 
 
 def main() -> None:

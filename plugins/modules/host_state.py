@@ -27,7 +27,7 @@ description:
 options:
   items:
     description:
-      - What is to be there, in order. The first of the keys C(file), C(directory), C(link), C(absent),
+      - The desired items, in order. The first of the keys C(file), C(directory), C(link), C(absent),
         C(user) and C(group) that an item has says what it is.
     type: list
     elements: dict
@@ -43,7 +43,7 @@ options:
         description: Path of a symbolic link to C(to).
         type: path
       absent:
-        description: Path of what is not to be there.
+        description: Path of what is to be removed.
         type: path
       user:
         description: Name of a system user in C(group).
@@ -78,7 +78,7 @@ options:
         type: bool
         default: false
       validate:
-        description: Command that is given a draft of the file, with the file's own name, as last argument.
+        description: Command that checks a draft of the file, which is its last argument, by the file's name.
         type: list
         elements: str
       to:
@@ -96,22 +96,22 @@ options:
     type: dict
     default: {}
   packages:
-    description: Packages of which RV(missing_packages) tells those that are not installed.
+    description: Packages; RV(missing_packages) lists those that are not installed.
     type: list
     elements: str
     default: []
   paths:
-    description: Paths of which RV(present) tells whether they are there, before anything is changed.
+    description: Paths; RV(present) says whether each existed before anything was changed.
     type: list
     elements: path
     default: []
   texts:
-    description: Paths of small files of which RV(texts) gives the content, empty if there is none.
+    description: Paths of small files; RV(texts) has the content of each, empty if there is none.
     type: list
     elements: path
     default: []
   units:
-    description: Units of systemd of which RV(units) tells the state, after everything has been changed.
+    description: Units of systemd; RV(units) has the state of each after everything was changed.
     type: list
     elements: str
     default: []
@@ -143,7 +143,7 @@ missing_packages:
   elements: str
   returned: always
 present:
-  description: Whether each of O(paths) is there.
+  description: Whether each of O(paths) existed.
   type: dict
   returned: always
 texts:
@@ -151,7 +151,7 @@ texts:
   type: dict
   returned: always
 units:
-  description: Of each of O(units) its C(active) and its C(enabled) state, as C(systemctl show) gives them.
+  description: Of each of O(units) its C(active) and its C(enabled) state, as C(systemctl show) prints them.
   type: dict
   returned: always
   sample: {ssh.service: {active: active, enabled: enabled}}
@@ -197,17 +197,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def unit_states(module: AnsibleModule, units: list[str]) -> dict[str, dict[str, str]]:
-    """Give the state of units."""
+    """Return the state of units."""
     if not units:
         return {}
     command = ["systemctl", "show", "--property=ActiveState,UnitFileState", "--", *units]
     _, printed, _ = module.run_command(command, check_rc=True)
-    found = [
+    properties = [
         dict(line.split("=", 1) for line in block.splitlines()) for block in printed.strip().split("\n\n")
     ]
     return {
         unit: {"active": shown["ActiveState"], "enabled": shown["UnitFileState"]}
-        for unit, shown in zip(units, found, strict=True)
+        for unit, shown in zip(units, properties, strict=True)
     }
 
 

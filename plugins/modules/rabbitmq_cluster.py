@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Make one cluster of broker nodes."""
+"""Form one cluster of broker nodes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.comm
 
 DOCUMENTATION = r"""
 module: rabbitmq_cluster
-short_description: Make one RabbitMQ cluster of the nodes that are wanted
+short_description: Form one RabbitMQ cluster of the desired nodes
 description:
-  - Asks every node for its cluster, lets blank nodes join the one that holds data, and lets the cluster
-    forget nodes that are down and not wanted. A node that lost its data is forgotten first, and joins anew.
+  - Asks every node for its cluster, joins blank nodes to the one that holds data, and makes the cluster
+    forget nodes that are down and not desired. A node that lost its data is forgotten first, and joins anew.
   - Refuses, before anything is changed, to reset a node that holds data of its own, to forget one that runs,
     and to forget any without a majority.
-  - Nodes that are wanted and don't answer are told of and left alone.
+  - Desired nodes that don't answer are reported and left alone.
 options:
   nodes:
-    description: Names of the nodes that are wanted, such as V(rabbit@broker1).
+    description: Names of the desired nodes, such as V(rabbit@broker1).
     type: list
     elements: str
     required: true
@@ -58,7 +58,7 @@ forgotten:
   elements: str
   returned: success
 down:
-  description: Nodes that are wanted and don't answer.
+  description: Desired nodes that don't answer.
   type: list
   elements: str
   returned: success
@@ -71,7 +71,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def apply(commands: Commands, seed: str, todo: Membership) -> None:
-    """Do what is to be done; what a run that is cut short leaves, the next one completes."""
+    """Forget, reset and join the nodes; a run after an interrupted one completes it."""
     for node in todo.join:
         commands.call("rabbitmqctl", node, "stop_app")
     for node in todo.forget:
@@ -85,7 +85,7 @@ def apply(commands: Commands, seed: str, todo: Membership) -> None:
 def run(module: AnsibleModule) -> None:
     nodes: list[str] = module.params["nodes"]
     commands = Commands(lambda argv: module.run_command(argv), module.params["timeout"])
-    # A run that was cut short may have left a node stopped; it is looked at once it runs.
+    # An interrupted run may have left a node stopped; it is read once it runs.
     stopped = [node for node in nodes if commands.stopped(node)]
     if not module.check_mode:
         for node in stopped:
@@ -104,14 +104,14 @@ def run(module: AnsibleModule) -> None:
         module.warn(
             f"Down, not in the inventory, and kept until all answer that are: {', '.join(todo.kept)}."
         )
-    known = sorted(views[todo.seed].known)
-    after = sorted((set(known) - set(todo.forget)) | set(todo.join))
+    before = sorted(views[todo.seed].known)
+    after = sorted((set(before) - set(todo.forget)) | set(todo.join))
     module.exit_json(
         changed=bool(stopped) or not todo.empty,
         joined=list(todo.join),
         forgotten=list(todo.forget),
         down=list(todo.down),
-        diff={"before": "\n".join([*known, ""]), "after": "\n".join([*after, ""])},
+        diff={"before": "\n".join([*before, ""]), "after": "\n".join([*after, ""])},
     )
 
 

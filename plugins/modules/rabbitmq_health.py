@@ -40,7 +40,7 @@ options:
     elements: str
     default: []
   timeout:
-    description: Seconds to wait; then the module fails and says what is missing.
+    description: Seconds to wait; then the module fails with what is missing.
     type: int
     default: 0
 attributes:
@@ -102,7 +102,7 @@ class Node:
         self._before: list[Any] | None = None
 
     def look(self) -> tuple[dict[str, Any], list[str]]:
-        """Read everything, and say what is missing from what is expected."""
+        """Read the health, and return it with what is missing from what is expected."""
         expect, nodes = self._module.params["expect"], self._module.params["nodes"]
         status = json.loads(self._ask("--formatter", "json", "cluster_status"))
         document = json.loads(self._ask("eval", QUORUM_STATUS))
@@ -111,7 +111,7 @@ class Node:
         # The first look has none before it: at rest, nothing is missing even so.
         late = behind(self._before or now, now, [name] if expect == "synchronous" else nodes)
         self._before = now
-        found = {
+        health = {
             "node": name,
             "version": status["versions"][name]["rabbitmq_version"],
             "nodes": sorted(status["disk_nodes"]),
@@ -120,7 +120,7 @@ class Node:
             "behind": late,
         }
         missing = {"nothing": [], "stoppable": obstacles + late, "synchronous": late}
-        return found, missing[expect]
+        return health, missing[expect]
 
     def _ask(self, *arguments: str) -> str:
         _, printed, _ = self._module.run_command(["rabbitmqctl", "--quiet", *arguments], check_rc=True)
@@ -132,17 +132,17 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     node = Node(module)
     deadline = time.monotonic() + module.params["timeout"]
-    found, missing = node.look()
+    health, missing = node.look()
     while missing and time.monotonic() < deadline:
         time.sleep(PAUSE)
-        found, missing = node.look()
+        health, missing = node.look()
     if missing:
         may = {"stoppable": "may not be stopped now", "synchronous": "is not in sync"}[
             module.params["expect"]
         ]
         waited = f"after {module.params['timeout']} s of waiting"
-        module.fail_json(msg=f"{found['node']} {may}, {waited}: {'; '.join(missing)}.", **found)
-    module.exit_json(changed=False, **found)
+        module.fail_json(msg=f"{health['node']} {may}, {waited}: {'; '.join(missing)}.", **health)
+    module.exit_json(changed=False, **health)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ options:
     type: str
     required: true
   nodes:
-    description: Names of the nodes that are wanted; those that don't run are left out.
+    description: Names of the desired nodes; those that don't run are left out.
     type: list
     elements: str
     required: true

@@ -21,18 +21,18 @@ DOCUMENTATION = r"""
 module: rabbitmq_migrate
 short_description: Replace queues and exchanges that can't be changed in place
 description:
-  - Gives queues and exchanges the type and the arguments that the topology wants, moves the messages, and
+  - Gives queues and exchanges the type and the arguments of the topology, moves the messages, and
     loses none. Safe to repeat; a migration that was interrupted goes on where it was.
-  - The workers of a queue are told to consume it no more, and what they have of it is awaited. Then the
-    exchange sends its messages to a queue beside it, the queue is replaced, its workers finish what they run
-    and are started again by systemd, and all messages come back to it, in this order.
+  - The workers of a queue stop consuming it, and the module waits until they have none of its messages. Then
+    the exchange sends its messages to a queue beside it, the queue is replaced, its workers finish what they
+    run and are started again by systemd, and all messages come back to it, in this order.
   - Every message is confirmed at its new place before it is acknowledged at its old one. An interruption
     between the two leaves one message twice.
   - Counts what queues hold by C(rabbitmqctl), so it runs on a node of the cluster and needs root.
 requirements: [amqp (python3-amqp) on the host]
 options:
   topology:
-    description: What is wanted, as in M(celery_fleet.kit.rabbitmq_topology).
+    description: The desired topology, as in M(celery_fleet.kit.rabbitmq_topology).
     type: dict
     required: true
   only:
@@ -80,7 +80,7 @@ names:
   elements: str
   returned: success
 left:
-  description: What still needs a migration, because it wasn't asked for.
+  description: What still needs a migration, because it was not requested.
   type: list
   elements: str
   returned: success

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.arguments import LOGIN
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.node import (
     expression,
     read,
@@ -32,7 +33,7 @@ options:
     elements: str
     required: true
   nodes:
-    description: Names of the nodes that are wanted, such as V(rabbit@broker1).
+    description: Names of the desired nodes, such as V(rabbit@broker1).
     type: list
     elements: str
     required: true
@@ -46,25 +47,10 @@ options:
     elements: str
     required: true
   files:
-    description: By unit the files that it has read when it started; RV(stale) tells the newer ones.
+    description: By unit the files that it reads at its start; RV(stale) lists those that are newer.
     type: dict
     required: true
-  url:
-    description: Where the management API is.
-    type: str
-    required: true
-  login_user:
-    description: The user as whom the kit works.
-    type: str
-    required: true
-  login_password:
-    description: Its password.
-    type: str
-    required: true
-  timeout:
-    description: Seconds that the node may take to answer.
-    type: int
-    default: 60
+extends_documentation_fragment: [celery_fleet.kit.broker_login]
 attributes:
   check_mode: {support: full}
 author: celery-fleet (@celery-fleet)
@@ -106,7 +92,7 @@ stale:
   type: dict
   returned: always
 node:
-  description: What the node says of itself; empty if it does not answer.
+  description: What the node reports; empty if it does not answer.
   type: dict
   returned: always
 uneven:
@@ -125,27 +111,23 @@ DATA = Path("/var/lib/rabbitmq")
 SLACK_S = 1.0
 MIB = 1024 * 1024
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "names": {"type": "list", "elements": "str", "required": True},
     "nodes": {"type": "list", "elements": "str", "required": True},
     "vhost": {"type": "str", "required": True},
     "packages": {"type": "list", "elements": "str", "required": True},
     "files": {"type": "dict", "required": True},
-    "url": {"type": "str", "required": True},
-    "login_user": {"type": "str", "required": True},
-    "login_password": {"type": "str", "required": True, "no_log": True},
-    "timeout": {"type": "int", "default": 60},
 }
 
 
 def disk_mib() -> int:
-    """Give the size of the file system that holds, or will hold, the broker's data."""
+    """Return the size of the file system that holds, or will hold, the broker's data (MiB)."""
     place = next(path for path in (DATA, *DATA.parents) if path.exists())
     return -(-shutil.disk_usage(place).total // MIB)
 
 
 def read_units(module: AnsibleModule, files: dict[str, list[str]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give the state of each unit, and which of its files are newer than its start."""
+    """Return the state of each unit, and which of its files are newer than its start."""
     properties = "--property=ActiveState,UnitFileState,InactiveExitTimestampMonotonic"
     _, printed, _ = module.run_command(["systemctl", "show", properties, "--", *files], check_rc=True)
     states, stale = {}, {}
@@ -155,15 +137,15 @@ def read_units(module: AnsibleModule, files: dict[str, list[str]]) -> tuple[dict
         shown = dict(line.split("=", 1) for line in block.splitlines())
         states[unit] = {"active": shown["ActiveState"], "enabled": shown["UnitFileState"]}
         started = int(shown["InactiveExitTimestampMonotonic"]) / 1e6
-        there = [path for path in map(Path, files[unit]) if path.exists()]
+        present = [path for path in map(Path, files[unit]) if path.exists()]
         stale[unit] = [
-            str(path) for path in there if started and path.stat().st_mtime > boot + started + SLACK_S
+            str(path) for path in present if started and path.stat().st_mtime > boot + started + SLACK_S
         ]
     return states, stale
 
 
 def admitted(params: dict[str, Any]) -> bool:
-    """Say whether the kit's user can administer the broker."""
+    """Return whether the kit's user can administer the broker."""
     login = base64.b64encode(f"{params['login_user']}:{params['login_password']}".encode()).decode()
     headers = {"Authorization": f"Basic {login}"}
     request = urllib.request.Request(f"{params['url']}/api/whoami", headers=headers)  # noqa: S310 - http
@@ -176,7 +158,7 @@ def admitted(params: dict[str, Any]) -> bool:
 
 
 def ask(module: AnsibleModule) -> dict[str, Any]:
-    """Ask the node; one that does not answer, or is about to stop, says nothing."""
+    """Read the node's state; empty if it does not answer, or is about to stop."""
     command = ["rabbitmqctl", "--quiet", "--timeout", str(module.params["timeout"]), "eval"]
     status, printed, _ = module.run_command([*command, expression(module.params["names"])])
     return read(printed) if status == 0 else {}

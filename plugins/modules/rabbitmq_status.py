@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import BrokerError, Management
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.arguments import LOGIN
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.queues import queue
 
 DOCUMENTATION = r"""
@@ -15,20 +16,8 @@ module: rabbitmq_status
 short_description: Read the status of a broker's queues and cluster
 description:
   - Two requests of the management API. Changes nothing.
-  - A node that gives no answer is no failure of the module, but what it returns.
+  - If the node does not answer, the module does not fail but returns why.
 options:
-  url:
-    description: Where the management API is.
-    type: str
-    required: true
-  login_user:
-    description: A user with the tag C(monitoring).
-    type: str
-    required: true
-  login_password:
-    description: Its password.
-    type: str
-    required: true
   vhost:
     description: The fleet's vhost.
     type: str
@@ -37,6 +26,7 @@ options:
     description: Seconds that a request may take.
     type: int
     default: 5
+extends_documentation_fragment: [celery_fleet.kit.broker_login]
 attributes:
   check_mode: {support: full}
 author: celery-fleet (@celery-fleet)
@@ -53,12 +43,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 queues:
-  description: Figures of each queue; not there if the node gave no answer.
+  description: Figures of each queue.
   type: list
   elements: dict
   returned: when the node answered
 obstacles:
-  description: What keeps the cluster's nodes from working as they should.
+  description: What keeps the cluster's nodes from working.
   type: list
   elements: str
   returned: when the node answered
@@ -68,10 +58,7 @@ error:
   returned: always
 """
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "url": {"type": "str", "required": True},
-    "login_user": {"type": "str", "required": True},
-    "login_password": {"type": "str", "required": True, "no_log": True},
+ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "vhost": {"type": "str", "required": True},
     "timeout": {"type": "int", "default": 5},
 }
@@ -83,14 +70,16 @@ def main() -> None:
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
-    given = module.params
-    broker = Management(given["url"], given["login_user"], given["login_password"], given["timeout"])
+    params = module.params
+    broker = Management(params["url"], params["login_user"], params["login_password"], params["timeout"])
     try:
-        told, obstacles = broker.queues(given["vhost"]), broker.obstacles()
+        queues, obstacles = broker.queues(params["vhost"]), broker.obstacles()
     except BrokerError as error:
         module.exit_json(changed=False, error=str(error))
     now = time.time()
-    module.exit_json(changed=False, error="", obstacles=obstacles, queues=[queue(each, now) for each in told])
+    module.exit_json(
+        changed=False, error="", obstacles=obstacles, queues=[queue(each, now) for each in queues]
+    )
 
 
 if __name__ == "__main__":

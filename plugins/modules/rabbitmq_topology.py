@@ -25,8 +25,8 @@ description:
   - Removes only the user C(guest), bindings from one of the topology's exchanges to one of its queues or
     exchanges, topic permissions of the topology's users, and policies that the model named
     (C(celery_fleet.*)). Exchanges, queues and users that the model had once are listed, and removed with
-    O(prune) if they are empty and unused. Everything else that exists and isn't wanted is listed and left
-    alone.
+    O(prune) if they are empty and unused. Everything else that exists and isn't in the topology is listed
+    and left alone.
   - What the model had is known by the tag C(celery_fleet) of users, and by the global parameter
     C(celery_fleet.VHOST), which names exchanges and queues; the module maintains both.
   - Two requests if nothing differs. Warns of nodes that are down and of alarms.
@@ -36,10 +36,10 @@ description:
 options:
   topology:
     description:
-      - What is wanted, as the filter P(celery_fleet.kit.topology#filter) gives it; V(vhost) and the lists
-        V(users), V(permissions), V(exchanges), V(queues), V(bindings) and V(policies), and if wanted
-        V(topic_permissions), each entry complete
-        and with the names of RabbitMQ's definitions (V(apply_to) for C(apply-to)).
+      - The desired topology, as the filter P(celery_fleet.kit.topology#filter) returns it; V(vhost) and the
+        lists V(users), V(permissions), V(exchanges), V(queues), V(bindings), V(policies) and, optionally,
+        V(topic_permissions), each entry complete and with the names of RabbitMQ's definitions (V(apply_to)
+        for C(apply-to)).
     type: dict
     required: true
   passwords:
@@ -48,8 +48,7 @@ options:
     required: true
   prune:
     description:
-      - Remove exchanges, queues and users that the model had once and has no more, if they are empty and
-        unused.
+      - Remove exchanges, queues and users that the model no longer has, if they are empty and unused.
       - A queue stays as long as it holds a message or has a consumer, and with it all that its messages may
         need. That is counted by C(rabbitmqctl), on a node of the cluster and as root.
     type: bool
@@ -91,8 +90,8 @@ removed:
   elements: str
   returned: success
 surplus:
-  description: Exchanges, queues and users that the model had once and has no more, and, if they should be
-    removed, why each of them can't be yet.
+  description: Exchanges, queues and users that the model no longer has, and, if they should be removed, why
+    each of them can't be yet.
   type: list
   elements: str
   returned: success
@@ -173,16 +172,16 @@ def run(module: AnsibleModule) -> None:
     if todo.blocked:
         module.fail_json(
             msg="Nothing was applied, because these can't be changed in place: "
-            f"{explain(todo.blocked)}. Give the model its old value back, or migrate with the same "
+            f"{explain(todo.blocked)}. Restore the old value in the model, or migrate with the same "
             f"inventory, which loses no message: {VERB}",
             **result,
         )
     if not (todo.empty or module.check_mode):
-        left = topology.apply(todo)
+        remaining = topology.apply(todo)
         result["surplus"] = topology.surplus
-        if not left.empty:
+        if not remaining.empty:
             module.fail_json(
-                msg=f"The broker accepted the changes, but still differs: {explain(left.differences)}. "
+                msg=f"The broker accepted the changes, but still differs: {explain(remaining.differences)}. "
                 "An exclusive queue of the same name, or somebody who changes the broker at the same time, "
                 f"would do this. {' '.join(obstacles)}".strip(),
                 **result,

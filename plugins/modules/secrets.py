@@ -6,7 +6,7 @@ module: secrets
 short_description: Change the environment's secrets
 description:
   - Changes the YAML file that the lookup P(celery_fleet.kit.secret#lookup) reads, on the controller.
-  - The file is replaced at once or not at all, and encrypted if Ansible was given a vault secret.
+  - The file is replaced at once or not at all, and encrypted if Ansible has a vault secret.
 options:
   file:
     description: The file.
@@ -18,15 +18,15 @@ options:
       - Hosts that have the secrets of another file are refused before.
     type: dict
   hosts:
-    description: Of each host what M(celery_fleet.kit.host_facts) gives as C(fleet_vault); empty if unknown.
+    description: For each host the C(fleet_vault) of M(celery_fleet.kit.host_facts); empty if unknown.
     type: dict
     default: {}
   files:
-    description: Of each host the file of its secrets. More than one are refused.
+    description: For each host the file of its secrets. More than one file is refused.
     type: dict
     default: {}
   accept_new:
-    description: Whether hosts that have the secrets of another file are given those of this one.
+    description: Whether hosts that have the secrets of another file get those of this one.
     type: bool
     default: false
   prepare:
@@ -40,11 +40,11 @@ options:
     type: bool
     default: false
   finish:
-    description: Whether the exchange is over.
+    description: Whether the exchange has ended.
     type: bool
     default: false
   values:
-    description: Secrets by name that are to be kept; null removes one.
+    description: Secrets to store, by name; null removes one.
     type: dict
     default: {}
 attributes:

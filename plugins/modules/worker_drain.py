@@ -21,11 +21,12 @@ short_description: Drain pools on a host, or resume them
 description:
   - Marks pools as drained and asks their instances to stop; they stop consuming at once, give back
     what they have not begun, and finish what they run. Units with that mark don't start, at boot either.
-  - An action plugin of the same name asks again every few seconds until nothing runs, and shows what does.
+  - An action plugin of the same name reads the state every few seconds until no task runs, and shows those
+    that do.
   - Without the mark nothing is started; M(celery_fleet.kit.worker_instances) does that.
 options:
   state:
-    description: Which of the two.
+    description: The desired state of the pools.
     type: str
     choices: [drained, undrained]
     required: true
@@ -35,7 +36,7 @@ options:
     elements: str
     default: []
   reason:
-    description: Why; is kept in the mark.
+    description: The reason, which is written into the mark.
     type: str
     default: ""
   timeout:
@@ -57,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pools:
-  description: Pools that it concerns.
+  description: The affected pools.
   type: list
   elements: str
   returned: always
@@ -67,7 +68,7 @@ left:
   elements: dict
   returned: always
 text:
-  description: The same for a person.
+  description: The same as text.
   type: list
   elements: str
   returned: always
@@ -92,24 +93,24 @@ def main() -> None:
         pools = sorted(host.pools() & set(module.params["only"] or host.pools()))
         marked = host.drained()
         differing = [pool for pool in pools if (pool in marked) != drain]
-        mine = [found for found in host.instances() if found.name.pool in pools]
-        stop = [found.name.unit for found in mine if found.up] if drain else []
+        instances = [instance for instance in host.instances() if instance.name.pool in pools]
+        stop = [instance.name.unit for instance in instances if instance.up] if drain else []
         if not module.check_mode:
             for pool in differing:
                 mark = host.marks / pool
                 if drain:
                     mark.parent.mkdir(parents=True, exist_ok=True)
-                    said = module.params["reason"] or "no reason given"
-                    mark.write_text(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {said}\n")
+                    reason = module.params["reason"] or "no reason given"
+                    mark.write_text(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {reason}\n")
                 else:
                     mark.unlink()
             if stop:
                 host.systemctl("stop", "--no-block", *stop)
-        left: list[dict[str, object]] = []
-        for found in mine:
-            if drain and found.state in RUNNING:
-                left += unfinished(found.name.unit, host.state(found.name.unit), time.time()) or [
-                    {"unit": found.name.unit}
+        tasks: list[dict[str, object]] = []
+        for instance in instances:
+            if drain and instance.state in RUNNING:
+                tasks += unfinished(instance.name.unit, host.state(instance.name.unit), time.time()) or [
+                    {"unit": instance.name.unit}
                 ]
     except SystemdError as error:
         module.fail_json(msg=str(error))
@@ -117,8 +118,8 @@ def main() -> None:
     module.exit_json(
         changed=bool(differing or stop),
         pools=pools,
-        left=left,
-        text=unfinished_text(left) or [f"{', '.join(pools) or 'no pool'}: {state[drain]}"],
+        left=tasks,
+        text=unfinished_text(tasks) or [f"{', '.join(pools) or 'no pool'}: {state[drain]}"],
         diff={
             "before": "".join(f"{pool}: {state[not drain]}\n" for pool in differing),
             "after": "".join(f"{pool}: {state[drain]}\n" for pool in differing),

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Run exactly the wanted instances of the pools' workers on a host."""
+"""Run exactly the desired instances of the pools' workers on a host."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.trial 
 
 DOCUMENTATION = r"""
 module: worker_instances
-short_description: Run exactly the wanted instances of the pools' workers on a host
+short_description: Run exactly the desired instances of the pools' workers on a host
 description:
-  - Starts an instance of each pool beside the old one and watches it. Only when all of them have proved
-    themselves the old ones are disabled and asked to stop; nobody waits for what they still run.
-  - If one does not prove itself, all new ones are removed, the old ones serve on, and the module fails with
-    the end of the journal.
-  - An instance that already is what is wanted is left alone. So a run that was cut off may be repeated.
-  - Pools that are marked as drained run nothing, whatever is wanted.
+  - Starts an instance of each pool beside the old one and watches it. Only when all of them have passed
+    their trial, the old ones are disabled and told to stop, without waiting for their tasks.
+  - If one fails its trial, all new ones are removed, the old ones continue, and the module fails with the
+    end of the journal.
+  - An instance that already is the desired one is left alone, so an interrupted run may be repeated.
+  - Pools that are marked as drained run nothing.
 options:
   source:
     description: >-
-      What is wanted: the pools that are given, those that serve now, or those of the release before.
+      The desired workers: those in O(pools), those that serve now, or those of the previous release.
     type: str
     choices: [given, served, previous]
     default: given
   pools:
     description: >-
-      What each pool is to run, for O(source=given); other pools go. Each has C(release), C(digest),
+      The worker of each pool, for O(source=given); other pools are removed. Each has C(release), C(digest),
       C(rollover), C(figures), and the texts of its C(unit), its number open, and C(slice), as the lookup
-      P(celery_fleet.kit.workers#lookup) gives them.
+      P(celery_fleet.kit.workers#lookup) returns them.
     type: dict
     default: {}
   only:
@@ -47,7 +47,7 @@ options:
     elements: str
     default: []
   restart:
-    description: Whether even an instance that is what is wanted is replaced.
+    description: Whether an instance is replaced even if it is the desired one.
     type: bool
     default: false
   timeout:
@@ -59,11 +59,11 @@ options:
     type: float
     default: 5
   probation_tasks:
-    description: How many of its tasks are enough.
+    description: After how many of its tasks the probation ends early.
     type: int
     default: 20
   probation_failures:
-    description: It is refused if so many of them have failed, and more than half.
+    description: It fails the probation if at least so many of them failed, and more than half.
     type: int
     default: 3
 attributes:
@@ -82,7 +82,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 differs:
-  description: Whether anything was, or is, to be done; the same as C(changed), whatever a task makes of that.
+  description: Whether anything was changed, or would be; C(changed) unless the task overrides that.
   type: bool
   returned: always
 pools:
@@ -107,25 +107,27 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def wanted(module: AnsibleModule, host: Machine) -> dict[str, Worker | None]:
-    """Return what each pool of the run is to run; none for a pool that goes."""
+def desired(module: AnsibleModule, host: Machine) -> dict[str, Worker | None]:
+    """Return the desired worker of each pool of the run; none for a pool that is removed."""
     params, only = module.params, module.params["only"]
     if params["source"] != "given":
         which = "release" if params["source"] == "served" else "previous"
         return dict(recorded(host, which, only))
-    given = {pool: Worker(**{name: told[name] for name in FIELDS}) for pool, told in params["pools"].items()}
-    every: dict[str, Worker | None] = {**dict.fromkeys(host.pools()), **given}
-    return {pool: worker for pool, worker in every.items() if pool in only or not only}
+    declared = {
+        pool: Worker(**{name: fields[name] for name in FIELDS}) for pool, fields in params["pools"].items()
+    }
+    all_pools: dict[str, Worker | None] = {**dict.fromkeys(host.pools()), **declared}
+    return {pool: worker for pool, worker in all_pools.items() if pool in only or not only}
 
 
 def run(module: AnsibleModule, host: Machine) -> dict[str, Any]:
-    """Do it, and say what was done."""
+    """Run the rollover, and return what was done."""
     params = module.params
-    workers = wanted(module, host)
+    workers = desired(module, host)
     result: dict[str, Any] = serve(
         host,
         workers,
-        {pool: told["slice"] for pool, told in params["pools"].items() if pool in workers},
+        {pool: fields["slice"] for pool, fields in params["pools"].items() if pool in workers},
         Trial(
             params["timeout"], params["probation"], params["probation_tasks"], params["probation_failures"]
         ),

@@ -14,8 +14,8 @@ DOCUMENTATION = r"""
 module: worker_scale
 short_description: Change how many tasks the running instances of pools take at once
 description:
-  - Tells the instances that take tasks, by a file that each of them looks at, and waits until they
-    say that they follow. Nothing is restarted. An instance that starts later has its unit's own figure.
+  - Writes the figure to a file that each instance reads, and waits until they report it. Nothing is
+    restarted. An instance that starts later has its unit's own figure.
 options:
   only:
     description: Pools.
@@ -27,7 +27,7 @@ options:
     type: int
     required: true
   timeout:
-    description: Seconds until they must follow.
+    description: Seconds until they must report it.
     type: int
     default: 30
 attributes:
@@ -37,7 +37,7 @@ author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
-- name: Let more tasks run at once
+- name: Run more tasks at once
   celery_fleet.kit.worker_scale:
     only: [io]
     concurrency: 80
@@ -45,7 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 units:
-  description: Instances that were told.
+  description: Instances that got the figure.
   type: list
   elements: str
   returned: always
@@ -64,38 +64,42 @@ def main() -> None:
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
-    host, wanted = Machine(), module.params["concurrency"]
+    host, concurrency = Machine(), module.params["concurrency"]
     try:
         units = [
-            found.name.unit
-            for found in host.instances()
-            if found.name.pool in module.params["only"] and found.up and host.place(found.name.unit).is_dir()
+            instance.name.unit
+            for instance in host.instances()
+            if instance.name.pool in module.params["only"]
+            and instance.up
+            and host.place(instance.name.unit).is_dir()
         ]
     except SystemdError as error:
         module.fail_json(msg=str(error))
     before = {unit: host.state(unit).get("slots") for unit in units}
-    changed = [unit for unit in units if host.slots(unit) != wanted]
+    changed = [unit for unit in units if host.slots(unit) != concurrency]
     result = {
         "changed": bool(changed),
         "units": units,
         "diff": {
             "before": "".join(f"{unit}: {slots}\n" for unit, slots in before.items()),
-            "after": "".join(f"{unit}: {wanted if unit in changed else before[unit]}\n" for unit in units),
+            "after": "".join(
+                f"{unit}: {concurrency if unit in changed else before[unit]}\n" for unit in units
+            ),
         },
     }
     if not module.check_mode:
         for unit in changed:
-            host.set_slots(unit, wanted)
+            host.set_slots(unit, concurrency)
         end = time.monotonic() + module.params["timeout"]
         # One that waits for the room of another follows as that finishes, and is not waited for.
         while late := [
             unit
             for unit in changed
-            if (state := host.state(unit)).get("state") != "waiting" and state.get("slots") != wanted
+            if (state := host.state(unit)).get("state") != "waiting" and state.get("slots") != concurrency
         ]:
             if time.monotonic() > end:
                 module.fail_json(
-                    msg=f"{', '.join(late)}: no {wanted} slots after {module.params['timeout']} s"
+                    msg=f"{', '.join(late)}: no {concurrency} slots after {module.params['timeout']} s"
                 )
             time.sleep(0.3)
     module.exit_json(**result)

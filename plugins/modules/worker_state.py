@@ -21,7 +21,7 @@ author: celery-fleet (@celery-fleet)
 """
 
 EXAMPLES = r"""
-- name: Look at what runs
+- name: Read what runs
   celery_fleet.kit.worker_state:
   register: worker_now
 """

@@ -21,8 +21,8 @@ DOCUMENTATION = r"""
 module: worker_status
 short_description: Read the status of a host's workers and scheduler
 description:
-  - Reads what they write down under C(/run/celery-fleet), the markers of what is drained, and asks systemd
-    once about all units. Sends nothing to the broker or to a worker, and changes nothing.
+  - Reads what they report under C(/run/celery-fleet), the marks of drained pools, and asks systemd once
+    about all units. Sends nothing to the broker or to a worker, and changes nothing.
 attributes:
   check_mode: {support: full}
 author: celery-fleet (@celery-fleet)
@@ -36,7 +36,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 instances:
-  description: How each instance of a pool is.
+  description: Status of each instance of a pool.
   type: list
   elements: dict
   returned: always
@@ -45,7 +45,7 @@ drained:
   type: dict
   returned: always
 beat:
-  description: How the scheduler is; null where there is none.
+  description: Status of the scheduler; null where there is none.
   type: dict
   returned: always
 """
@@ -55,15 +55,15 @@ ARGUMENTS: dict[str, dict[str, Any]] = {}
 
 def processes() -> dict[str, list[str]]:
     """Return the processes of each unit."""
-    found: dict[str, list[str]] = {}
+    by_unit: dict[str, list[str]] = {}
     for path in Path("/proc").glob("[0-9]*/cgroup"):
         try:
             units = {part for part in path.read_text().split("/") if part.startswith(PREFIX)}
         except OSError:  # gone meanwhile
             continue
         for unit in {part.strip().partition("\n")[0] for part in units}:
-            found.setdefault(unit, []).append(path.parent.name)
-    return found
+            by_unit.setdefault(unit, []).append(path.parent.name)
+    return by_unit
 
 
 def memory(unit: dict[str, str], pids: dict[str, list[str]]) -> int | None:
@@ -71,12 +71,12 @@ def memory(unit: dict[str, str], pids: dict[str, list[str]]) -> int | None:
     counted = unit.get("MemoryCurrent", "")
     if counted.isdigit() and int(counted) < 2**63:
         return int(counted)
-    sizes = [found for pid in pids.get(unit["Id"], ()) if (found := size(pid)) is not None]
+    sizes = [used for pid in pids.get(unit["Id"], ()) if (used := size(pid)) is not None]
     return sum(sizes) if sizes else None
 
 
 def size(pid: str) -> int | None:
-    """Return the bytes of a process, with its part of what it shares if that is told; none if it is gone."""
+    """Return the bytes of a process, with its part of shared memory if that is known; none if it is gone."""
     for name, figure in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
         try:
             lines = Path("/proc", pid, name).read_text().splitlines()

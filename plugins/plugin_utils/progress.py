@@ -1,4 +1,4 @@
-"""What a run of a playbook has done so far, as the screen tells it."""
+"""What a run of a playbook has done so far, as the screen shows it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.ranges
 
 from .terminal import harmless, one_line
 
-# The lists of names in a module's result that say what it changed.
+# Keys of a module's result that list the names of what it changed.
 CHANGES = (
     "created",
     "updated",
@@ -73,8 +73,8 @@ def named(names: Sequence[str]) -> str:
     Returns:
         One line.
     """
-    told = ", ".join(one_line(name, 60) for name in names[:NAMED])
-    return f"{told} and {len(names) - NAMED} more" if len(names) > NAMED else told
+    listed = ", ".join(one_line(name, 60) for name in names[:NAMED])
+    return f"{listed} and {len(names) - NAMED} more" if len(names) > NAMED else listed
 
 
 def changes_text(result: Mapping[str, Any]) -> str:
@@ -86,16 +86,16 @@ def changes_text(result: Mapping[str, Any]) -> str:
     Returns:
         Such as ``created a, b; removed c``; empty if the result has no list of names.
     """
-    found = []
+    parts = []
     for key in CHANGES:
         names = result.get(key)
         if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-            found.append(f"{key} {named(names)}")
-    return "; ".join(found)
+            parts.append(f"{key} {named(names)}")
+    return "; ".join(parts)
 
 
 def message_text(message: object) -> str | None:
-    """Write a message as it is meant.
+    """Return a message as text.
 
     Args:
         message: Text, or its lines.
@@ -175,8 +175,8 @@ class Step:
         if len(self.messages) == 1:
             return list(self.messages)
         # Hosts end in any order; a person looks for them in theirs.
-        told = sorted(self.messages.items(), key=lambda message: _natural(message[1][0]))
-        return [f"{hosts_text(hosts)}:\n{text}" for text, hosts in told]
+        ordered = sorted(self.messages.items(), key=lambda message: _natural(message[1][0]))
+        return [f"{hosts_text(hosts)}:\n{text}" for text, hosts in ordered]
 
     def waiting(self, now: float) -> str:
         """Return what the step waits for.
@@ -185,19 +185,19 @@ class Step:
             now: Seconds of a monotonic clock.
 
         Returns:
-            Its name, the hosts that have not ended, what each last said, and the time since it began.
+            Its name, the hosts that have not ended, the last report of each, and the time since it began.
         """
         # The main thread may change them meanwhile; a copy is taken at once.
         pending, waits = tuple(self.pending), tuple(self.waits.items())
-        said = "".join(f"; {host}: {text}" for host, text in waits[:3])
+        reports = "".join(f"; {host}: {text}" for host, text in waits[:3])
         more = f"; and {len(waits) - 3} more" if len(waits) > 3 else ""
         hosts = f": {hosts_text(pending)}" if pending else ""
-        return f"{self.name}{hosts} ({max(now - self.begun, 0):.0f} s){said}{more}"
+        return f"{self.name}{hosts} ({max(now - self.begun, 0):.0f} s){reports}{more}"
 
 
 @dataclass
 class Tally:
-    """What the steps of a play came to."""
+    """Counts of a play's steps by their outcome."""
 
     begun: float
     steps: Counter[str] = field(default_factory=Counter)
@@ -223,8 +223,8 @@ class Tally:
             Such as ``12 steps unchanged, 3 skipped, 4.2 s``; empty if there was no step.
         """
         words = {"ok": "unchanged", "changed": "changed", "skipped": "skipped", "failed": "failed"}
-        found = [f"{self.steps[kind]} {word}" for kind, word in words.items() if self.steps[kind]]
-        return f"{', '.join(found)} ({seconds(now - self.begun)})" if found else ""
+        counts = [f"{self.steps[kind]} {word}" for kind, word in words.items() if self.steps[kind]]
+        return f"{', '.join(counts)} ({seconds(now - self.begun)})" if counts else ""
 
 
 def tail(text: str, lines: int) -> list[str]:
@@ -237,6 +237,6 @@ def tail(text: str, lines: int) -> list[str]:
     Returns:
         Harmless lines; the first says how many others there were.
     """
-    found = harmless(text).strip("\n").splitlines()
-    left = len(found) - lines
-    return [f"… {left} lines before", *found[-lines:]] if left > 0 else found
+    all_lines = harmless(text).strip("\n").splitlines()
+    omitted = len(all_lines) - lines
+    return [f"… {omitted} lines before", *all_lines[-lines:]] if omitted > 0 else all_lines

@@ -1,4 +1,4 @@
-"""Ansible's own vault as the fleet's secrets are kept with it."""
+"""The file of secrets, encrypted with Ansible's vault."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.secre
 
 
 class SiteVault:
-    """Encrypts with the secret that `ansible-playbook` was given, if it was given one."""
+    """Encrypts with the vault secret of `ansible-playbook`, if there is one."""
 
     def __init__(self, library: VaultLib) -> None:
         self._library = library
 
     def encrypt(self, plain: bytes) -> bytes:
-        """Encrypt, or give what was given if there is no vault secret."""
+        """Encrypt, or return the text as it is if there is no vault secret."""
         if not self._library.secrets:
             return plain
         identity, secret = match_encrypt_secret(self._library.secrets, C.DEFAULT_VAULT_ENCRYPT_IDENTITY)

@@ -1,0 +1,109 @@
+"""The archive of a release, from each kind of source."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleet.bundle import Application, Bundle, make_bundle
+from fleet.release import ReleaseError
+
+LOCK = "shop==1.4.2 --hash=sha256:aa\n"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A source tree with its lock."""
+    place = tmp_path / "shop"
+    place.mkdir()
+    (place / "app.py").write_text("app = 1\n")
+    (place / "requirements.lock").write_text(LOCK)
+    return place
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Callable[..., Bundle]:
+    """Make a bundle of a source, with a package of one file beside it."""
+    package = tmp_path / "celery_fleet"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+
+    def make(lock: str | Path = "requirements.lock", **source: Any) -> Bundle:
+        application = Application("shop", source, str(lock), "python3")
+        return make_bundle(application, package, tmp_path / "cache")
+
+    return make
+
+
+def names(made: Bundle) -> set[str]:
+    with tarfile.open(made.archive) as archive:
+        return set(archive.getnames())
+
+
+def test_a_directory_is_named_after_the_application_and_its_content(
+    source: Path, bundle: Callable[..., Bundle]
+) -> None:
+    made = bundle(type="directory", path=str(source))
+    assert names(made) == {
+        "src/app.py",
+        "src/requirements.lock",
+        "kit/celery_fleet/__init__.py",
+        "requirements.lock",
+    }
+    assert made.release.startswith("shop-")
+    assert (made.archive.name, made.lock.read_text(), made.wheel) == (f"{made.release}.tar.gz", LOCK, "")
+    written = made.archive.stat()
+    assert bundle(type="directory", path=str(source)) == made
+    assert made.archive.stat() == written, "the archive is in the cache"
+    (source / "app.py").write_text("app = 2\n")
+    assert bundle(type="directory", path=str(source)).release != made.release
+
+
+def test_a_repository_is_named_after_its_tag_or_commit(source: Path, bundle: Callable[..., Bundle]) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(source), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message=first")
+    git("tag", "v1.4")
+    commit = git("rev-parse", "HEAD")
+    assert bundle(type="git", url=str(source), version="v1.4").release.startswith("v1.4-")
+    assert bundle(type="git", url=str(source), version=commit).release.startswith(f"{commit[:12]}-")
+
+
+def test_a_package_is_a_wheel_or_what_the_lock_pins(source: Path, bundle: Callable[..., Bundle]) -> None:
+    lock, wheel = source / "requirements.lock", source / "shop-2.0-py3-none-any.whl"
+    wheel.write_bytes(b"wheel")
+    made = bundle(lock, type="package", requirement=str(wheel))
+    assert made.release.startswith("2.0-")
+    assert made.wheel == f"package/{wheel.name}"
+    assert made.wheel in names(made)
+    pinned = bundle(lock, type="package", requirement="shop")
+    assert pinned.release.startswith("1.4.2-")
+    assert pinned.wheel == ""
+
+
+@pytest.mark.parametrize(
+    ("lock", "source_fields", "message"),
+    [
+        ("other.lock", {"type": "directory"}, "the source has no other.lock"),
+        ("/none.lock", {"type": "package", "requirement": "shop"}, "/none.lock is no file on the controller"),
+        (None, {"type": "package", "requirement": "/none.whl"}, "there is no wheel /none.whl"),
+        (None, {"type": "package", "requirement": "till==1"}, "does not pin till==1"),
+    ],
+)
+def test_what_is_missing_is_named(
+    source: Path,
+    bundle: Callable[..., Bundle],
+    lock: str | None,
+    source_fields: dict[str, str],
+    message: str,
+) -> None:
+    with pytest.raises(ReleaseError, match=message):
+        bundle(lock or source / "requirements.lock", path=str(source), **source_fields)
