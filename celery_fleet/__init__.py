@@ -9,14 +9,24 @@ An application needs one line, after its own configuration::
 from __future__ import annotations
 
 from celery_fleet.configure import configure
-from celery_fleet.errors import FleetError, FleetFileError, PublishError, QueueFullError, UnroutableError
+from celery_fleet.errors import (
+    ControlRefusedError,
+    FleetError,
+    FleetFileError,
+    PublishError,
+    QueueFullError,
+    SettingsError,
+    UnroutableError,
+)
 from celery_fleet.publishing.router import HINT_HEADER
 
 __all__ = [
+    "ControlRefusedError",
     "FleetError",
     "FleetFileError",
     "PublishError",
     "QueueFullError",
+    "SettingsError",
     "UnroutableError",
     "configure",
     "hint",

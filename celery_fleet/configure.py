@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import partial
 
 from celery import Celery
 
-from celery_fleet import fleet_file, settings
+from celery_fleet import fleet_file
 from celery_fleet.errors import FleetFileError
+from celery_fleet.fleet_file import POOL_VARIABLE
 from celery_fleet.publishing.amqp import FleetAMQP
 from celery_fleet.publishing.delay import round_up_short_delays
 from celery_fleet.publishing.producer import PATIENCE
 from celery_fleet.publishing.unconfirmed import FleetControl
+from celery_fleet.settings.enforce import Settings
 from celery_fleet.worker import canary
 
 logger = logging.getLogger(__name__)
@@ -29,10 +30,11 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
     a clear error; the network is not touched. It may be called before or after
     `app.config_from_object`.
 
-    The fleet wins over the application's own settings for the broker, `task_queues` and the default
-    queue, late acknowledgement, and in a worker for prefetching and limits; those that it replaces
-    are logged by name. Everything else, `result_backend`, `task_annotations`, beat's schedule and
-    what a task's own definition says among it, stays as the application has it.
+    The fleet decides the settings for the broker, queues, late acknowledgement, and in a worker for
+    prefetching and limits; those of the application that it replaces are logged by name. Everything
+    else, `result_backend`, `task_annotations`, beat's schedule and what a task's own definition says
+    among it, stays as the application has it. Some values are refused. `celery_fleet.settings.table`
+    has all settings.
 
     The application's own `task_routes` stay, too. Of all that may name a queue, the first counts:
     what the publisher or the task's definition says (`queue`, or `exchange` and `routing_key`), a
@@ -50,41 +52,44 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
     Raises:
         FleetFileError: The fleet file or the password file cannot be used, or CELERY_FLEET_POOL names a
             pool that the fleet file does not have.
+        SettingsError: The application has settings that the fleet refuses. Where its settings are read later,
+            it is raised there: by the first that needs one, at the latest by the first publish.
     """
     fleet = fleet_file.load()
-    pool_name = os.environ.get(settings.POOL_VARIABLE) or None
+    pool_name = os.environ.get(POOL_VARIABLE) or None
     if pool_name is not None and pool_name not in fleet.pools:
         raise FleetFileError(
             fleet.path,
-            f"has no pool `{pool_name}`, which {settings.POOL_VARIABLE} names, but {', '.join(fleet.pools)}",
+            f"has no pool `{pool_name}`, which {POOL_VARIABLE} names, but {', '.join(fleet.pools)}",
             fleet_file.DEPLOY,
         )
     login = fleet.broker if pool_name is None else fleet.pools[pool_name]
     fleet_file.read_password(login.password_file)  # so that a process that cannot ends here
 
-    def apply(**_: object) -> None:
-        conf = app.conf
-        for key, value in settings.defaults(fleet, pool_name).items():
-            if not conf.value_set_for(key):
-                conf[key] = value
-        ours = settings.owned(fleet, pool_name, conf)
-        replaced = [key for key in ours if conf.value_set_for(key) and conf[key] != ours[key]]
-        if replaced:
-            logger.warning("The fleet replaces these settings of the application: %s", ", ".join(replaced))
-        for key, value in ours.items():
-            conf[key] = value
-
     # Also for the processes that this one starts. A value may hold a password, so only the name is logged.
     removed = [name for name in BROKER_VARIABLES if os.environ.pop(name, None) is not None]
     if removed:
         logger.warning("The fleet's broker replaces %s of the environment", ", ".join(removed))
-    app.amqp_cls = partial(FleetAMQP, fleet=fleet, patience=publish_patience)
+    enforced = Settings(app, fleet, pool_name)
+    load = app._load_config
+
+    # Celery calls this whenever it (re)reads the application's settings. Its signal for that swallows errors.
+    def load_config() -> object:
+        conf = load()
+        enforced.enforce()
+        return conf
+
+    # At the first publish or the start of a worker: what was set since then counts no more than before.
+    def make_amqp(app: Celery) -> FleetAMQP:
+        enforced.enforce()
+        return FleetAMQP(app, fleet, publish_patience)
+
+    app._load_config = load_config
+    app.amqp_cls = make_amqp
     app.control_cls = FleetControl
     for made_on_first_use in ("amqp", "control"):
         app.__dict__.pop(made_on_first_use, None)
-    # Celery sends this whenever it (re)reads the application's settings.
-    app.on_after_configure.connect(apply, weak=False)
     if app.configured:
-        apply()
+        enforced.enforce()
     round_up_short_delays(app)
     canary.register(app, fleet)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from amqp.exceptions import RecoverableConnectionError
 from kombu.exceptions import OperationalError
 
@@ -24,6 +26,23 @@ class FleetFileError(FleetError):
         self.path = path
         self.problem = problem
         self.remedy = remedy
+
+
+class SettingsError(FleetError):
+    """The application has settings with which it cannot run in a fleet.
+
+    Args:
+        refused: The name, the value and what a person has to know of each.
+    """
+
+    def __init__(self, refused: Sequence[tuple[str, str, str]]) -> None:
+        lines = [f"  {name} = {value}: {meaning}" for name, value, meaning in refused]
+        super().__init__("\n".join(["Settings of the application that the fleet refuses:", *lines]))
+        self.refused = refused
+
+
+class ControlRefusedError(FleetError):
+    """The broker refuses remote control, such as `revoke` or `inspect`, from this process."""
 
 
 class BrokerRefusedError(RecoverableConnectionError):

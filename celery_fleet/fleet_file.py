@@ -23,6 +23,7 @@ from celery_fleet.fleet import (
 
 DEFAULT_PATH = "/etc/celery-fleet/fleet.json"
 PATH_VARIABLE = "CELERY_FLEET_FILE"
+POOL_VARIABLE = "CELERY_FLEET_POOL"
 SCHEMA = 2
 
 DEPLOY = "Run the deploy play for this host, which writes it; do not edit it by hand"

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import celery_settings
 import overrides
 import reference
 import rights
@@ -211,6 +212,7 @@ BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "site_variables": reference.site_variables,
     "role_variables": reference.role_variables,
     "options": reference.options,
+    "settings": celery_settings.settings,
     **{f"options_{verb}": partial(reference.verb_options, verb=verb) for verb in verbs.verbs()},
     **{name: partial(reference.model_fields, variable=name) for name in SPECS},
     **{f"override_{name}": partial(overrides.example, name) for name in overrides.examples()},

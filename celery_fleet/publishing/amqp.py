@@ -102,7 +102,10 @@ class TaskRouter(CeleryRouter):
                 return {**options, "queue": None, "exchange_type": "direct"}
             exchange = key = None
         else:
-            queue = self.expand_destination({"queue": options.get("queue")})["queue"]
+            # By its name, also where a publisher has made an object of it: that has neither exchange nor key
+            # of the fleet's, and would be declared.
+            named = options.get("queue")
+            queue = self.expand_destination({"queue": getattr(named, "name", named)})["queue"]
         return {
             **options,
             "queue": queue,
@@ -172,6 +175,10 @@ class FleetAMQP(AMQP):
         def send_task_message(
             producer: Producer, name: str, message: task_message, **options: object
         ) -> object:
+            # Publishers may neither declare nor send events: the broker would close the channel at each
+            # task, and the events would pile up in this process.
+            options["declare"] = []
+            message = message._replace(sent_event=None)
             # Celery passes every task's `mandatory` on, None where it has none.
             if options.get("mandatory") is None:
                 options["mandatory"] = True

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from amqp.exceptions import AccessRefused
 from celery import Celery
 from celery.app.control import Control
 from kombu import pools
 from kombu.utils.functional import lazy
+
+from celery_fleet.errors import ControlRefusedError
 
 # A worker sends these messages from the loop that also handles tasks, and they go to queues of single
 # processes, anywhere in the cluster. To wait for their confirmation would be to stand still as long as a
@@ -21,3 +24,26 @@ class FleetControl(Control):
         self.mailbox._producer_pool = lazy(
             lambda: pools.producers[app.connection_for_write(transport_options=UNCONFIRMED)]
         )
+        # The kit reads the answers, whatever the application's tasks are written in.
+        self.mailbox.serializer = "json"
+
+    def broadcast(self, command: str, *args: object, **options: object) -> object:
+        """Send a command to workers; everything that controls or inspects them comes through here.
+
+        Args:
+            command: The command's name, such as `revoke` or `active`.
+            args, options: What Celery's method of this name takes.
+
+        Returns:
+            The workers' answers, if they are awaited.
+
+        Raises:
+            ControlRefusedError: This process' user has no right to it.
+        """
+        try:
+            return super().broadcast(command, *args, **options)
+        except AccessRefused as error:
+            raise ControlRefusedError(
+                f"The broker refuses `{command}`: whoever may send remote control may also shut workers "
+                "down, so only workers may. Let a task do it, or an operator with the kit's verbs."
+            ) from error

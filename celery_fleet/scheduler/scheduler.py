@@ -65,6 +65,8 @@ class FleetScheduler(Scheduler):
         self._next = 0.0
         self._options = {"schedule_filename": app.conf.beat_schedule_filename, **options}
         self._failed = False
+        # A scheduler that runs the tasks itself publishes nothing, and takes that for the loss of its lock.
+        app.conf.task_always_eager = False
         super().__init__(app, *args, **options)
 
     def setup_schedule(self) -> None:

@@ -13,7 +13,7 @@ from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.concurrency.base import BasePool
 
 from celery_fleet.fleet import Fleet
-from celery_fleet.settings import POOL_VARIABLE
+from celery_fleet.fleet_file import POOL_VARIABLE
 
 NAME = "celery_fleet.canary"
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from celery_fleet.settings import POOL_VARIABLE
+from celery_fleet.fleet_file import POOL_VARIABLE
 
 logger = logging.getLogger(__name__)
 

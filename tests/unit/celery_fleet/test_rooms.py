@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[3] / "celery_fleet"
-ROOMS = ("publishing", "worker", "scheduler", "operator")
+ROOMS = ("settings", "publishing", "worker", "scheduler", "operator")
 
 # What a room may use of others. All of them publish; `verify` sends the task that the workers run.
 ALLOWED = {
@@ -16,6 +16,7 @@ ALLOWED = {
     "scheduler": {"publishing"},
     "operator": {"publishing", "worker.canary"},
     "publishing": set[str](),
+    "settings": set[str](),
 }
 
 # Of the modules that belong to no room, these bring the rooms together.

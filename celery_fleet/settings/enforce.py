@@ -1,0 +1,74 @@
+"""Laying the fleet's settings over those of an application, with a word about each that it replaces."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery
+from celery.app.defaults import DEFAULTS
+
+from celery_fleet.errors import SettingsError
+from celery_fleet.fleet import Fleet
+from celery_fleet.settings import refusals, values
+from celery_fleet.settings.table import SETTINGS
+
+logger = logging.getLogger(__name__)
+
+
+class Settings:
+    """The fleet's settings for one process of an application.
+
+    Args:
+        app: The application.
+        fleet: The fleet.
+        pool_name: The pool whose worker this process is; None in others.
+    """
+
+    def __init__(self, app: Celery, fleet: Fleet, pool_name: str | None) -> None:
+        self._app = app
+        self._fleet = fleet
+        self._pool_name = pool_name
+        self._said: set[str] = set()
+
+    def enforce(self) -> None:
+        """Lay the fleet's settings over the application's, as often as those are read.
+
+        Raises:
+            SettingsError: The application has settings that the fleet refuses, all of which are named.
+        """
+        conf = self._app.conf
+        refused = refusals.refused(conf)
+        for name, value in values.defaults(self._fleet, self._pool_name).items():
+            if not _is_set(conf, name):
+                conf[name] = value
+        ours = values.owned(self._fleet, self._pool_name, conf)
+        ours = {name: value for name, value in ours.items() if name not in refused}
+        replaced = [
+            each
+            for name, value in ours.items()
+            if _is_set(conf, name) and conf[name] != value
+            for each in _replaced(name, conf[name], value)
+        ]
+        # Also for an application that is refused: if it goes on, it must not reach another broker.
+        # What is refused stays, so that it is refused again.
+        for name, value in ours.items():
+            conf[name] = value
+        if new := [name for name in replaced if name not in self._said]:
+            self._said.update(new)
+            logger.warning("The fleet replaces these settings of the application: %s", ", ".join(new))
+        if refused:
+            raise SettingsError([(name, value, SETTINGS[name].meaning) for name, value in refused.items()])
+
+
+def _is_set(conf: Any, name: str) -> bool:  # noqa: ANN401 - Celery has no types
+    """Return whether the application sets a setting, by whichever of its names."""
+    return bool(conf.value_set_for(name) or conf[name] != DEFAULTS.get(name))
+
+
+def _replaced(name: str, own: Any, ours: Any) -> list[str]:  # noqa: ANN401 - as above
+    """Name what of an application's value does not count."""
+    if name == "broker_transport_options" and isinstance(own, Mapping):
+        return [f"{name}.{option}" for option in own if option not in ours or ours[option] != own[option]]
+    return [name]
