@@ -8,18 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from celery_fleet.errors import FleetFileError
-from celery_fleet.fleet import (
-    Branch,
-    Broker,
-    DeadLetters,
-    Fleet,
-    Node,
-    Pool,
-    Queue,
-    Routing,
-    Rule,
-    Verify,
-)
+from celery_fleet.fleet import Branch, Broker, DeadLetters, Fleet, Node, Pool, Queue, Routing, Rule, Verify
 
 DEFAULT_PATH = "/etc/celery-fleet/fleet.json"
 PATH_VARIABLE = "CELERY_FLEET_FILE"

@@ -104,8 +104,7 @@ class TaskRouter(CeleryRouter):
         else:
             # By its name, also where a publisher has made an object of it: that has neither exchange nor key
             # of the fleet's, and would be declared.
-            named = options.get("queue")
-            queue = self.expand_destination({"queue": getattr(named, "name", named)})["queue"]
+            queue = self.expand_destination({"queue": _name(options.get("queue"))})["queue"]
         return {
             **options,
             "queue": queue,

@@ -85,7 +85,8 @@ PARTS: dict[str, dict[str, Setting]] = {
     "Publishing": {
         "task_queues": _refused(
             "Refused with a queue that copies each task to all workers (`Broadcast`, an exchange of type "
-            "fanout). Other queues give way to the model's: add them to a pool's `queues`."
+            "fanout). Other queues give way to the model's: add them to a pool's `queues`, or name them in "
+            "`fleet_routing.aliases`."
         ),
         "task_create_missing_queues task_create_missing_queue_type "
         "task_create_missing_queue_exchange_type": _fleet(
@@ -192,15 +193,18 @@ PARTS: dict[str, dict[str, Setting]] = {
         ),
     },
     "Periodic tasks": {
-        "beat_schedule": _application("Sent beside the model's `fleet_schedule`."),
-        "beat_scheduler": _application("No effect: the kit's unit names the fleet's scheduler."),
+        "beat_schedule": _application("An entry of the model's `fleet_schedule` replaces one of its name."),
+        "beat_scheduler": _application(
+            "The class sends under the fleet's lock. The kit's own takes the place of Celery's classes, and "
+            "of their file."
+        ),
+        "beat_schedule_filename": _application("For other classes, in the scheduler's state directory."),
         "beat_cron_starting_deadline": _application(),
         "beat_enable_remote_control": _fleet(
             "The scheduler may not declare the queue. `playbooks/status.yml` shows how it is."
         ),
-        "beat_schedule_filename beat_sync_every beat_max_loop_interval "
-        "beat_remote_control_max_tick_age": _application(
-            "No effect: the record of what was sent is at the broker."
+        "beat_sync_every beat_max_loop_interval beat_remote_control_max_tick_age": _application(
+            "No effect: each run is recorded at once, and the scheduler looks once a second."
         ),
     },
     "Results": {
