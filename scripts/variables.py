@@ -56,8 +56,8 @@ VARIABLES: Final = {
         "What the scheduler sends, and when; see [beat.md](../use/beat.md).",
     ),
     "fleet_beat": Variable(
-        "true or false",
-        "whether there is a schedule",
+        "`true`, `false` or `auto`",
+        "`auto`: whether there is a schedule",
         "Whether a scheduler runs; see [beat.md](../use/beat.md).",
     ),
     "fleet_app_environment": Variable(

@@ -29,6 +29,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan import
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.fleet import fleet_plan
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.host import host_plan, host_plans
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import versions
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight.periodic import periodic_tasks
 
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
@@ -104,5 +105,6 @@ class FilterModule:
             "broker_users": fleet_users,
             "findings_text": findings_text,
             "app_versions": app_versions,
+            "periodic_tasks": lambda told, schedule, beat: periodic_tasks(told, plain(schedule), plain(beat)),
         }
         return {name: _as_filter(function) for name, function in filters.items()}

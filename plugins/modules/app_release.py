@@ -80,10 +80,9 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-tasks:
-  description: Names of the application's tasks that the import found.
-  type: list
-  elements: str
+report:
+  description: What the import found, as JSON; C(tasks), their names, and C(periodic), what is to be sent.
+  type: str
   returned: when built
 seconds:
   description: How long the build took.
@@ -95,10 +94,13 @@ seconds:
 IMPORT = """
 import json, sys
 from celery.app.utils import find_app
+from celery_fleet.scheduler import check
 app = find_app(sys.argv[1])
 app.loader.import_default_modules()
 app.finalize()
-json.dump(sorted(name for name in app.tasks if not name.startswith("celery.")), sys.stdout)
+tasks = sorted(name for name in app.tasks if not name.startswith("celery."))
+print()
+json.dump({"tasks": tasks, "periodic": check.report(app)}, sys.stdout)
 """
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -133,11 +135,12 @@ def run(step: str, *command: str, remedy: str = "") -> None:
         raise BuildError(f"{step} failed{remedy}:\n{process.stdout.strip()}")
 
 
-def import_app(python: Path, params: dict[str, Any]) -> list[str]:
-    """Import the application as its user, and return the names of its tasks.
+def import_app(python: Path, params: dict[str, Any]) -> str:
+    """Import the application as its user, and return its report.
 
     Raises:
-        BuildError: The import failed or took too long; with the end of the traceback.
+        BuildError: The import failed or took too long, with the end of the traceback; or the application has
+            periodic tasks that cannot run.
     """
     user = pwd.getpwnam(params["user"])
     environment = {"PATH": os.defpath, "HOME": user.pw_dir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -162,12 +165,23 @@ def import_app(python: Path, params: dict[str, Any]) -> list[str]:
     if process.returncode != 0:
         end = "\n".join(process.stderr.strip().splitlines()[-20:])
         raise BuildError(f"{params['celery_app']} can't be imported as {params['user']}:\n{end}")
-    names: list[str] = json.loads(process.stdout.strip().splitlines()[-1])
-    return names
+    return read_report(process.stdout)
 
 
-def build(place: Path, params: dict[str, Any]) -> list[str]:
-    """Build the release in its empty directory, and return the names of its tasks.
+def read_report(printed: str) -> str:
+    """Return the report of an import, which is the last line that it printed.
+
+    Raises:
+        BuildError: The application has periodic tasks that cannot run.
+    """
+    report = printed.strip().splitlines()[-1]
+    if faults := json.loads(report)["periodic"]["faults"]:
+        raise BuildError("periodic tasks of the application cannot run:\n" + "\n".join(faults))
+    return report
+
+
+def build(place: Path, params: dict[str, Any]) -> str:
+    """Build the release in its empty directory, and return the report of its import.
 
     Raises:
         BuildError: A step failed.
@@ -227,14 +241,14 @@ def main() -> None:
     begun = time.monotonic()
     try:
         with building(Machine(), place):
-            tasks = build(place, params)
+            report = build(place, params)
     except BuildError as error:
         module.fail_json(msg=f"Release {params['release']}: {error}")
     finally:
         for used in filter(None, (params["archive"], params["wheels"])):
             Path(used).unlink()
-    complete.touch()
-    module.exit_json(changed=True, diff=diff, tasks=tasks, seconds=round(time.monotonic() - begun, 1))
+    complete.write_text(report, encoding="utf-8")
+    module.exit_json(changed=True, diff=diff, report=report, seconds=round(time.monotonic() - begun, 1))
 
 
 if __name__ == "__main__":
