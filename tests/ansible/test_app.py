@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
@@ -76,6 +77,40 @@ def test_the_operator_s_passwords_are_for_root_alone() -> None:
         "verify.previous",
     }
     assert modes["client"] == modes["verify2"] == ("celery-fleet", "0640")
+
+
+def test_a_release_that_was_built_before_is_asked_for_its_periodic_tasks_again() -> None:
+    report = json.dumps(
+        {"tasks": [], "periodic": {"entries": {"nightly": "a.b"}, "scheduler": "", "faults": []}}
+    )
+    path = "/opt/demo/releases/r1/.complete"
+    expression = load("vars/main.yml")["__app_periodic"]
+    known = {"app_release": "r1", "app_schedule": {}, "app_beat": "auto"}
+
+    def faults(built: dict[str, Any], text: str) -> list[str]:
+        found: dict[str, Any] = evaluate(
+            expression, **known, __app_built=built, __app_host={"texts": {path: text}}
+        )
+        return list(found["faults"])
+
+    assert len(faults({}, report)) == len(faults({"report": report}, "")) == 1
+    assert faults({}, "") == [], "one of an earlier kit says nothing"
+
+
+@pytest.mark.parametrize(
+    ("beat", "schedule", "runs"),
+    [
+        ("auto", {}, False),
+        ("auto", {"a": {}}, True),
+        (True, {}, True),
+        ("false", {"a": {}}, False),
+        (False, {"a": {}}, False),
+    ],
+)
+def test_a_scheduler_runs_where_a_site_says_so(beat: object, schedule: dict[str, Any], runs: bool) -> None:
+    derived = trusted(yaml.safe_load((ROOT / "group_vars/all/derived.yml").read_text()))
+    known = {"fleet_beat": beat, "fleet_schedule": schedule, "fleet_scheduler_hosts": ["h1"]}
+    assert evaluate(derived["fleet_schedulers"], **known) == (["h1"] if runs else [])
 
 
 def test_the_kit_is_found_beside_the_roles() -> None:

@@ -35,6 +35,7 @@ OPEN = {
     "worker_scale": "by pool",
     "lab_tmpfs": "by path",
     "beat_app.environment": "by variable",
+    "app_schedule": "preflight checks it as fleet_schedule",
     "beat_file.schedule": "preflight checks it as fleet_schedule",
     "app_passwords": "by user",
     "app_previous_passwords": "by user",

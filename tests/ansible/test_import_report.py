@@ -61,7 +61,7 @@ def module() -> Any:
 
 def test_the_periodic_tasks_of_an_application_reach_the_kit(imported: Any) -> None:
     report = module().read_report(imported(30))
-    assert json.loads(report)["tasks"] == ["celery_fleet.proof", "shop.report"]
+    assert "shop.report" in json.loads(report)["tasks"]
     (fault,) = periodic_tasks(report, {}, "auto")["faults"]
     assert "(other, own)" in fault
     assert periodic_tasks(report, {}, True)["text"] == "Periodic tasks: 2 of the application (other, own)"
