@@ -197,6 +197,12 @@ def test_only_the_step_makes_secrets_and_names_them(fleet: Environment) -> None:
     assert read["passwords"].items() <= found.items()
 
 
+def test_verbs_of_one_run_make_the_secrets_once(fleet: Environment) -> None:
+    run = fleet.play(MAKE, MAKE, READ)
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.count("TASK [Compare the file of secrets with the hosts") == 1
+
+
 @pytest.mark.further
 def test_a_new_user_s_password_is_made_and_no_other(fleet: Environment) -> None:
     fleet.make()

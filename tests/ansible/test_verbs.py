@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 
 import pytest
 import yaml
-from support.ansible_runs import Inventory, environment, tool
+from support.ansible_runs import Inventory, environment, facts, tool
 from support.fleet_model import ROOT
 
 ADDED_POOL = ROOT / "docs/examples/overrides/added_pool"
@@ -105,3 +106,35 @@ def test_the_control_host_and_the_schedulers_are_groups_of_a_run(
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.findall(r"control (\w+)\.", run.stdout) == control
     assert sorted(re.findall(r"scheduler (\w+)\.", run.stdout)) == schedulers
+
+
+def test_verbs_of_one_run_group_the_special_hosts_once(tmp_path):
+    inventory = Inventory(tmp_path)
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(SHOW))
+    run = inventory.run(playbooks=["parts/special_hosts.yml"] * 2)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count("TASK [Group the control host]") == 1
+    assert run.stdout.count("control balanced1.") == 1
+
+
+@pytest.mark.parametrize(
+    ("role", "tasks", "variable", "value"),
+    [
+        ("worker", "look", "worker_probation", "a while"),
+        ("beat", "change", "beat_enabled", "perhaps"),
+    ],
+)
+def test_a_bad_value_of_a_role_is_refused_before_a_host_changes(tmp_path, role, tasks, variable, value):
+    play = {
+        "hosts": "workers",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {"app_release": "r1"},
+        "tasks": [{"ansible.builtin.include_role": {"name": role, "tasks_from": tasks}}],
+    }
+    inventory = Inventory(tmp_path)
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([facts(processor_vcpus=16, memtotal_mb=65536), play]))
+    run = inventory.run("-e", json.dumps({variable: value}))
+    assert run.returncode != 0
+    assert re.findall(r"TASK \[([^]]+)\]", run.stdout)[-1] == f"{role} : validate | Check the role's variables"
+    assert f"argument '{variable}' is of type" in run.stdout + run.stderr
