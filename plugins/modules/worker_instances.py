@@ -27,6 +27,7 @@ description:
     end of the journal.
   - An instance that already is the desired one is left alone, so an interrupted run may be repeated.
   - Pools that are marked as drained run nothing.
+  - An action plugin of the same name shows what a rollover that takes long waits for.
 options:
   source:
     description: >-

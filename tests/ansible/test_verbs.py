@@ -136,5 +136,7 @@ def test_a_bad_value_of_a_role_is_refused_before_a_host_changes(tmp_path, role, 
     (tmp_path / "play.yml").write_text(yaml.safe_dump([facts(processor_vcpus=16, memtotal_mb=65536), play]))
     run = inventory.run("-e", json.dumps({variable: value}))
     assert run.returncode != 0
-    assert re.findall(r"TASK \[([^]]+)\]", run.stdout)[-1] == f"{role} : validate | Check the role's variables"
+    assert (
+        re.findall(r"TASK \[([^]]+)\]", run.stdout)[-1] == f"{role} : validate | Check the role's variables"
+    )
     assert f"argument '{variable}' is of type" in run.stdout + run.stderr

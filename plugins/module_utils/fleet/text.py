@@ -22,6 +22,19 @@ def span(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
+def count(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    Args:
+        number: How many.
+        noun: The thing, in the singular of a regular noun.
+
+    Returns:
+        For example ``1 task`` or ``3 tasks``.
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align cells in columns.
 

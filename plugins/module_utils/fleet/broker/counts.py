@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..text import count
 from .api import BrokerError
 from .commands import Run
 
@@ -126,4 +127,4 @@ def _binary(text: str) -> str:
 
 
 def _text(*counts: tuple[int, str]) -> str:
-    return ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts if count)
+    return ", ".join(count(number, what) for number, what in counts if number)

@@ -10,6 +10,7 @@ from math import fsum
 from textwrap import wrap
 from typing import Any, Final
 
+from ..text import count
 from .ranges import host_ranges
 
 MIB_PER_GIB: Final = 1024
@@ -135,8 +136,8 @@ class Drawing:
             for pool in entry["pools"].values()
         )
         return (
-            f"{_count(queues, 'queue')} → {_count(len(self.pools), 'pool')} → {_count(hosts, 'host')}: "
-            f"{_count(tasks, 'task')} at once"
+            f"{count(queues, 'queue')} → {count(len(self.pools), 'pool')} → {count(hosts, 'host')}: "
+            f"{count(tasks, 'task')} at once"
         )
 
 
@@ -171,10 +172,6 @@ def _grouped(
     for entry in entries:
         by_shape.setdefault(shape(entry), []).append(entry)
     return [Group(same) for same in by_shape.values()]
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def _pool_lines(drawn: Drawing, name: str) -> list[str]:

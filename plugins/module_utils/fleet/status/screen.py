@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..text import columns, span
+from ..text import columns, count, span
 from .document import count_of, crashes
 
 
@@ -27,6 +27,31 @@ def text(status: Mapping[str, Any]) -> str:
     if status["beat"]:
         parts.append(columns(list(_beat_rows(status["beat"]))))
     return "\n\n".join("\n".join(part) for part in parts)
+
+
+def rollover_lines(instances: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Write what a rollover waits for: the instances that do not consume yet, or no longer.
+
+    Args:
+        instances: The instances of a host, as the module ``worker_status`` returns them.
+
+    Returns:
+        A line for each, with its release, why it takes no tasks, and the tasks that it still runs.
+    """
+    lines = []
+    for instance in instances:
+        if instance["state"] in ("consuming", "inactive"):
+            continue
+        parts = [instance["state"]]
+        if instance["obstacle"]:
+            parts.append(str(instance["obstacle"]))
+        if instance["active"]:
+            oldest = max(instance["active"], key=lambda task: task["age_s"] or 0)
+            limit = f" of at most {span(oldest['time_limit'])}" if oldest["time_limit"] else ""
+            parts.append(f"{count(len(instance['active']), 'task')} left")
+            parts.append(f"the oldest ({oldest['name']}) runs for {span(oldest['age_s'])}{limit}")
+        lines.append(f"{instance['unit']} (release {instance['release']}): {', '.join(parts)}")
+    return lines
 
 
 def _host_rows(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:

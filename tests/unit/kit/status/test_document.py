@@ -9,7 +9,7 @@ from fleet.host.names import BEAT
 from fleet.host.status import PROPERTIES
 from fleet.status import document as status_document
 from fleet.status.document import STALE_S
-from fleet.status.screen import text
+from fleet.status.screen import rollover_lines, text
 
 NOW, UP = 1_000_000.0, 5_000.0
 UNIT = {
@@ -184,3 +184,18 @@ def test_units_are_read_from_what_systemctl_shows():
     assert set(UNIT) == set(PROPERTIES)
     assert host_status.read_units(shown) == [UNIT, {**UNIT, "Id": BEAT, "StatusText": "a=b"}]
     assert host_status.read_units("") == []
+
+
+def test_a_rollover_waits_for_instances_that_do_not_consume():
+    stopping = _instance(
+        {"ActiveState": "deactivating", "Id": "celery-fleet-io@r1_0a1b2c3d_1.service"},
+        {"release": "r1", "state": "stopping"},
+    )
+    starting = _instance(
+        {"ActiveState": "activating"}, {"state": "waiting", "obstacle": "no broker", "active": []}
+    )
+    assert rollover_lines([_instance(), stopping, starting]) == [
+        "celery-fleet-io@r1_0a1b2c3d_1.service (release r1): stopping, 1 task left, "
+        "the oldest (shop.fetch) runs for 3 min of at most 5 min",
+        "celery-fleet-io@r2_0a1b2c3d_1.service (release r2): waiting, no broker",
+    ]
