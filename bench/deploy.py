@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
+from fleet.text import columns
 from support.scenario import Scenario, until
 
 from trials.chaos import KEPT, ChaosFleet
-from trials.ledger import columns
 from trials.load import LEDGERS, Load
 
 # Seconds of a task; one of a pool that allows less lasts a little less than that.

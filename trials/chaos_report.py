@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
 from fleet.host.names import Node
+from fleet.text import columns
 
-from trials.ledger import PUBLISHED_AGAIN, UNEXPLAINED, Again, Event, Key, Run, columns, lost, repeated
+from trials.ledger import PUBLISHED_AGAIN, UNEXPLAINED, Again, Event, Key, Run, lost, repeated
 
 VERBS: Final = ("deploy", "rollback", "restart", "drain")
 """What an operator does; `drain` is followed by its undrain."""

@@ -181,19 +181,6 @@ def extent(run: Run) -> tuple[float, float]:
     return (min(times), max(times)) if times else (0.0, 0.0)
 
 
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay out rows as a table for a terminal.
-
-    Args:
-        rows: Cells, as many in each row; the heads first.
-
-    Returns:
-        A line for each row.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
 def _lines(directory: Path, pattern: str) -> Iterable[dict[str, Any]]:
     for path in sorted(directory.glob(pattern)):
         for number, line in enumerate(path.read_text().splitlines(), start=1):

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
-from trials.ledger import Again, Event, Key, Run, columns, extent, longest_gap, lost, read, repeated
+from fleet.text import columns
+
+from trials.ledger import Again, Event, Key, Run, extent, longest_gap, lost, read, repeated
 
 
 @dataclass(frozen=True)

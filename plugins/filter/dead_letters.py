@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.objects import POLICY_PREFIX
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import columns
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import columns, span
 
 # Settings by which a rejected message returns to its exchange instead of being dropped.
 WAY_BACK = ("overflow", "dead-letter-exchange", "dead-letter-strategy")
@@ -57,7 +57,7 @@ def dead_letters_table(result: Mapping[str, Any], broker: Sequence[Mapping[str, 
             kind["queue"] or "?",
             str(kind["count"]),
             f"{kind['sent_back']}x",
-            _duration(kind["oldest"]),
+            span(kind["oldest"]),
             f"{kind['unroutable']} lead to no queue" if kind["unroutable"] else "",
         )
         for kind in listing["summary"]
@@ -71,7 +71,7 @@ def dead_letters_table(result: Mapping[str, Any], broker: Sequence[Mapping[str, 
             letter["queue"] or "?",
             str(letter["times"]),
             f"{letter['sent_back']}x",
-            _duration(letter["age"]),
+            span(letter["age"]),
         )
         for letter in listing["letters"]
     ]
@@ -150,15 +150,6 @@ def _waiting(broker: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         for queue in plain(broker)
         if isinstance(queue.get("messages"), int)
     }
-
-
-def _duration(seconds: int | None) -> str:
-    if seconds is None:
-        return "?"
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
 
 
 class FilterModule:

@@ -14,7 +14,7 @@ from ..catalogue import CATALOGUE
 from ..findings import Findings, line, nearest
 from .fields import APP, BROKER, RESERVE, ROUTING, SCHEDULE
 from .host import Host
-from .layers import Origins, merge, variable_of
+from .layers import Origins, merge
 from .plain import Plain, exact, plain
 from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
 from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
@@ -156,16 +156,7 @@ def _read_routing(
 ) -> dict[str, Any]:
     """Merge the rules with the fields that an environment changes, and check the outcome."""
     merged, origins = merge((("fleet_routing", whole), ("fleet_environment_routing", environment)))
-
-    def report(
-        id: str,
-        path: tuple[str, ...],
-        value: object,
-        reason: str | None = None,
-        remedy: str | None = None,
-    ) -> None:
-        findings.add(id, variable_of(origins, "fleet_routing", path), value, reason, remedy)
-
+    report = reporter(findings, "fleet_routing", origins)
     routing = clean_fields(merged, ROUTING, (), report)
     check_routing(routing, pools, report)
     return routing

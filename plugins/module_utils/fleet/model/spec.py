@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypedDict, Unpack
 
 from ..findings import Findings, nearest
+from .layers import Origins, variable_of
 from .plain import Plain
 
 LARGEST: Final = 10**9
@@ -236,8 +237,14 @@ def clean_fields(
     return cleaned
 
 
-def reporter(findings: Findings, root: str) -> Report:
-    """Return a reporter that adds to the findings, with paths below a variable."""
+def reporter(findings: Findings, root: str, origins: Origins | None = None) -> Report:
+    """Return a reporter that adds to the findings, with paths below a variable.
+
+    Args:
+        findings: Receives the findings.
+        root: The variable.
+        origins: Which variable set each path, where several are merged.
+    """
 
     def report(
         id: str,
@@ -246,6 +253,6 @@ def reporter(findings: Findings, root: str) -> Report:
         reason: str | None = None,
         remedy: str | None = None,
     ) -> None:
-        findings.add(id, ".".join((root, *path)), value, reason, remedy)
+        findings.add(id, variable_of(origins or {}, root, path), value, reason, remedy)
 
     return report
