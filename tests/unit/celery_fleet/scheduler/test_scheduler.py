@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -221,6 +222,49 @@ def test_an_interval_runs_in_real_time_over_summer_time(
     assert runs == pytest.approx(expected), (
         f"runs {[at - start for at in runs]} s after the first, every {every} s"
     )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(
+    every=st.sampled_from([10, 60, 300]),
+    steps=st.lists(
+        st.tuples(
+            st.integers(1, 20), st.sampled_from([0, 0, 0, 30, -30, 3600, -3600, 86_400, -(10**8), 10**9])
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+)
+def test_a_clock_that_jumps_heals(
+    lock: Any, make_scheduler: Callable[..., Any], every: int, steps: list[tuple[int, int]]
+) -> None:
+    """Let real time pass in fifths of an interval, and set the clock before each of the steps."""
+    scheduler = make_scheduler(often={"task": "a.b", "every": every})
+    real, offset = 0.0, 1.8e9
+    lock.runs = {"often": offset}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: real + offset)
+        inner = scheduler._begin(lock)
+        entry = inner.schedule["often"]
+        clock = lambda: datetime.fromtimestamp(real + offset, tz=ZoneInfo("UTC"))  # noqa: E731 - Celery asks it
+        entry.schedule.nowfun = clock
+        patch.setattr(entry, "default_now", clock)
+        sent, jumps = [0.0], list[float]()
+        for count, jump in steps:
+            offset += jump
+            jumps += [real] * (jump != 0)
+            for _ in range(count):
+                real += every / 5
+                before = len(lock.producer.sent)
+                inner.tick()
+                sent += [real] * (len(lock.producer.sent) - before)
+    told = f"sent at {sent} s, every {every} s, of {real} s; the clock was set at {jumps} s"
+    for before, after in pairwise([*sent, real]):
+        # A run may begin its interval anew when the clock is set; one in the tolerated future waits for that.
+        anew = sum(before <= at <= after for at in jumps)
+        assert after - before <= every * 1.2 * (1 + anew) + (CLOCK_TOLERANCE + 30) * anew, f"silent: {told}"
+    # A clock that is set forward makes up for one run.
+    assert len(sent) - 1 <= real / every + len(jumps) + 1, f"too often: {told}"
 
 
 # What applications have of their own.
