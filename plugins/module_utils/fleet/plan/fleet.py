@@ -25,7 +25,8 @@ def fleet_plan(raw_model: object, hosts: object) -> dict[str, Any]:
     Returns:
         In plain types the ``pools`` of the model, the ``hosts`` (each with its ``state``: ``planned``,
         ``refused`` if its pools do not fit, ``unknown`` if nothing is known of its hardware; its plan, and
-        its ``changes``, none if the host was not read) and the ``findings``. Environments without values.
+        its ``changes``, none if the host was not read), the ``schedule`` of the model and the ``findings``.
+        Environments and arguments without values.
 
     Raises:
         ModelError: If the model is at fault; with all findings.
@@ -42,6 +43,7 @@ def fleet_plan(raw_model: object, hosts: object) -> dict[str, Any]:
         "schema": SCHEMA,
         "pools": {name: _shown(pool_fields(pool)) for name, pool in model.pools.items()},
         "hosts": entries,
+        "schedule": {name: _periodic(entry) for name, entry in model.schedule.items()},
         "findings": [asdict(finding) for finding in findings],
     }
 
@@ -58,6 +60,12 @@ def _entry(
         "hardware": plan["hardware"] if plan else None,
         "pools": {name: _shown(pool) for name, pool in pools.items()},
         "changes": changes(pools, installed) if installed is not None and state == "planned" else None,
+    }
+
+
+def _periodic(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: entry[name] for name in ("task", "every", "crontab", "queue") if entry.get(name) is not None
     }
 
 

@@ -37,7 +37,8 @@ def fleet_text(document: Mapping[str, Any]) -> str:
         document: What ``fleet_plan`` returned.
 
     Returns:
-        A table and, where there are any, the changes, the overrides and the hosts that are not known.
+        A table and, where there are any, the changes, the overrides, the hosts that are not known, and the
+        periodic tasks.
     """
     lines = [_summary(document["hosts"]), ""]
     rows: dict[tuple[Any, ...], list[str]] = {}
@@ -62,7 +63,15 @@ def fleet_text(document: Mapping[str, Any]) -> str:
                 title,
                 *(f"  {', '.join(host_ranges(hosts))}: {note}" for note, hosts in notes.items()),
             ]
+    if document["schedule"]:
+        lines += ["", "What the scheduler sends of fleet_schedule, beside the application's own entries:"]
+        lines += [f"  {name}: {_when(entry)}" for name, entry in document["schedule"].items()]
     return "\n".join(lines)
+
+
+def _when(entry: Mapping[str, Any]) -> str:
+    when = f"every {entry['every']:g} s" if "every" in entry else f"crontab {entry['crontab']}"
+    return f"{entry['task']}, {when}" + (f", to {entry['queue']}" if "queue" in entry else "")
 
 
 def _summary(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -236,6 +236,18 @@ def test_hosts_of_which_the_same_is_said_share_their_lines(model):
     assert "cpu-[1:6]" in text
 
 
+def test_the_periodic_tasks_of_the_model_are_shown_without_their_arguments(model):
+    model["schedule"] = {
+        "tidy": {"task": "shop.tidy", "every": 2.5, "kwargs": {"token": "hush"}},
+        "nightly": {"task": "shop.nightly", "crontab": "30 2 * * *", "queue": "general_scheduled"},
+    }
+    document = fleet_plan(model, {"c1": cpu_host()})
+    assert "hush" not in json.dumps(document)
+    text = fleet_text(document)
+    assert "  tidy: shop.tidy, every 2.5 s\n" in text
+    assert "  nightly: shop.nightly, crontab 30 2 * * *, to general_scheduled" in text
+
+
 def test_the_table_is_aligned_and_fits_a_wide_terminal(model):
     hosts = {"b1": {"groups": ["balanced_servers", "cpu_servers"], "pools": {}, "hardware": DECLARED}}
     lines = fleet_text(fleet_plan(model, hosts)).splitlines()
