@@ -14,6 +14,7 @@ from celery import Celery
 from celery.signals import task_prerun
 
 import celery_fleet
+from celery_fleet.worker import readiness
 
 app = Celery("integration", backend=os.environ["TEST_RESULTS"])
 celery_fleet.configure(app, publish_patience=float(os.environ.get("TEST_PATIENCE", "20")))
@@ -50,6 +51,7 @@ def _break_pool() -> None:
 
 
 if "TEST_BROKEN" in os.environ:
+    readiness.TIMEOUT = 5
     app.tasks["celery_fleet.proof"].run = _break_pool
 
 

@@ -99,9 +99,10 @@ RAW = [
 
 
 def _bomb(mib: int) -> bytes:
-    """Return a body of some KiB that inflates to so many MiB."""
-    deflate, mebibyte = zlib.compressobj(), bytes(2**20)
-    return b"".join(deflate.compress(mebibyte) for _ in range(mib)) + deflate.flush()
+    """Return a body of so many KiB that inflates to so many MiB, without its end."""
+    deflate = zlib.compressobj()
+    first, other = (deflate.compress(bytes(2**20)) + deflate.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + other * (mib - 1)
 
 
 def _broken() -> list[Message]:

@@ -3,15 +3,23 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from kombu import Connection
-from support.vhost import Vhost
+from support.vhost import Vhost, temporary_vhost
 
 import celery_fleet
 
 FULL = "general_scheduled"
+
+
+@pytest.fixture(scope="module")
+def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
+    """A fleet without workers, which would make room in a full queue."""
+    with temporary_vhost(tmp_path_factory.mktemp("p")) as vhost:
+        yield vhost
 
 
 @pytest.fixture

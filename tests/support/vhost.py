@@ -18,6 +18,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -197,6 +198,7 @@ class Vhost:
     name: str
     workers: list[Worker] = field(default_factory=list)
     apps: list[Celery] = field(default_factory=list)
+    _read: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def ledger(self) -> Path:
@@ -212,6 +214,11 @@ class Vhost:
         admin = self.management
         login = f"{quote(admin.user, safe='')}:{quote(admin.password, safe='')}"
         return f"amqp://{login}@{admin.host}:5672/{quote(self.name, safe='')}"
+
+    @cached_property
+    def channel(self) -> Any:
+        """An administrator's channel that stays open; publishes on it are not confirmed."""
+        return Connection(self.admin_url).channel()
 
     @property
     def secrets(self) -> Path:
@@ -346,11 +353,11 @@ class Vhost:
         ]
 
     def marks(self) -> list[dict[str, Any]]:
-        """Give what tasks left in the ledger, in the order of time."""
-        paths = self.ledger.glob("[!.]*")
-        return sorted(
-            (json.loads(path.read_text(encoding="utf-8")) for path in paths), key=lambda mark: mark["at"]
-        )
+        """Give what tasks left in the ledger, in the order of time; each file is read once."""
+        for path in self.ledger.iterdir():
+            if path.name not in self._read and not path.name.startswith("."):
+                self._read[path.name] = json.loads(path.read_text(encoding="utf-8"))
+        return sorted(self._read.values(), key=lambda mark: mark["at"])
 
     def release(self, label: str) -> None:
         """Let the task `hold` of this label end."""
@@ -358,8 +365,7 @@ class Vhost:
 
     def ready_messages(self, queue: str) -> int:
         """Count the messages that wait in a queue, now rather than when statistics were last taken."""
-        with Connection(self.admin_url) as connection:
-            return int(connection.channel().queue_declare(queue, passive=True).message_count)
+        return int(self.channel.queue_declare(queue, passive=True).message_count)
 
     def purge(self, queue: str) -> None:
         """Throw away what waits in a queue."""
@@ -416,6 +422,8 @@ def temporary_vhost(directory: Path) -> Iterator[Vhost]:
                 worker.process.wait()
         for app in vhost.apps:
             app.pool.force_close_all()
+        if "channel" in vars(vhost):
+            vhost.channel.connection.client.release()
         management.call("DELETE", "vhosts", vhost.name)
         for user in users:
             with suppress(OSError):
