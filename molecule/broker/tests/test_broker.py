@@ -578,7 +578,7 @@ def test_counts_are_those_of_the_moment(broker, made):
         for number in range(3):
             broker.publish(channel, "", f"counted_{kind}", str(number))
         channel.basic_qos(0, 1, False)
-        channel.basic_consume(f"counted_{kind}", callback=lambda _: None)
+        channel.basic_consume(f"counted_{kind}", callback=lambda _: None, on_cancel=lambda _: None)
     assert counting(broker)(["counted_quorum", "counted_classic", "nobody's"]) == {
         "counted_classic": Counts(messages=3, ready=2, unacknowledged=1, consumers=1),
         "counted_quorum": Counts(messages=3, ready=2, unacknowledged=1, consumers=1),
