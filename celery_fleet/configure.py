@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 
 from celery import Celery
 
 from celery_fleet import fleet_file
 from celery_fleet.errors import FleetFileError
+from celery_fleet.fleet import Fleet
 from celery_fleet.fleet_file import POOL_VARIABLE
 from celery_fleet.publishing.amqp import FleetAMQP
 from celery_fleet.publishing.delay import round_up_short_delays
@@ -70,26 +72,28 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
     removed = [name for name in BROKER_VARIABLES if os.environ.pop(name, None) is not None]
     if removed:
         logger.warning("The fleet's broker replaces %s of the environment", ", ".join(removed))
-    enforced = Settings(app, fleet, pool_name)
+    settings = Settings(fleet, pool_name)
     load = app._load_config
 
     # Celery calls this whenever it (re)reads the application's settings. Its signal for that swallows errors.
     def load_config() -> object:
         conf = load()
-        enforced.enforce()
+        settings.enforce(conf)
         return conf
 
-    # At the first publish or the start of a worker: what was set since then counts no more than before.
-    def make_amqp(app: Celery) -> FleetAMQP:
-        enforced.enforce()
-        return FleetAMQP(app, fleet, publish_patience)
-
     app._load_config = load_config
-    app.amqp_cls = make_amqp
+    app.amqp_cls = partial(_make_amqp, settings=settings, fleet=fleet, patience=publish_patience)
     app.control_cls = FleetControl
     for made_on_first_use in ("amqp", "control"):
         app.__dict__.pop(made_on_first_use, None)
     if app.configured:
-        enforced.enforce()
+        settings.enforce(app.conf)
     round_up_short_delays(app)
     canary.register(app, fleet)
+
+
+def _make_amqp(app: Celery, settings: Settings, fleet: Fleet, patience: float) -> FleetAMQP:
+    """Make the publishing side: at the first publish, or the start of a worker."""
+    # What was set since the settings were read counts no more than before.
+    settings.enforce(app.conf)
+    return FleetAMQP(app, fleet, patience)

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Celery
 from celery.app.defaults import DEFAULTS
 
 from celery_fleet.errors import SettingsError
@@ -21,24 +20,24 @@ class Settings:
     """The fleet's settings for one process of an application.
 
     Args:
-        app: The application.
         fleet: The fleet.
         pool_name: The pool whose worker this process is; None in others.
     """
 
-    def __init__(self, app: Celery, fleet: Fleet, pool_name: str | None) -> None:
-        self._app = app
+    def __init__(self, fleet: Fleet, pool_name: str | None) -> None:
         self._fleet = fleet
         self._pool_name = pool_name
         self._said: set[str] = set()
 
-    def enforce(self) -> None:
+    def enforce(self, conf: Any) -> None:  # noqa: ANN401 - Celery has no types
         """Lay the fleet's settings over the application's, as often as those are read.
+
+        Args:
+            conf: The application's settings.
 
         Raises:
             SettingsError: The application has settings that the fleet refuses, all of which are named.
         """
-        conf = self._app.conf
         refused = refusals.refused(conf)
         for name, value in values.defaults(self._fleet, self._pool_name).items():
             if not _is_set(conf, name):

@@ -184,7 +184,8 @@ PARTS: dict[str, dict[str, Setting]] = {
         "worker_hijack_root_logger worker_log_color worker_log_datefmt worker_log_format "
         "worker_redirect_stdouts worker_redirect_stdouts_level worker_task_log_datefmt "
         "worker_task_log_format": _application("Works as in Celery. The log goes to the journal."),
-        "worker_pool_start_method worker_timer_precision": _application(),
+        "worker_pool_start_method": _fleet("Processes are forks of the worker, which is a configured one."),
+        "worker_timer_precision": _application(),
         "worker_soft_shutdown_timeout worker_enable_soft_shutdown_on_idle": _application(
             "No effect: the units stop workers by SIGTERM, which waits for what runs."
         ),

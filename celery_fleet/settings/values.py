@@ -163,6 +163,8 @@ def _of_worker(pool: Pool) -> dict[str, Any]:
     return {
         # The unit's command line says the same, and how many.
         "worker_pool": pool.execution,
+        # A spawned process would import the application and use a copy of it without the fleet.
+        "worker_pool_start_method": "fork",
         "worker_concurrency": None,
         "worker_prefetch_multiplier": pool.prefetch_multiplier,
         "worker_max_tasks_per_child": pool.max_tasks_per_child,

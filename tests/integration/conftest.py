@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.odd_settings import ENVIRONMENT
 from support.vhost import VARIABLE, Vhost, Worker, temporary_vhost
 
 HERE = Path(__file__).parent
@@ -29,11 +30,20 @@ def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
 
 @pytest.fixture(scope="session")
 def fleet(vhost: Vhost) -> dict[str, Worker]:
-    """One worker of each pool, with processes for the cpu pool and threads for the others."""
+    """One worker of each pool, with processes for the cpu pool and threads for the others.
+
+    Their application has settings that could break them. What these tests prove, they prove despite those.
+    """
+    kinds = {
+        "cpu": ("prefork", "2"),
+        "io": ("threads", "4"),
+        "memory": ("threads", "1"),
+        "general": ("threads", "2"),
+    }
     workers = {
-        "cpu": vhost.worker("cpu", "--pool", "prefork", "--concurrency", "2", name="cpu_worker"),
-        "io": vhost.worker("io", "--pool", "threads", "--concurrency", "4", name="io_worker"),
-        "memory": vhost.worker("memory", "--pool", "threads", "--concurrency", "1", name="memory_worker"),
-        "general": vhost.worker("general", "--pool", "threads", "--concurrency", "2", name="general_worker"),
+        pool: vhost.worker(
+            pool, "--pool", kind, "--concurrency", slots, name=f"{pool}_worker", environment=ENVIRONMENT
+        )
+        for pool, (kind, slots) in kinds.items()
     }
     return {pool: worker.ready() for pool, worker in workers.items()}

@@ -11,6 +11,7 @@ from typing import Any
 from fleet.model.names import BEAT
 
 from celery_fleet.scheduler.lock import RUNS_HEADER
+from support.odd_settings import ENVIRONMENT
 from support.vhost import Vhost, wait_for
 
 QUEUE = "general_scheduled"
@@ -29,6 +30,7 @@ class Beat:
             CELERY_FLEET_BEAT_FILE=str(beat_file),
             RUNTIME_DIRECTORY=str(self.directory),
             STATE_DIRECTORY=str(self.directory),
+            **ENVIRONMENT,
             **environment,
         )
         command = [sys.executable, "-m", "celery", "--app", app, "beat", "--loglevel", "INFO"]

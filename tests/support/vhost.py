@@ -316,12 +316,13 @@ class Vhost:
         patience: float = 20,
         pool: str = "",
         fleet_file: Path | None = None,
+        **settings: object,
     ) -> Celery:
-        """Make an application with the rights of a client, or of a pool's workers."""
+        """Make an application with the rights of a client or a pool's workers, and these settings."""
         monkeypatch.setenv("CELERY_FLEET_FILE", str(fleet_file or self.fleet_file()))
         monkeypatch.setenv("CELERY_FLEET_POOL", pool)
         app = Celery(f"client-{uuid.uuid4().hex[:6]}", set_as_current=False)
-        app.conf.task_ignore_result = True
+        app.conf.update(task_ignore_result=True, **settings)
         celery_fleet.configure(app, publish_patience=patience)
         self.apps.append(app)
         return app

@@ -8,8 +8,12 @@ from typing import Final
 
 _BROKER: Final = r"CELERY_BROKER_(READ_|WRITE_)?URL"
 _OWN: Final = r"CELERY_FLEET_[A-Za-z0-9_]+"
-# Options of `celery worker` that its unit does not give. The command reads them from these variables.
-_OPTION: Final = r"CELERY_WORKER_(AUTOSCALE|DETACH|EXCLUDE_QUEUES|GID|LOGFILE|PIDFILE|PURGE|STATEDB|UID)"
+# Options of `celery worker` and `celery beat` that the units do not give. The commands read them from these
+# variables.
+_OPTION: Final = (
+    r"CELERY_(WORKER|BEAT)_"
+    r"(AUTOSCALE|DETACH|EXCLUDE_QUEUES|GID|LOGFILE|PIDFILE|POOL_START_METHOD|PURGE|STATEDB|UID)"
+)
 # All of them, as JavaScript reads it too.
 TAKEN: Final = f"^({_BROKER}|{_OWN}|{_OPTION})$"
 
@@ -37,9 +41,9 @@ def _why(name: str) -> tuple[str, str] | None:
     if re.fullmatch(_OWN, name):
         return "the units of the kit set the variables of this name", "remove it"
     if option := re.fullmatch(_OPTION, name):
-        flag = option[1].lower().replace("_", "-")
+        command, flag = option[1].lower(), option[2].lower().replace("_", "-")
         return (
-            f"each worker would be started with --{flag}, which its unit does not give",
+            f"`celery {command}` would run with --{flag}, which its unit does not give",
             "remove it; what a worker is started with follows from its pool's fields",
         )
     return None
