@@ -40,7 +40,7 @@ def test_its_publishers_keep_their_channel(
         assert channel.is_open
     assert not app.amqp._event_dispatcher._outbound_buffer
     for label in labels:
-        wait_for(lambda label=label: vhost.events(label)["end"], 20, "the end of a task written in YAML")
+        wait_for(lambda label=label: vhost.events(label)["end"], 20, "the end of a pickled task")
 
 
 @pytest.mark.parametrize("limit", [None, 0, 1])

@@ -31,8 +31,8 @@ ODD: dict[str, Any] = {
     "worker_state_db": "/nowhere/state",
     "worker_timer": "nowhere:Timer",
     # Nobody would understand the canaries, or the answers to remote control.
-    "task_serializer": "yaml",
-    "accept_content": ["yaml"],
+    "task_serializer": "pickle",
+    "accept_content": ["pickle"],
     "task_protocol": 1,
     # These are the application's own.
     "broker_failover_strategy": "shuffle",
@@ -43,5 +43,5 @@ ODD: dict[str, Any] = {
     "worker_send_task_events": True,
 }
 
-# For `application`, which the tests start.
-ENVIRONMENT = {"TEST_SETTINGS": json.dumps(ODD)}
+# For `application`, which the tests start, maybe as root; Celery's workers then refuse pickles else.
+ENVIRONMENT = {"TEST_SETTINGS": json.dumps(ODD), "C_FORCE_ROOT": "1"}
