@@ -6,15 +6,19 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 
 from celery_fleet import fleet_file
 from celery_fleet.errors import FleetError, FleetFileError
 from celery_fleet.fleet import Fleet
-from celery_fleet.operator import dead_letters, verify
+from celery_fleet.operator import application, dead_letters, verify
 from celery_fleet.publishing.router import Router
+from celery_fleet.scheduler import check
 
 USAGE_ERROR = 2
+# Apart from 1, with which an application ends that raises when it is imported.
+APPLICATION_FAULTS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,14 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; by default that of the process.
 
     Returns:
-        0 on success; 1 when a queue is not served as it should be; 2 when the question cannot be answered,
-        with the reason on standard error.
+        0 on success; 1 when a queue is not served as it should be; 3 when an application has faults; 2 when
+        the question cannot be answered, with the reason on standard error.
     """
     options = _parser().parse_args(arguments)
     try:
         fleet = fleet_file.load()
         if options.command == "route":
             return _route(fleet, options)
+        if options.command == "check":
+            return _check(fleet, options)
         if options.command == "dead-letters":
             return _dead_letters(fleet, options)
         return _verify(fleet, options)
@@ -53,8 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     route.add_argument("--queue", help="the queue that its publisher names")
     route.add_argument("--periodic", action="store_true", help="beat publishes it")
     route.add_argument("--json", action="store_true", help="answer as JSON")
-    check = commands.add_parser("verify", help="send a canary through every queue; the answers as JSON")
-    check.add_argument(
+    survey = commands.add_parser("check", help="what an application asks for and the fleet does not have")
+    survey.add_argument("app", help="what `celery --app` is given")
+    survey.add_argument("--clamp", action="store_true", help="take tasks with limits above their pool's")
+    survey.add_argument("--json", action="store_true", help="answer as JSON")
+    canaries = commands.add_parser("verify", help="send a canary through every queue; the answers as JSON")
+    canaries.add_argument(
         "--timeout", type=float, default=verify.TIMEOUT, help="seconds for all answers (default: %(default)g)"
     )
     _add_dead_letters(commands.add_parser("dead-letters", help="the tasks that died; the result as JSON"))
@@ -125,6 +135,17 @@ def _route(fleet: Fleet, options: argparse.Namespace) -> int:
         print(f"{options.name} → {queue.name} (pool {pool.name})")
         print(f"by {decision.rule}; exchange {pool.exchange}, routing key {queue.routing_key}")
     return 0
+
+
+def _check(fleet: Fleet, options: argparse.Namespace) -> int:
+    app = application.load(options.app)
+    found = application.survey(app, fleet, clamps=options.clamp)
+    if options.json:
+        print(f"\n{json.dumps({**asdict(found), 'periodic': check.report(app)})}")
+    else:
+        warnings = (f"Warning: {warning}" for warning in found.warnings)
+        print(f"{len(found.tasks)} tasks: {', '.join(found.tasks)}", *found.faults, *warnings, sep="\n")
+    return APPLICATION_FAULTS if found.faults else 0
 
 
 def _verify(fleet: Fleet, options: argparse.Namespace) -> int:

@@ -69,8 +69,9 @@ class _Section:
     def section(self, key: str) -> _Section:
         return _Section(self.path, self.place(key), self.get(key, dict, "an object"))
 
-    def optional_section(self, key: str) -> _Section:
-        return self.section(key) if key in self.fields else _Section(self.path, self.place(key), {})
+    def texts(self, key: str) -> dict[str, str]:
+        section = self.section(key)
+        return {name: section.text(name) for name in section.fields}
 
     def sections(self, key: str) -> list[_Section]:
         values: list[object] = self.get(key, list, "a list")
@@ -216,13 +217,11 @@ def _pool(name: str, section: _Section) -> Pool:
 
 
 def _routing(section: _Section) -> Routing:
-    hints = section.section("hints")
-    aliases = section.optional_section("aliases")
     return Routing(
         default_queue=section.text("default_queue"),
         periodic_queue=section.text("periodic_queue"),
-        hints={hint: hints.text(hint) for hint in hints.fields},
-        aliases={alias: aliases.text(alias) for alias in aliases.fields},
+        hints=section.texts("hints"),
+        aliases=section.texts("aliases") if "aliases" in section.fields else {},
         site_rules=tuple(_rule(rule) for rule in section.optional_sections("site_rules")),
         rules=tuple(_rule(rule) for rule in section.optional_sections("rules")),
     )

@@ -64,12 +64,23 @@ class TaskRouter(CeleryRouter):
         task_type: Task | None = None,
     ) -> dict[str, Any]:
         """Route a task: as its publisher says, by hint, by the application's own routes, by the rules."""
+        return self.with_address(self.choose(options, name, args, kwargs, task_type))
+
+    def choose(
+        self,
+        options: Mapping[str, Any],
+        name: str,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+        task_type: Task | None = None,
+    ) -> dict[str, Any]:
+        """Return the options of a task with what leads to its queue, which need not exist."""
         chosen = dict(options)
         if name == CHORD_UNLOCK:
             # Celery sends it to the queue of the chord's body, whose tasks may run for hours: it
             # would wait behind them and take their place to do nothing but look.
             address = {"queue": self.rules.explain(name).queue, "exchange": None, "routing_key": None}
-            return self._with_address({**chosen, **address})
+            return {**chosen, **address}
         if not self._is_addressed(chosen):
             headers = chosen.get("headers") or {}
             if name in MAPS and isinstance(called := (kwargs or {}).get("task"), Mapping):
@@ -83,15 +94,20 @@ class TaskRouter(CeleryRouter):
                 chosen = lpmerge({"queue": own} if isinstance(own, str) else dict(own), chosen)
             if not self._is_addressed(chosen):
                 chosen["queue"] = self.rules.explain(name, periodic=bool(headers.get(PERIODIC_HEADER))).queue
-        return self._with_address(chosen)
+        return chosen
 
     def _is_addressed(self, options: Mapping[str, Any]) -> bool:
         return bool(options.get("queue") or (options.get("exchange") and options.get("routing_key")))
 
-    def _with_address(self, options: dict[str, Any]) -> dict[str, Any]:
-        exchange, key = _name(options.get("exchange")), options.get("routing_key")
+    def with_address(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of a task with its queue, exchange and routing key.
+
+        Raises:
+            QueueNotFound: They name a queue that the fleet does not have.
+        """
+        exchange, key = name_of(options.get("exchange")), options.get("routing_key")
         queue = self.queue_at(exchange, key) if exchange and key else None
-        if queue is None and (named := self.rules.by_alias(_name(options.get("queue")) or "")):
+        if queue is None and (named := self.rules.by_alias(name_of(options.get("queue")) or "")):
             # An exchange and a key beside an alias are those that its queue had elsewhere.
             options, exchange, key = {**options, "queue": named}, None, None
         if exchange and key:
@@ -104,7 +120,7 @@ class TaskRouter(CeleryRouter):
         else:
             # By its name, also where a publisher has made an object of it: that has neither exchange nor key
             # of the fleet's, and would be declared.
-            queue = self.expand_destination({"queue": _name(options.get("queue"))})["queue"]
+            queue = self.expand_destination({"queue": name_of(options.get("queue"))})["queue"]
         return {
             **options,
             "queue": queue,
@@ -152,6 +168,7 @@ class FleetAMQP(AMQP):
 
     def __init__(self, app: Celery, fleet: Fleet, patience: float = PATIENCE) -> None:
         super().__init__(app)
+        self.fleet = fleet
         self._rules = Router(fleet.routing)
         self.Producer = partial(FleetProducer, patience=patience)
 
@@ -192,6 +209,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _name(entity: Exchange | Queue | str | None) -> str | None:
+def name_of(entity: Exchange | Queue | str | None) -> str | None:
+    """Return the name of an exchange or a queue that is given as such or by its name."""
     name: str | None = getattr(entity, "name", entity)
     return name or None

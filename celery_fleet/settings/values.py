@@ -95,6 +95,10 @@ def owned(fleet: Fleet, pool_name: str | None, own: Mapping[str, Any]) -> dict[s
         "task_reject_on_worker_lost": late,
         "task_retry_on_worker_lost": False,
         "worker_detect_quorum_queues": True,
+        # Celery writes these into every message that a process publishes, where they would win over
+        # those of the pool that runs the task. Workers apply their pool's (worker/limits.py).
+        "task_time_limit": None,
+        "task_soft_time_limit": None,
         # Would be a queue of its own for each worker, which nobody declares.
         "worker_direct": False,
         "worker_consumer": CONSUMER,
@@ -168,8 +172,6 @@ def _of_worker(pool: Pool) -> dict[str, Any]:
         "worker_concurrency": None,
         "worker_prefetch_multiplier": pool.prefetch_multiplier,
         "worker_max_tasks_per_child": pool.max_tasks_per_child,
-        "task_time_limit": pool.time_limit,
-        "task_soft_time_limit": pool.soft_time_limit,
         # A task that calls others would run them in its own process.
         "task_always_eager": False,
         # `inspect` and `control`, which the operator's verbs use.

@@ -18,6 +18,7 @@ from celery_fleet.worker import canary
 from celery_fleet.worker.consumption import Consumption
 from celery_fleet.worker.gate import Ending, Gate
 from celery_fleet.worker.intake import GuardedConsumer
+from celery_fleet.worker.limits import Limits
 from celery_fleet.worker.orders import Instance
 from celery_fleet.worker.phase import Condition
 from celery_fleet.worker.readiness import EX_FAILURE, SelfTest, give_up
@@ -63,6 +64,7 @@ class FleetConsumer(GuardedConsumer):
         self.gate = Gate(self._start_task, self._task_ended, self._task_broken)
         self.on_task_request = self.gate.submit
         self.instance = Instance.from_environment()
+        self.limits = Limits(self.app.amqp.fleet.pools.get(self.instance.pool))
         self.slots = Slots(self.condition, self.gate, self.pool, self.controller)
         self.consumption = Consumption(self.condition, self.gate, self)
         self.report = Report(
@@ -71,7 +73,7 @@ class FleetConsumer(GuardedConsumer):
             self.hostname,
             self.instance,
             self.consumption.queue_of,
-            self.app.conf.task_time_limit,
+            self.limits.hard,
         )
         self.self_test = SelfTest(
             self.condition, partial(canary.prove, self.app, self.pool, self.hostname), self._round_at_once
@@ -228,6 +230,7 @@ class FleetConsumer(GuardedConsumer):
         self.stopping.finish_without_broker()
 
     def _start_task(self, request: Request) -> object:
+        self.limits.apply(request)
         return request.execute_using_pool(self.pool)
 
     def _task_broken(self, request: Request, error: Exception) -> None:

@@ -23,6 +23,7 @@ short_description: Build a release of the application on a host
 description:
   - Unpacks the archive, makes the virtual environment from the lock, and imports the application as the user
     that will run it. Only then the release is marked complete.
+  - A release whose application asks for what the fleet does not have is refused, with all of it.
   - A release that is complete is left alone; one that is not is built anew.
 options:
   root:
@@ -34,9 +35,8 @@ options:
     type: str
     required: true
   archive:
-    description: Archive of the release on the host; removed after use.
+    description: Archive of the release on the host, removed after use; needed unless the release is complete.
     type: path
-    required: true
   wheels:
     description: Archive of the lock's wheels on the host, removed after use; without it an index is asked.
     type: path
@@ -59,6 +59,15 @@ options:
     description: Environment of the import.
     type: dict
     default: {}
+  limits_above_pool:
+    description: Whether tasks with time limits above those of their pool are refused, or only warned of.
+    type: str
+    default: refuse
+    choices: [refuse, clamp]
+  recheck:
+    description: Whether a release that is complete is imported again, because the fleet has changed.
+    type: bool
+    default: false
   timeout:
     description: Seconds that the import may take.
     type: int
@@ -90,31 +99,23 @@ seconds:
   returned: when built
 """
 
-
-IMPORT = """
-import json, sys
-from celery.app.utils import find_app
-from celery_fleet.scheduler import check
-app = find_app(sys.argv[1])
-app.loader.import_default_modules()
-app.finalize()
-tasks = sorted(name for name in app.tasks if not name.startswith("celery."))
-print()
-json.dump({"tasks": tasks, "periodic": check.report(app)}, sys.stdout)
-"""
-
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "root": {"type": "path", "required": True},
     "release": {"type": "str", "required": True},
-    "archive": {"type": "path", "required": True},
+    "archive": {"type": "path"},
     "wheels": {"type": "path"},
     "wheel": {"type": "str"},
     "python": {"type": "str", "default": "python3"},
     "celery_app": {"type": "str", "required": True},
     "user": {"type": "str", "required": True},
     "environment": {"type": "dict", "default": {}},
+    "limits_above_pool": {"type": "str", "default": "refuse", "choices": ["refuse", "clamp"]},
+    "recheck": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 60},
 }
+
+# What the import ends with if the application has faults; one that raises ends with 1.
+FAULTS = 3
 
 
 class BuildError(Exception):
@@ -135,19 +136,21 @@ def run(step: str, *command: str, remedy: str = "") -> None:
         raise BuildError(f"{step} failed{remedy}:\n{process.stdout.strip()}")
 
 
-def import_app(python: Path, params: dict[str, Any]) -> str:
-    """Import the application as its user, and return its report.
+def import_app(place: Path, params: dict[str, Any]) -> str:
+    """Import the application of a release as its user, and return its report.
 
     Raises:
-        BuildError: The import failed or took too long, with the end of the traceback; or the application has
-            periodic tasks that cannot run.
+        BuildError: The import failed or took too long, with the end of the traceback; or the application asks
+            for what the fleet does not have, or has periodic tasks that cannot run.
     """
     user = pwd.getpwnam(params["user"])
     environment = {"PATH": os.defpath, "HOME": user.pw_dir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
     environment.update({key: str(value) for key, value in params["environment"].items()})
+    python = str(place / "venv" / "bin" / "python")
+    command = [python, "-m", "celery_fleet", "check", "--json", params["celery_app"]]
     try:
         process = subprocess.run(  # noqa: S603 - an argument list, no shell
-            [str(python), "-c", IMPORT, params["celery_app"]],
+            command + (["--clamp"] if params["limits_above_pool"] == "clamp" else []),
             check=False,
             capture_output=True,
             text=True,
@@ -162,7 +165,7 @@ def import_app(python: Path, params: dict[str, Any]) -> str:
         raise BuildError(
             f"the import of {params['celery_app']} took more than {params['timeout']} s"
         ) from error
-    if process.returncode != 0:
+    if process.returncode not in (0, FAULTS):
         end = "\n".join(process.stderr.strip().splitlines()[-20:])
         raise BuildError(f"{params['celery_app']} can't be imported as {params['user']}:\n{end}")
     return read_report(process.stdout)
@@ -172,10 +175,13 @@ def read_report(printed: str) -> str:
     """Return the report of an import, which is the last line that it printed.
 
     Raises:
-        BuildError: The application has periodic tasks that cannot run.
+        BuildError: The application asks for what the fleet does not have, or for what cannot run.
     """
     report = printed.strip().splitlines()[-1]
-    if faults := json.loads(report)["periodic"]["faults"]:
+    found = json.loads(report)
+    if found["faults"]:
+        raise BuildError("the application does not fit the fleet:\n" + "\n".join(found["faults"]))
+    if faults := found["periodic"]["faults"]:
         raise BuildError("periodic tasks of the application cannot run:\n" + "\n".join(faults))
     return report
 
@@ -218,7 +224,12 @@ def build(place: Path, params: dict[str, Any]) -> str:
     # The user that runs the application may not write here, so nothing would keep the compiled files.
     # A source tree may hold templates that aren't valid Python; the import below is the check that counts.
     subprocess.run([str(python), "-m", "compileall", "-qq", *map(str, parts)], check=False)  # noqa: S603 - no shell
-    return import_app(python, params)
+    return import_app(place, params)
+
+
+def warn(module: AnsibleModule, report: str) -> None:
+    for warning in json.loads(report).get("warnings", ()):
+        module.warn(f"{module.params['celery_app']}: {warning}")
 
 
 def main() -> None:
@@ -231,7 +242,14 @@ def main() -> None:
     place = Path(params["root"]) / "releases" / params["release"]
     complete = place / ".complete"
     if complete.exists():
+        try:
+            report = import_app(place, params) if params["recheck"] and not module.check_mode else "{}"
+        except BuildError as error:
+            module.fail_json(msg=f"Release {params['release']}: {error}")
+        warn(module, report)
         module.exit_json(changed=False)
+    if not params["archive"]:
+        module.fail_json(msg=f"Release {params['release']} is not complete, and there is no archive of it.")
     state = "partly built" if place.exists() else "absent"
     diff = {"before": f"{place}: {state}\n", "after": f"{place}: complete\n"}
     if module.check_mode:
@@ -248,6 +266,7 @@ def main() -> None:
         for used in filter(None, (params["archive"], params["wheels"])):
             Path(used).unlink()
     complete.write_text(report, encoding="utf-8")
+    warn(module, report)
     module.exit_json(changed=True, diff=diff, report=report, seconds=round(time.monotonic() - begun, 1))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import pwd
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,8 @@ from celery import Celery
 import celery_fleet
 
 app = Celery("shop")
-celery_fleet.configure(app)
+{configure}
+app.conf.task_routes = {{"long.*": {{"queue": "io_api_calls", "time_limit": 900}}}}
 print("what an application prints")
 
 @app.task(name="shop.report")
@@ -40,17 +41,17 @@ def imported(tmp_path: Path) -> Any:
     for name in ("client", "verify"):
         (tmp_path / name).write_text(PASSWORD)
 
-    def of(every: float) -> str:
-        (tmp_path / "shop.py").write_text(APPLICATION.format(every=every))
+    def of(every: float, configure: str = "celery_fleet.configure(app)") -> str:
+        (tmp_path / "shop.py").write_text(APPLICATION.format(every=every, configure=configure))
+        python = tmp_path / "venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
         variables = {"CELERY_FLEET_FILE": str(tmp_path / "fleet.json"), "PYTHONPATH": f"{ROOT}:{tmp_path}"}
-        printed = subprocess.run(
-            [sys.executable, "-c", module().IMPORT, "shop:app"],
-            env={**os.environ, **variables},
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return printed.stdout
+        given = {"celery_app": "shop:app", "limits_above_pool": "clamp", "timeout": 60}
+        user = pwd.getpwuid(os.getuid()).pw_name
+        report: str = module().import_app(tmp_path, {**given, "user": user, "environment": variables})
+        return report
 
     return of
 
@@ -60,8 +61,9 @@ def module() -> Any:
 
 
 def test_the_periodic_tasks_of_an_application_reach_the_kit(imported: Any) -> None:
-    report = module().read_report(imported(30))
-    assert "shop.report" in json.loads(report)["tasks"]
+    report = imported(30)
+    assert json.loads(report)["tasks"] == ["shop.report"]
+    assert "long.* (time_limit 900; pool io: 300 s)" in json.loads(report)["warnings"][0]
     (fault,) = periodic_tasks(report, {}, "auto")["faults"]
     assert "(other, own)" in fault
     assert periodic_tasks(report, {}, True)["text"] == "Periodic tasks: 2 of the application (other, own)"
@@ -69,4 +71,9 @@ def test_the_periodic_tasks_of_an_application_reach_the_kit(imported: Any) -> No
 
 def test_what_cannot_run_ends_the_build(imported: Any) -> None:
     with pytest.raises(module().BuildError, match="beat_schedule 'other': its interval is not above 0"):
-        module().read_report(imported(0))
+        imported(0)
+
+
+def test_an_application_that_is_never_configured_is_told_so(imported: Any) -> None:
+    with pytest.raises(module().BuildError, match=r"must call celery_fleet\.configure\(app\)"):
+        imported(30, configure="")

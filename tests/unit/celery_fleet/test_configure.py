@@ -126,11 +126,21 @@ def test_a_worker_has_the_limits_of_its_pool(make_app: App, fleet: Fleet) -> Non
     pool = fleet.pools["memory"]
     assert conf.worker_prefetch_multiplier == pool.prefetch_multiplier
     assert conf.worker_max_tasks_per_child == pool.max_tasks_per_child
-    assert conf.task_time_limit == pool.time_limit
-    assert conf.task_soft_time_limit == pool.soft_time_limit
     assert conf.task_acks_late
     assert conf.task_reject_on_worker_lost
     assert conf.task_acks_on_failure_or_timeout
+
+
+@pytest.mark.parametrize("pool", [None, "io"])
+def test_a_message_carries_no_limits_but_its_task_s_own(make_app: App, pool: str | None) -> None:
+    """Those of the process that publishes it are not those of the pool that runs it."""
+    app = make_app(pool, task_time_limit=300, task_soft_time_limit=200)
+    sent = []
+    app.send_task = lambda *_, **options: sent.append((options["time_limit"], options["soft_time_limit"]))
+    app.task(_train_model, name="plain").apply_async()
+    app.task(_train_model, name="own", time_limit=50).apply_async()
+    app.task(_train_model, name="called").apply_async(time_limit=60, soft_time_limit=40)
+    assert sent == [(None, None), (50, None), (60, 40)]
 
 
 def test_early_acknowledgement_is_the_pools_choice(

@@ -23,7 +23,7 @@ ALLOWED = {
 DOORS = {"__init__", "__main__", "configure"}
 
 # Lines of the one file that is larger: the reader of the whole fleet file.
-LARGEST = {"fleet_file.py": 290}
+LARGEST = {"fleet_file.py": 295}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -316,6 +316,10 @@ APP: Final = {
     "python": field("Interpreter on the hosts that makes the virtual environment.", any_text()),
     "wheelhouse": field("Whether the controller downloads the wheels, for hosts without an index.", flag()),
     "keep_releases": field("Releases that stay on a host, the current one among them.", whole_number(1)),
+    "limits_above_pool": field(
+        "What a build does with tasks whose own time limits are above those of their pool.",
+        one_of("refuse", "clamp", required=False),
+    ),
     "environment": field("Environment of every worker of the application.", _environment),
 }
 

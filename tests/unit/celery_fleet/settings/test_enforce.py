@@ -46,7 +46,7 @@ DJANGO = {
 }
 REPLACED = (
     "broker_url, broker_transport_options.visibility_timeout, task_queues, task_default_queue, "
-    "task_send_sent_event, worker_prefetch_multiplier, task_time_limit, task_soft_time_limit"
+    "task_send_sent_event, task_time_limit, task_soft_time_limit, worker_prefetch_multiplier"
 )
 
 # The same in the names that Celery had before its fourth release.

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from kombu.transport.pyamqp import Message
 from support.worker_parts import Channel
 
+from celery_fleet.fleet import Fleet
 from celery_fleet.worker import envelope
 from celery_fleet.worker.inflation import LARGEST
 from celery_fleet.worker.intake import clean
@@ -295,6 +296,18 @@ json_values = st.recursive(
 )
 names = st.sampled_from([*BROKEN_FIELDS, "callbacks", "chord", "args", "kwargs", "delivery_info"]) | st.text()
 bodies = st.binary() | json_values | st.tuples(json_values, json_values, json_values) | st.just(BODY)
+
+
+def test_a_task_is_given_to_the_pool_with_limits_that_its_pool_grants(worker: Any, fleet: Fleet) -> None:
+    pool = fleet.pools["io"]
+    for asked, granted in (
+        ([86_400, 80_000], (pool.time_limit, pool.soft_time_limit)),
+        ([None, None], (pool.time_limit, pool.soft_time_limit)),
+        ([20, 10], (20, 10)),
+    ):
+        assert deliver(worker, {**GOOD, "timelimit": asked}) == "started"
+        given = worker.pool.given[-1]
+        assert (given["timeout"], given["soft_timeout"]) == granted
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=400)
