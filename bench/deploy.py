@@ -14,7 +14,7 @@ from typing import Final
 from fleet.text import columns
 from support.scenario import Scenario, until
 
-from trials.chaos import KEPT, ChaosFleet
+from trials.chaos import RESULTS, ChaosFleet
 from trials.load import LEDGERS, Load
 
 # Seconds of a task; one of a pool that allows less lasts a little less than that.
@@ -52,9 +52,9 @@ class Long:
     def start(self) -> None:
         """Publish them, and wait until each runs."""
         load = self.fleet.load
-        given = shlex.quote(json.dumps([load.run, self.pools]))
+        arguments = shlex.quote(json.dumps([load.run, self.pools]))
         load.host(load.client).check_output(
-            f"runuser -u celery-fleet -- env HOME=/tmp {load.python} -c {shlex.quote(PUBLISH)} {given}"
+            f"runuser -u celery-fleet -- env HOME=/tmp {load.python} -c {shlex.quote(PUBLISH)} {arguments}"
         )
         until(lambda: self.count("began") == self.slots, "a long task in every slot", 120)
 
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     scenario = Scenario("fleet")
     host = cache(scenario.connect)
-    fleet = ChaosFleet(scenario, Load(scenario, host, application="demo", kept=KEPT), host)
+    fleet = ChaosFleet(scenario, Load(scenario, host, application="demo", kept=RESULTS), host)
     long = Long(fleet)
 
     def deploy(release: str) -> float:

@@ -48,7 +48,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def playbook(name: str, place: Path, *arguments: str) -> dict[str, float]:
-    """Run a playbook on an inventory, and give the seconds that pass and those of a processor.
+    """Run a playbook on an inventory, and return the seconds that pass and those of a processor.
 
     Raises:
         subprocess.CalledProcessError: If it fails.
@@ -81,9 +81,9 @@ def measure(size: int, place: Path) -> dict[str, float]:
     hosts_file.write_text(yaml.safe_dump(groups))
     children = groups["workers"]["children"]
     hosts = {
-        host: {"groups": [name, "workers"], "hardware": {"declared": given["fleet_hardware"]}}
+        host: {"groups": [name, "workers"], "hardware": {"declared": variables["fleet_hardware"]}}
         for name, group in children.items()
-        for host, given in group["hosts"].items()
+        for host, variables in group["hosts"].items()
     }
     members = {"brokers": ["broker"], "workers": list(hosts)}
     members |= {name: list(group["hosts"]) for name, group in children.items()}
@@ -104,14 +104,14 @@ def measure(size: int, place: Path) -> dict[str, float]:
 def main(arguments: Sequence[str]) -> None:
     """Measure and print a table, with what each further host costs."""
     sizes = [int(size) for size in arguments] or list(SIZES)
-    found = []
+    measured = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as place:
-            found.append(measure(size, Path(place)))
+            measured.append(measure(size, Path(place)))
     head = f"{'seconds':24}" + "".join(f"{size:>10}" for size in sizes)
     print(head + f"{'ms per further host':>22}")
-    for step in found[0]:
-        times = [times[step] for times in found]
+    for step in measured[0]:
+        times = [times[step] for times in measured]
         slope = (times[-1] - times[0]) / max(1, sizes[-1] - sizes[0]) * 1000
         print(f"{step:24}" + "".join(f"{taken:10.3f}" for taken in times) + f"{slope:22.2f}")
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from fleet.text import columns
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PLACE: Final = ROOT / ".cache" / "bench-site"
@@ -115,7 +116,7 @@ def counters(place: Path) -> dict[str, str]:
         place: Where the programs and the count are written.
 
     Returns:
-        What tells Ansible to use them.
+        What makes Ansible use them, as environment variables.
     """
     place.mkdir(parents=True, exist_ok=True)
     chosen = {}
@@ -153,12 +154,12 @@ def ansible(playbook: Path, hosts: Path, config: Path, *options: str) -> tuple[i
         *options,
         str(playbook),
     ]
-    done = subprocess.run(  # noqa: S603 - no shell
+    process = subprocess.run(  # noqa: S603 - no shell
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-    if done.returncode != 0:
-        sys.exit(f"{playbook} failed:\n{done.stdout}\n{done.stderr}")
-    tasks = len(re.findall(r"(?m)^(?:TASK|RUNNING HANDLER) \[", done.stdout))
+    if process.returncode != 0:
+        sys.exit(f"{playbook} failed:\n{process.stdout}\n{process.stderr}")
+    tasks = len(re.findall(r"(?m)^(?:TASK|RUNNING HANDLER) \[", process.stdout))
     return tasks, len(trips.read_text().splitlines())
 
 
@@ -171,9 +172,9 @@ def measure(way: str, size: int, run: str, *options: str) -> Measure:
     tasks, trips = ansible(playbook, hosts, config, *options)
     after, seconds = os.times(), time.monotonic() - begun
     spent = after.children_user + after.children_system - before.children_user - before.children_system
-    found = Measure(way, size, run, round(seconds, 1), round(spent, 1), tasks, trips)
-    print(f"{way} {size} {run}: {found.seconds} s, {tasks} tasks, {trips} round trips", file=sys.stderr)
-    return found
+    measured = Measure(way, size, run, round(seconds, 1), round(spent, 1), tasks, trips)
+    print(f"{way} {size} {run}: {measured.seconds} s, {tasks} tasks, {trips} round trips", file=sys.stderr)
+    return measured
 
 
 def lab(hosts: Path, verb: str) -> None:
@@ -182,7 +183,7 @@ def lab(hosts: Path, verb: str) -> None:
 
 
 def documents(size: int, line: bool) -> list[str]:
-    """Let the kit derive what the stock playbook declares, and give the arguments that hand it over."""
+    """Have the kit derive what the stock playbook declares, and return the arguments that pass it on."""
     place = PLACE / "documents.json"
     options = ("-e", f"documents={place}")
     ansible(ROOT / "bench/documents.yml", inventory(size, line), ROOT / "ansible.cfg", *options)
@@ -195,31 +196,31 @@ def fleet(way: str, size: int, repeat: int) -> list[Measure]:
     lab(hosts, "destroy")
     shutil.rmtree(hosts / ".secrets", ignore_errors=True)
     lab(hosts, "create")
-    found = []
+    medians = []
     for run in RUNS:
         options = documents(size, run == "one line") if way == "stock" else []
         times = repeat if run == "unchanged" else 1
         measures = [measure(way, size, run, *options) for _ in range(times)]
         middle = statistics.median_low(each.seconds for each in measures)
-        found.append(next(each for each in measures if each.seconds == middle))
-    return found
+        medians.append(next(each for each in measures if each.seconds == middle))
+    return medians
 
 
-def slope(found: Iterable[Measure], way: str, run: str) -> float:
-    """Give the seconds that each further host costs: the least squares over all sizes."""
-    points = [(each.size, each.seconds) for each in found if (each.way, each.run) == (way, run)]
+def slope(measures: Iterable[Measure], way: str, run: str) -> float:
+    """Return the seconds that each further host costs: the least squares over all sizes."""
+    points = [(each.size, each.seconds) for each in measures if (each.way, each.run) == (way, run)]
     if len(points) < 2:
         return 0.0
     return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
-def table(found: Sequence[Measure]) -> str:
-    """Lay out one line per run and size, and what each further host costs."""
+def table(measures: Sequence[Measure]) -> str:
+    """Write one line per run and size, and what each further host costs."""
     rows: list[tuple[str, ...]] = [
         ("workers", "run", "kit s", "stock s", "ratio", "tasks", "stock", "trips", "stock")
     ]
-    by = {(each.way, each.size, each.run): each for each in found}
-    for size in sorted({each.size for each in found}):
+    by = {(each.way, each.size, each.run): each for each in measures}
+    for size in sorted({each.size for each in measures}):
         for run in RUNS:
             kit, stock = by.get(("kit", size, run)), by.get(("stock", size, run))
             cells: list[Any] = [size, run]
@@ -229,13 +230,10 @@ def table(found: Sequence[Measure]) -> str:
             cells += [each.trips if each else "" for each in (kit, stock)]
             rows.append(tuple(map(str, cells)))
     for run in RUNS:
-        kit_s, stock_s = slope(found, "kit", run), slope(found, "stock", run)
+        kit_s, stock_s = slope(measures, "kit", run), slope(measures, "stock", run)
         ratio = f"{kit_s / stock_s:.2f}" if stock_s else ""
         rows.append(("per host", run, f"{kit_s:.2f}", f"{stock_s:.2f}", ratio, "", "", "", ""))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join(columns(rows))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -249,15 +247,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--keep", action="store_true", help="leave the hosts running")
     options = parser.parse_args(arguments)
-    found: list[Measure] = []
+    measures: list[Measure] = []
     for size in map(int, options.sizes.split(",")):
         for way in options.ways.split(","):
-            found += fleet(way, size, options.repeat)
+            measures += fleet(way, size, options.repeat)
     if not options.keep:
-        lab(inventory(max(each.size for each in found)), "destroy")
-    print(table(found))
+        lab(inventory(max(each.size for each in measures)), "destroy")
+    print(table(measures))
     if options.json:
-        options.json.write_text(json.dumps([asdict(each) for each in found], indent=2) + "\n")
+        options.json.write_text(json.dumps([asdict(each) for each in measures], indent=2) + "\n")
 
 
 if __name__ == "__main__":

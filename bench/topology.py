@@ -102,7 +102,7 @@ def counted(ssh: Sequence[str], host: str) -> Iterator[int]:
 
 
 def names(exchanges: int, queues: int) -> dict[str, Any]:
-    """The topology: classic queues, each bound to one of the exchanges and with a policy of its own."""
+    """Return the topology: classic queues, each bound to one of the exchanges and with its own policy."""
     of = [(f"bench_{at % exchanges}", f"bench_{at % exchanges}_{at}") for at in range(queues)]
     return {
         "vhost": VHOST,
@@ -151,8 +151,8 @@ def names(exchanges: int, queues: int) -> dict[str, Any]:
     }
 
 
-def ours(topology: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The tasks of this kit."""
+def one_module(topology: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tasks of this kit."""
     arguments = {
         "topology": topology,
         "passwords": {},
@@ -170,8 +170,8 @@ def ours(topology: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [task]
 
 
-def theirs(topology: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The tasks with one module per object, in loops, as their documentation has them."""
+def module_per_object(topology: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tasks with one module per object, in loops, as their documentation has them."""
     login = {
         "vhost": VHOST,
         "login_user": "kit",
@@ -236,7 +236,7 @@ def theirs(topology: Mapping[str, Any]) -> list[dict[str, Any]]:
 def play(
     inventory: str, broker: str, port: int, tasks: Sequence[Mapping[str, Any]]
 ) -> tuple[float, int, int]:
-    """Run tasks, and give the seconds, the requests, and how many tasks changed something.
+    """Run tasks, and return the seconds, the requests, and how many tasks changed something.
 
     Raises:
         subprocess.CalledProcessError: If they fail.
@@ -251,7 +251,7 @@ def play(
         begin = time.perf_counter()
         python = {"ansible_playbook_python": sys.executable, "bench_port": port}
         # The environment's own Ansible, with words of this script.
-        done = subprocess.run(  # noqa: S603
+        process = subprocess.run(  # noqa: S603
             ["ansible-playbook", "-i", inventory, str(book), "-e", json.dumps(python)],  # noqa: S607
             cwd=ROOT,
             env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "json", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
@@ -260,9 +260,9 @@ def play(
             text=True,
         )
     seconds = time.perf_counter() - begin
-    if done.returncode:
-        sys.exit(f"{done.stdout[-3000:]}{done.stderr[-2000:]}")
-    recap = json.loads(done.stdout[done.stdout.index("{") :])["stats"].get(broker, {"changed": 0})
+    if process.returncode:
+        sys.exit(f"{process.stdout[-3000:]}{process.stderr[-2000:]}")
+    recap = json.loads(process.stdout[process.stdout.index("{") :])["stats"].get(broker, {"changed": 0})
     return seconds, Counter.count, recap["changed"]
 
 
@@ -337,14 +337,17 @@ def measure(inventory: str, broker: str | None) -> None:
             sample = min(queues, SAMPLE)
             scale = queues / sample
             rows = {}
-            for side, tasks, size in (("one module", ours, queues), ("a module per object", theirs, sample)):
+            for side, tasks, size in (
+                ("one module", one_module, queues),
+                ("a module per object", module_per_object, sample),
+            ):
                 fresh(port)
                 topology = names(exchanges, size)
                 for state_name in ("cold", "unchanged"):
                     seconds, requests, changed = play(inventory, broker, port, tasks(topology))
                     if (state_name == "unchanged") == bool(changed):
                         sys.exit(f"{side}, {state_name}: {changed} tasks changed something")
-                    by = scale if tasks is theirs else 1
+                    by = scale if tasks is module_per_object else 1
                     rows[side, state_name] = ((seconds - empty) * by, requests * by)
             print(
                 f"{label}{f' (a module per object: {sample} queues, times {scale:g})' if scale > 1 else ''}"
@@ -353,8 +356,8 @@ def measure(inventory: str, broker: str | None) -> None:
             for (side, state_name), figures in rows.items():
                 print(f"{f'{side}, {state_name}':34}{figures[0]:10.1f}{figures[1]:10.0f}")
             for state_name in ("cold", "unchanged"):
-                mine, other = rows["one module", state_name], rows["a module per object", state_name]
-                print(f"{f'ratio, {state_name}':34}{other[0] / mine[0]:9.0f}x{other[1] / mine[1]:9.0f}x")
+                one, other = rows["one module", state_name], rows["a module per object", state_name]
+                print(f"{f'ratio, {state_name}':34}{other[0] / one[0]:9.0f}x{other[1] / one[1]:9.0f}x")
             print()
         api(port, password, "DELETE", f"/api/vhosts/{VHOST}")
         api(port, password, "DELETE", f"/api/global-parameters/celery_fleet.{VHOST}")

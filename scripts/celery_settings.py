@@ -13,7 +13,7 @@ def settings(raw: dict[str, Any]) -> str:
     """Write every setting of Celery: who decides it, and what becomes of an application's own value.
 
     Args:
-        raw: Not looked at.
+        raw: Not used.
     """
     return "\n".join(
         f"### {part}\n\n"

@@ -52,13 +52,13 @@ def model() -> dict[str, Any]:
 def plans(raw: dict[str, Any]) -> list[dict[str, Any]]:
     """Plan one server of each profile, of the size that it has in the lab."""
     workers = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text())["workers"]["children"]
-    found = []
+    sized = []
     for profile, group in workers.items():
         hardware = next(iter(group["hosts"].values()))["lab_hardware"]
         facts = {"cores": hardware["cores"], "memory_mib": hardware["memory_gib"] * MIB_PER_GIB}
         plan = host_plan(raw, {"name": profile, "groups": [profile], "hardware": facts})
-        found.append({**plan, "size": f"{hardware['cores']} cores, {hardware['memory_gib']} GB"})
-    return found
+        sized.append({**plan, "size": f"{hardware['cores']} cores, {hardware['memory_gib']} GB"})
+    return sized
 
 
 def pools(raw: dict[str, Any]) -> str:
@@ -115,15 +115,15 @@ def lab(raw: dict[str, Any]) -> dict[str, Any]:
     """Plan the servers of the lab, as they are declared there."""
     workers = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text())["workers"]["children"]
     hosts = {
-        host: {"groups": [profile], "pools": {}, "hardware": {"declared": given["lab_hardware"]}}
+        host: {"groups": [profile], "pools": {}, "hardware": {"declared": variables["lab_hardware"]}}
         for profile, group in workers.items()
-        for host, given in group["hosts"].items()
+        for host, variables in group["hosts"].items()
     }
     return fleet_plan(raw, hosts)
 
 
 def example(raw: dict[str, Any]) -> str:
-    """Show a plan in which everything occurs that a plan can say."""
+    """Return a plan that shows every kind of entry."""
     large = {"declared": {"cores": 16, "memory_gib": 32}}
     balanced = {"groups": ["balanced_servers"], "hardware": {"cores": 8, "memory_mib": 64300}}
     (before,) = fleet_plan(raw, {"balanced-1": balanced | {"pools": {"io": {"concurrency": 40}}}})["hosts"]
@@ -170,10 +170,10 @@ def single(raw: dict[str, Any]) -> str:
         }
         for cores, gib in sizes
     }
-    found = fleet_plan(raw, hosts)["hosts"]
+    entries = fleet_plan(raw, hosts)["hosts"]
     return table(
-        ("server", *(f"`{name}`" for name in found[0]["pools"])),
-        ((host["host"], *(pool["concurrency"] for pool in host["pools"].values())) for host in found),
+        ("server", *(f"`{name}`" for name in entries[0]["pools"])),
+        ((host["host"], *(pool["concurrency"] for pool in host["pools"].values())) for host in entries),
     )
 
 
@@ -221,19 +221,19 @@ PICTURES: Final = {"docs/fleet.svg": svg, "docs/fleet.mmd": mermaid}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Rewrite the pages, or say which are out of date.
+    """Rewrite the pages, or print which are out of date.
 
     Returns:
         0; 1 if `--check` finds a page that differs from the model.
     """
     raw = model()
-    wanted = {name: _page((ROOT / name).read_text(), raw) for name in PAGES}
-    wanted |= {name: draw(lab(raw)) for name, draw in PICTURES.items()}
-    wanted["docs/reference/schema.json"] = schema.text(raw)
-    wanted |= {f"roles/{role}/README.md": reference.readme(role) for role in reference.roles()}
-    stale = [name for name, text in wanted.items() if _read(ROOT / name) != text]
+    generated = {name: _page((ROOT / name).read_text(), raw) for name in PAGES}
+    generated |= {name: draw(lab(raw)) for name, draw in PICTURES.items()}
+    generated["docs/reference/schema.json"] = schema.text(raw)
+    generated |= {f"roles/{role}/README.md": reference.readme(role) for role in reference.roles()}
+    stale = [name for name, text in generated.items() if _read(ROOT / name) != text]
     for name in stale if "--check" not in arguments else ():
-        (ROOT / name).write_text(wanted[name])
+        (ROOT / name).write_text(generated[name])
     if stale and "--check" in arguments:
         print(f"Out of date with group_vars: {', '.join(stale)}; run scripts/docs.", file=sys.stderr)
         return 1

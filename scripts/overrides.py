@@ -51,8 +51,8 @@ def _file(path: Path, inventory: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     """Return the variables of a file, if it is there."""
-    found = yaml.safe_load(path.read_text()) if path.exists() else {}
-    return dict(found)
+    variables = yaml.safe_load(path.read_text()) if path.exists() else {}
+    return dict(variables)
 
 
 def _hosts(entry: dict[str, Any], group: str) -> Iterator[tuple[str, str, dict[str, Any]]]:

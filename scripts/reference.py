@@ -38,8 +38,8 @@ def model_fields(raw: dict[str, Any], variable: str) -> str:
     Raises:
         ValueError: If a field has no meaning.
     """
-    found = fields(variable)
-    unexplained = [path for path, spec in found.items() if not spec.meaning]
+    specs = fields(variable)
+    unexplained = [path for path, spec in specs.items() if not spec.meaning]
     if unexplained:
         raise ValueError(
             f"{variable}: plugins/module_utils/fleet/model/fields.py does not explain {unexplained}"
@@ -56,7 +56,7 @@ def model_fields(raw: dict[str, Any], variable: str) -> str:
                 _default(raw[part], path),
                 spec.meaning,
             )
-            for path, spec in found.items()
+            for path, spec in specs.items()
         ),
     )
 
@@ -105,7 +105,7 @@ def site_variables(raw: dict[str, Any]) -> str:
     """Write the variables that an inventory may set.
 
     Args:
-        raw: Not looked at.
+        raw: Not used.
 
     Raises:
         ValueError: If one of them is not explained.
@@ -130,7 +130,7 @@ def verb_options(raw: dict[str, Any], verb: str) -> str:
     """Write the options of one verb.
 
     Args:
-        raw: Not looked at.
+        raw: Not used.
         verb: Name of the verb.
     """
     return table(("option", "default", "meaning"), _verb_rows(verb))
@@ -140,7 +140,7 @@ def options(raw: dict[str, Any]) -> str:
     """Write the options of all verbs that have any.
 
     Args:
-        raw: Not looked at.
+        raw: Not used.
     """
     return table(
         ("verb", "option", "default", "meaning"),
@@ -172,7 +172,7 @@ def role_variables(raw: dict[str, Any]) -> str:
     """Write the variables of every role.
 
     Args:
-        raw: Not looked at.
+        raw: Not used.
     """
     return "\n".join(f"### {name}\n\n{_options(_specs(name)['main']['options'])}" for name in roles())
 
@@ -199,8 +199,8 @@ def readme(role: str) -> str:
 
 
 def _specs(role: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
-    return dict(found["argument_specs"])
+    content: dict[str, Any] = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
+    return dict(content["argument_specs"])
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ def users(raw: dict[str, Any]) -> str:
         raw: The repository's own model.
 
     Returns:
-        A table of the topology's users; a user of whom ``WHO`` says nothing is an error.
+        A table of the topology's users; a user that ``WHO`` lacks is an error.
     """
     derived = topology(raw, {})
     rights = {each["user"]: each for each in derived["permissions"]}
@@ -67,8 +67,8 @@ def _allowed(pattern: str, objects: Iterable[Mapping[str, Any]], groups: Mapping
     names = [each["name"] for each in objects if re.search(pattern, each["name"])]
     whole = [text for text, group in groups.items() if group <= set(names)]
     single = [name for name in names if not any(name in groups[text] for text in whole)]
-    found = whole + [f"{MEANS[name]} (`{name}`)" if name in MEANS else f"`{name}`" for name in single]
-    return ", ".join(found) or "nothing"
+    listed = whole + [f"{MEANS[name]} (`{name}`)" if name in MEANS else f"`{name}`" for name in single]
+    return ", ".join(listed) or "nothing"
 
 
 def passwords(raw: dict[str, Any]) -> str:
@@ -78,14 +78,16 @@ def passwords(raw: dict[str, Any]) -> str:
         raw: The repository's own model.
     """
     private = yaml.safe_load((ROOT / "roles/app/defaults/main.yml").read_text())["app_operators"]
-    every = host_users(raw)
+    everywhere = host_users(raw)
     hosts = {
-        "worker, client": every,
+        "worker, client": everywhere,
         "worker": ["worker_<pool>"],
         "the first client (without clients: the first worker)": [
-            user for user in host_users(raw, operates=True) if user not in every
+            user for user in host_users(raw, operates=True) if user not in everywhere
         ],
-        "a host of the scheduler": [user for user in host_users(raw, schedules=True) if user not in every],
+        "a host of the scheduler": [
+            user for user in host_users(raw, schedules=True) if user not in everywhere
+        ],
     }
     return table(
         ("host", "users", "readable for"),
@@ -93,11 +95,11 @@ def passwords(raw: dict[str, Any]) -> str:
             *(
                 (
                     host,
-                    ", ".join(f"`{user}`" for user in found)
+                    ", ".join(f"`{user}`" for user in names)
                     + (" of each of its pools" if host == "worker" else ""),
-                    "root" if set(found) <= set(private) else "the application's user",
+                    "root" if set(names) <= set(private) else "the application's user",
                 )
-                for host, found in hosts.items()
+                for host, names in hosts.items()
             ),
             ("controller", "all", "who runs Ansible"),
         ],

@@ -89,10 +89,14 @@ def of(spec: Spec, default: object = None, *, partial: bool = False) -> Schema:
         legal["items" if legal["type"] == "array" else "additionalProperties"] = each
     if spec.names is not None:
         legal["propertyNames"] = dict(spec.names.schema)
-    found = _or_template(legal, nullable=spec.nullable)
+    schema_of_value = _or_template(legal, nullable=spec.nullable)
     if spec.meaning:
-        found = {"description": f"{spec.meaning}\n\nLegal: {spec.legal}.", **found}
-    return found if default is None or isinstance(default, Mapping) else {**found, "default": default}
+        schema_of_value = {"description": f"{spec.meaning}\n\nLegal: {spec.legal}.", **schema_of_value}
+    return (
+        schema_of_value
+        if default is None or isinstance(default, Mapping)
+        else {**schema_of_value, "default": default}
+    )
 
 
 def _or_template(legal: Schema, *, nullable: bool = False) -> Schema:
@@ -102,8 +106,8 @@ def _or_template(legal: Schema, *, nullable: bool = False) -> Schema:
 
 
 def _fields(fields: Mapping[str, Spec], values: Mapping[str, Any]) -> Schema:
-    found = {name: of(spec, values.get(name)) for name, spec in fields.items()}
-    return _table(found, [name for name, spec in fields.items() if spec.required])
+    properties = {name: of(spec, values.get(name)) for name, spec in fields.items()}
+    return _table(properties, [name for name, spec in fields.items() if spec.required])
 
 
 def _layer(fields: Mapping[str, Spec], values: Mapping[str, Any]) -> Schema:

@@ -23,11 +23,11 @@ def plays(path: Path) -> list[dict[str, Any]]:
     Args:
         path: The playbook.
     """
-    found = []
+    all_plays = []
     for play in yaml.safe_load(path.read_text()):
         imported = play.get("ansible.builtin.import_playbook")
-        found += [play, *(plays(path.parent / imported) if imported else ())]
-    return found
+        all_plays += [play, *(plays(path.parent / imported) if imported else ())]
+    return all_plays
 
 
 def options(verb: str) -> dict[str, dict[str, Any]]:
@@ -41,13 +41,13 @@ def options(verb: str) -> dict[str, dict[str, Any]]:
         ``choices``.
 
     Raises:
-        ValueError: If an option says something else, or does not say what it means.
+        ValueError: If an option has other keys, or no description.
     """
-    found: dict[str, dict[str, Any]] = {}
+    all_options: dict[str, dict[str, Any]] = {}
     for play in plays(PLAYBOOKS / f"{verb}.yml"):
-        given = play.get("vars", {}).get("verb_options", {})
-        found |= {name: option for name, option in given.items() if name not in found}
-    for name, option in found.items():
+        declared = play.get("vars", {}).get("verb_options", {})
+        all_options |= {name: option for name, option in declared.items() if name not in all_options}
+    for name, option in all_options.items():
         if (
             not option.get("description")
             or option.keys() - KEYS
@@ -56,4 +56,4 @@ def options(verb: str) -> dict[str, dict[str, Any]]:
             raise ValueError(
                 f"{verb}: {name} has a description, and a default or `required: true`; not {option}"
             )
-    return found
+    return all_options

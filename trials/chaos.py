@@ -20,7 +20,7 @@ from trials.chaos_report import FAULTS, VERBS, Step, Verdict, judge, picture, re
 from trials.ledger import Event
 from trials.load import LEDGERS, Load
 
-KEPT: Final = ROOT / ".cache" / "chaos"
+RESULTS: Final = ROOT / ".cache" / "chaos"
 
 # Seconds. The end of a fault or of the load is awaited; these only say when it has not come.
 WHOLE: Final = 180.0
@@ -34,8 +34,8 @@ class ChaosFleet:
 
     Args:
         scenario: The scenario's hosts.
-        load: The load that tells whether they work.
-        host: Gives the testinfra host of a name.
+        load: The load that shows whether they work.
+        host: Returns the testinfra host of a name.
     """
 
     def __init__(self, scenario: Scenario, load: Load, host: Callable[[str], Any]) -> None:
@@ -68,7 +68,7 @@ class ChaosFleet:
         for name in self.workers:
             self.host(name).check_output(f"command -v nft || {{ apt-get update --quiet && {install}; }}")
 
-    # Looking at it.
+    # Reading its state.
 
     def units(self, host: str, pool: str) -> list[str]:
         """List the active units of a pool on a host."""
@@ -159,8 +159,8 @@ class ChaosFleet:
         return run.stdout
 
     def source(self, name: str) -> str:
-        """Make a source tree that differs from the others by its name, and say how a verb is told of it."""
-        tree = KEPT / "sources" / name
+        """Make a source tree that differs from the others by its name; return a verb's argument for it."""
+        tree = RESULTS / "sources" / name
         if not tree.exists():
             assemble(tree)
             (tree / "load" / "RELEASE").write_text(f"{name}\n")
@@ -178,8 +178,8 @@ class ChaosFleet:
         before = {name: self._mains(name) for name in self.workers}
         self.playbook("restart")
         for name, mains in before.items():
-            if kept := mains & self._mains(name):
-                raise AssertionError(f"{name}: {kept} run as before the restart")
+            if unchanged := mains & self._mains(name):
+                raise AssertionError(f"{name}: {unchanged} run as before the restart")
 
     def _mains(self, name: str) -> set[int]:
         return {self.main(unit, name) for pool in self.pools[name] for unit in self.units(name, pool)}
@@ -283,9 +283,9 @@ class ChaosFleet:
         source = self.source(f"disk-{time.time():.0f}")
         host.run(f"dd if=/dev/zero of={incoming}/full bs=64k")  # ends when there is no room
         try:
-            said = self.playbook("deploy", "--extra-vars", source, fails=True)
-            if "No space left" not in said:
-                raise AssertionError(f"a deploy on a full disk does not say so:\n{said[-4000:]}")
+            output = self.playbook("deploy", "--extra-vars", source, fails=True)
+            if "No space left" not in output:
+                raise AssertionError(f"a deploy on a full disk does not say so:\n{output[-4000:]}")
             self.whole()
             after = {name: self._all_units(name) for name in self.workers}
             if after != before:
@@ -341,7 +341,7 @@ def alone(step: Step) -> bool:
 def chaos(
     seconds: float, tasks: int, seed: int, kinds: Sequence[str], *, rounds: int | None = None
 ) -> Verdict:
-    """Make chaos over the fleet, and say what came of it.
+    """Make chaos over the fleet, and return the verdict.
 
     Args:
         seconds: After how many the load ends.
@@ -358,13 +358,13 @@ def chaos(
     """
     scenario = Scenario("fleet")
     host = cache(scenario.connect)
-    load = Load(scenario, host, application="demo", kept=KEPT)
+    load = Load(scenario, host, application="demo", kept=RESULTS)
     fleet = ChaosFleet(scenario, load, host)
     command = (
         f"scripts/run trials.chaos --seconds {seconds:.0f} --tasks {tasks} --seed {seed} "
         f"--faults {shlex.quote(','.join(kinds))}"
     )
-    print(f"seed {seed}; ledgers in {KEPT.relative_to(ROOT)}", flush=True)
+    print(f"seed {seed}; ledgers in {RESULTS.relative_to(ROOT)}", flush=True)
     end = time.monotonic() + seconds
     if "cut" in kinds:
         fleet.prepare()
@@ -381,8 +381,8 @@ def chaos(
         raise
     run = load.finish(DRAINED)
     verdict = judge(run)
-    (KEPT / "report.md").write_text(report(run, verdict, command))
-    (KEPT / "chaos.svg").write_text(picture(run, verdict))
+    (RESULTS / "report.md").write_text(report(run, verdict, command))
+    (RESULTS / "chaos.svg").write_text(picture(run, verdict))
     print(f"\n{table(verdict)}", flush=True)
     return verdict
 

@@ -275,7 +275,7 @@ def _sentences(verdict: Verdict) -> list[str]:
 
 
 def table(verdict: Verdict) -> str:
-    """Lay out a verdict for a terminal."""
+    """Write a verdict for a terminal."""
     return "\n".join(
         [
             *columns([_POOLS, *_pool_rows(verdict)]),
@@ -288,7 +288,7 @@ def table(verdict: Verdict) -> str:
 
 
 def report(run: Run, verdict: Verdict, command: str) -> str:
-    """Lay out a run as a page.
+    """Write a run as a page.
 
     Args:
         run: The run.

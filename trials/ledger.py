@@ -1,4 +1,4 @@
-"""What the ledgers of a load tell: what was confirmed, what ran, what ran again, and how long nothing did."""
+"""The ledgers of a load: what was confirmed, what ran, what ran again, and how long nothing did."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Again(NamedTuple):
 
 
 def repeated(run: Run) -> list[Again]:
-    """Find the executions beyond the first of each task, and say why there are any.
+    """Return the executions beyond the first of each task, each with its cause.
 
     Args:
         run: The run.

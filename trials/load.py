@@ -26,7 +26,7 @@ class Load:
 
     Args:
         scenario: The scenario's hosts.
-        host: Gives the testinfra host of a name.
+        host: Returns the testinfra host of a name.
         application: Name of the application that has the load's tasks.
         kept: Directory for the ledgers; what an earlier run left there is removed.
         least: How many tasks are published before the load may end.
@@ -62,7 +62,7 @@ class Load:
     def note(
         self, name: str, fault: Callable[[], None], kind: str = "", hosts: tuple[str, ...] = ()
     ) -> Event:
-        """Make a fault, which ends when the fleet is whole again, and remember when it was."""
+        """Make a fault, which ends when the fleet is whole again, and record when it was."""
         begin = time.time()
         fault()
         event = Event(name, begin, time.time(), kind, hosts)
@@ -78,7 +78,7 @@ class Load:
         return int(counted)
 
     def stop(self) -> None:
-        """Tell the publishers to end as soon as they have published what they must."""
+        """Stop the publishers as soon as they have published what they must."""
         self.host(self.client).check_output(f"systemctl kill --signal=TERM {self._units}")
 
     def abandon(self) -> None:

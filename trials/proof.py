@@ -91,7 +91,7 @@ def _row(event: Event, run: Run, again: Sequence[Again]) -> Row:
         by_pool[each.key.kind].append(each.at)
     pool, pool_gap = max(
         ((kind, longest_gap(times, event.begin)) for kind, times in by_pool.items()),
-        key=lambda found: found[1],
+        key=lambda gap: gap[1],
         default=("", 0.0),
     )
     sent = [each for each in run.sent if event.holds(each.at) or event.begin <= each.begun <= event.end]
@@ -109,7 +109,7 @@ def _row(event: Event, run: Run, again: Sequence[Again]) -> Row:
 
 
 def table(verdict: Verdict) -> str:
-    """Lay out a verdict for a person.
+    """Write a verdict for a person.
 
     Args:
         verdict: What came of a run.

@@ -74,7 +74,7 @@ class Router:
     def explain(
         self, name: str, *, queue: str | None = None, hint: str | None = None, periodic: bool = False
     ) -> Decision:
-        """Decide where a task goes, and say why.
+        """Decide where a task goes, and by which rule.
 
         Args:
             name: The task's full name.

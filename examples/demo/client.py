@@ -128,7 +128,7 @@ def jobs(run: str, number: int, sink: str) -> list[Job]:
 
 
 def publish(run: str, each: int, sink: str) -> Iterator[Sent]:
-    """Publish each task in each way, and say where the message of each went.
+    """Publish each task in each way, and print where the message of each went.
 
     Args:
         run: Id of the run.

@@ -280,10 +280,10 @@ class Screen(Default):
             self._step.waits[result.host.get_name()] = "runs in the background"
 
     def v2_runner_on_async_ok(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Tell nothing: the task's own result follows."""
+        """Print nothing: the task's own result follows."""
 
     def v2_runner_on_async_failed(self, result: Any) -> None:  # noqa: ANN401 - Ansible's
-        """Tell nothing: the task's own result follows."""
+        """Print nothing: the task's own result follows."""
 
     # Failures
 

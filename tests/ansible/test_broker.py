@@ -20,7 +20,7 @@ THREE = {
 
 
 def variables(**changes: Any) -> dict[str, Any]:
-    """Give the role's own variables, with changes; those in vars/ are templates themselves."""
+    """Return the role's own variables, with changes; those in vars/ are templates themselves."""
     own = {
         name: trust_as_template(value) if isinstance(value, str) else value
         for name, value in yaml.safe_load((ROLE / "vars" / "main.yml").read_text()).items()

@@ -18,7 +18,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def run(arguments: dict[str, Any], *options: str) -> tuple[dict[str, Any], str]:
-    """Give the module's result, and all that the command printed."""
+    """Return the module's result, and all that the command printed."""
     given = json.dumps(arguments)
     done = subprocess.run(
         ["ansible", "localhost", "-c", "local", "-m", "celery_fleet.kit.host_state", "-a", given, *options],

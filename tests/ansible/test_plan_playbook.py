@@ -21,7 +21,7 @@ SINGLE = {
 
 
 def plan(path, *inventories, **variables):
-    """Run the playbook, and give its run and the document that it wrote."""
+    """Run the playbook, and return its run and the document that it wrote."""
     sources = [word for inventory in inventories for word in ("-i", str(inventory))]
     outputs = {"plan_output": "plan.json", "plan_picture": "fleet.svg"}
     run = subprocess.run(

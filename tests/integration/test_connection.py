@@ -53,7 +53,7 @@ def proxies(vhost: Vhost) -> Iterator[tuple[Proxy, Proxy]]:
 
 
 def _runs(vhost: Vhost, app: Celery, seconds: float = 15) -> float:
-    """Send a task, and give the seconds until it ran."""
+    """Send a task, and return the seconds until it ran."""
     label, sent = uuid.uuid4().hex, time.monotonic()
     app.send_task("work", (label,), queue=QUEUE)
     wait_for(lambda: vhost.events(label)["end"], seconds, "the end of a task")

@@ -53,7 +53,7 @@ def empty(shop: Vhost) -> Iterator[None]:
 
 
 def command(vhost: Vhost, *arguments: str) -> tuple[int, str, str]:
-    """Run the command in this process, and give its status, output and errors."""
+    """Run the command in this process, and return its status, output and errors."""
     output, errors = io.StringIO(), io.StringIO()
     with (
         patch.dict(os.environ, CELERY_FLEET_FILE=str(vhost.fleet_file())),
@@ -68,7 +68,7 @@ def command(vhost: Vhost, *arguments: str) -> tuple[int, str, str]:
 
 
 def dead(vhost: Vhost, *arguments: str) -> dict[str, Any]:
-    """Run the command, and give what it found."""
+    """Run the command, and return its result."""
     status, output, errors = command(vhost, *arguments)
     assert status == 0, errors
     return dict(json.loads(output))
@@ -112,7 +112,7 @@ def die(vhost: Vhost, *ids: str, queue: str = QUEUE, task: str = "shop.train_mod
 
 
 def drain(vhost: Vhost, queue: str, count: int, seconds: float = 15) -> list[str]:
-    """Take messages out of a queue as a worker does, and give their ids; then it must be empty."""
+    """Take messages out of a queue as a worker does, and return their ids; then it must be empty."""
     found: list[str] = []
     with Connection(vhost.admin_url) as connection:
         channel = connection.channel()

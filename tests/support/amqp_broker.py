@@ -114,11 +114,11 @@ class AmqpBroker:
 
     def count(self, names: Collection[str]) -> dict[str, Counts | None]:
         """Count what queues hold, which needs no management API."""
-        found: dict[str, Counts | None] = dict.fromkeys(names)
+        counts: dict[str, Counts | None] = dict.fromkeys(names)
         for name in filter(partial(self.named, "queues"), names):
             ready, taken = len(self.messages[name]), sum(queue == name for queue, _ in self._open.values())
-            found[name] = Counts(ready + taken, ready, taken, consumers=0)
-        return found
+            counts[name] = Counts(ready + taken, ready, taken, consumers=0)
+        return counts
 
     def _drop(self, section: str, name: str) -> None:
         self.held[section] = [each for each in self.held[section] if each["name"] != name]
@@ -138,18 +138,18 @@ class Channel:
     def basic_consume(self, *_: Any, **__: Any) -> None: ...
 
     def exchange_declare(self, name: str, type: str, passive: bool = False, **more: Any) -> None:
-        held = self._broker.named("exchanges", name)
+        existing = self._broker.named("exchanges", name)
         if passive or name.endswith("celery.pidbox"):
             return
-        if held is None:
+        if existing is None:
             self._broker.change()
             fields = {"durable": True, "auto_delete": False, "internal": False, "arguments": {}}
-            kept = {key: value for key, value in more.items() if key in fields}
+            attributes = {key: value for key, value in more.items() if key in fields}
             self._broker.held["exchanges"].append(
-                {"name": name, "vhost": self._broker.vhost, "type": type, **fields, **kept}
+                {"name": name, "vhost": self._broker.vhost, "type": type, **fields, **attributes}
             )
         else:
-            assert held["type"] == type, f"406: {name} is a {held['type']} exchange"
+            assert existing["type"] == type, f"406: {name} is a {existing['type']} exchange"
 
     def exchange_delete(self, name: str, **_: Any) -> None:
         self._broker.change()
@@ -157,10 +157,10 @@ class Channel:
         self._unbind(lambda each: each["source"] == name)
 
     def queue_declare(self, queue: str = "", passive: bool = False, **more: Any) -> Any:
-        held = self._broker.named("queues", queue)
-        if passive and held is None:
+        existing = self._broker.named("queues", queue)
+        if passive and existing is None:
             raise amqp.exceptions.NotFound
-        if queue and held is None:
+        if queue and existing is None:
             self._broker.change()
             self._broker.held["queues"].append(
                 {
@@ -172,7 +172,7 @@ class Channel:
                 }
             )
         elif queue and not passive:
-            assert held["arguments"] == more["arguments"], f"406: {queue} has {held['arguments']}"
+            assert existing["arguments"] == more["arguments"], f"406: {queue} has {existing['arguments']}"
         return SimpleNamespace(
             queue=queue or "amq.gen-1", message_count=len(self._broker.messages[queue]), consumer_count=0
         )
@@ -193,9 +193,9 @@ class Channel:
 
     def queue_unbind(self, queue: str, exchange: str, routing_key: str, **_: Any) -> None:
         self._broker.change()
-        gone = (exchange, "queue", queue, routing_key)
+        removed = (exchange, "queue", queue, routing_key)
         fields = ("source", "destination_type", "destination", "routing_key")
-        self._unbind(lambda each: tuple(each[field] for field in fields) == gone)
+        self._unbind(lambda each: tuple(each[field] for field in fields) == removed)
 
     def basic_publish_confirm(
         self, message: Any, exchange: str, routing_key: str = "", mandatory: bool = False, **_: Any
@@ -221,7 +221,7 @@ class Channel:
         del self._broker._open[tag]
 
     def _bind(self, kind: str, to: str, source: str, key: str, arguments: dict[str, Any] | None) -> None:
-        found = {
+        binding = {
             "vhost": self._broker.vhost,
             "source": source,
             "destination_type": kind,
@@ -229,12 +229,12 @@ class Channel:
             "routing_key": key,
             "arguments": arguments or {},
         }
-        if found not in self._broker.held["bindings"]:
+        if binding not in self._broker.held["bindings"]:
             self._broker.change()
-            self._broker.held["bindings"].append(found)
+            self._broker.held["bindings"].append(binding)
 
-    def _unbind(self, gone: Any) -> None:
-        self._broker.held["bindings"] = [each for each in self._broker.held["bindings"] if not gone(each)]
+    def _unbind(self, matches: Any) -> None:
+        self._broker.held["bindings"] = [each for each in self._broker.held["bindings"] if not matches(each)]
 
 
 def _nothing_came(timeout: float) -> None:

@@ -75,7 +75,7 @@ class FakeSystemd:
         (place / "state.json").write_text(json.dumps({**PROVED, **state}))
 
     def serves(self, pool: str, release: str, digest: str = "00000000", number: int = 1) -> str:
-        """Put an instance there that was deployed before, and give its unit."""
+        """Add an instance that was deployed before, and return its unit."""
         unit = Name(pool, release, digest, number).unit
         (self.host.units / unit).write_text(f"Environment=CELERY_FLEET_POOL={pool}\n")
         self._enable([unit])

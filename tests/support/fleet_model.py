@@ -27,10 +27,10 @@ def load() -> dict[str, Any]:
     variables: dict[str, Any] = {}
     for name in ("pools", "profiles", "routing", "broker"):
         variables |= yaml.safe_load((ROOT / "group_vars/all" / f"{name}.yml").read_text())
-    found: dict[str, Any] = {part: variables[f"fleet_{part}"] for part in PARTS}
-    found["environment_pools"] = {}
-    found["broker"] |= {"nodes": ["10.0.0.1"], "port": 5672, "tls": False}
-    found["app"] = {
+    parts: dict[str, Any] = {part: variables[f"fleet_{part}"] for part in PARTS}
+    parts["environment_pools"] = {}
+    parts["broker"] |= {"nodes": ["10.0.0.1"], "port": 5672, "tls": False}
+    parts["app"] = {
         "name": "demo",
         "celery_app": "demo.app:app",
         "source": {"type": "directory", "path": "examples"},
@@ -40,7 +40,7 @@ def load() -> dict[str, Any]:
         "keep_releases": 3,
         "environment": {},
     }
-    return found
+    return parts
 
 
 LOADED = load()

@@ -45,7 +45,7 @@ def leaks(name: str, secrets: dict[str, str]) -> str:
     return remote(name, LOOK_FOR_SECRETS, secrets)
 
 
-def told(text: str, secrets: dict[str, str]) -> list[str]:
+def shown_secrets(text: str, secrets: dict[str, str]) -> list[str]:
     """Return the names of the secrets that a text shows, whole or the first line of a key."""
     __tracebackhide__ = True
     shown = {name: max(secret.splitlines(), key=len) for name, secret in secrets.items()}

@@ -19,9 +19,9 @@ from support.vhost import wait_for
 
 @contextmanager
 def temporary_postgres() -> Iterator[Path]:
-    """Run a server that listens on a socket only, and give the socket's directory."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name))
-    assert found, "PostgreSQL is not installed; scripts/setup does it"
+    """Run a server that listens on a socket only, and yield the socket's directory."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name))
+    assert binaries, "PostgreSQL is not installed; scripts/setup does it"
     # It does not run as root.
     user: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
     # Short, since a socket's path may have 107 characters, and not in a directory that is root's alone.
@@ -30,14 +30,14 @@ def temporary_postgres() -> Iterator[Path]:
         shutil.chown(directory, **user)
     data, log = directory / "data", directory / "log"
     initialise = (
-        f"{found[-1]}/initdb --pgdata={data} --username=postgres --auth=trust --encoding=UTF8 --no-sync"
+        f"{binaries[-1]}/initdb --pgdata={data} --username=postgres --auth=trust --encoding=UTF8 --no-sync"
     )
-    serve = f"{found[-1]}/postgres -D {data} -k {directory} -c listen_addresses= -c fsync=off"
+    serve = f"{binaries[-1]}/postgres -D {data} -k {directory} -c listen_addresses= -c fsync=off"
     try:
-        made = subprocess.run(
+        initialised = subprocess.run(
             initialise.split(), cwd=directory, capture_output=True, text=True, check=False, **user
         )
-        assert made.returncode == 0, made.stderr
+        assert initialised.returncode == 0, initialised.stderr
         with log.open("wb") as output:
             server = subprocess.Popen(serve.split(), cwd=directory, stdout=output, stderr=output, **user)
         try:
@@ -52,7 +52,7 @@ def temporary_postgres() -> Iterator[Path]:
 
 
 def query(directory: Path, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    """Run a statement, and give its rows."""
+    """Run a statement, and return its rows."""
     with psycopg.connect(host=str(directory), user="postgres", autocommit=True) as connection:
         cursor = connection.execute(statement, values or None)
         return cursor.fetchall() if cursor.description else []

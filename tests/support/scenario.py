@@ -133,8 +133,8 @@ def serving(host: Any, plan: dict[str, Any]) -> tuple[str, str]:
         host: The testinfra host.
         plan: The pool's plan there.
     """
-    wanted = plan["unit"].replace("@", "@*")
-    (unit,) = host.check_output(f"cd /etc/systemd/system/multi-user.target.wants && ls -d {wanted}").split()
+    pattern = plan["unit"].replace("@", "@*")
+    (unit,) = host.check_output(f"cd /etc/systemd/system/multi-user.target.wants && ls -d {pattern}").split()
     name, node = Name.parse(unit), Node.parse(plan["node"])
     assert name and node, unit
     return unit, str(node.numbered(name.number))

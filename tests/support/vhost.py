@@ -43,7 +43,7 @@ START = 90.0
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Wait until a condition holds, and give its value."""
+    """Wait until a condition holds, and return its value."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
@@ -167,19 +167,19 @@ class Worker:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What it wrote of itself; nothing before it wrote first."""
+        """The state that it reports; empty before its first report."""
         path = self.runtime / "state.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
-    def reaches(self, seconds: float = 10, **wanted: object) -> dict[str, Any]:
+    def reaches(self, seconds: float = 10, **expected: object) -> dict[str, Any]:
         """Wait until its state has these values."""
 
         def reached() -> bool:
             state = self.state
-            return all(state.get(key) == value for key, value in wanted.items())
+            return all(state.get(key) == value for key, value in expected.items())
 
         try:
-            wait_for(reached, seconds, str(wanted))
+            wait_for(reached, seconds, str(expected))
         except AssertionError as error:
             raise AssertionError(f"{error}; {self.state}; {self.log.read_text()[-3000:]}") from error
         return self.state
@@ -239,9 +239,9 @@ class Vhost:
         self.management.call("PUT", "users", self.user(name), password=password, tags="")
 
     def connections(self, name: str) -> list[dict[str, Any]]:
-        """Give the open connections of a user, as the broker's statistics know them."""
-        found = self.management.call("GET", "vhosts", self.name, "connections")
-        return [connection for connection in found if connection.get("user") == self.user(name)]
+        """Return the open connections of a user, from the broker's statistics."""
+        connections = self.management.call("GET", "vhosts", self.name, "connections")
+        return [connection for connection in connections if connection.get("user") == self.user(name)]
 
     def close_connections(self, name: str) -> None:
         """Close a user's connections from the broker's side, as an operator or a maintenance does."""
@@ -338,15 +338,15 @@ class Vhost:
         )
 
     def events(self, label: str) -> dict[str, list[tuple[float, int]]]:
-        """Give the times and processes of a task's starts and ends."""
-        found: dict[str, list[tuple[float, int]]] = {"start": [], "end": []}
+        """Return the times and processes of a task's starts and ends."""
+        moments: dict[str, list[tuple[float, int]]] = {"start": [], "end": []}
         for mark in self.marks():
-            if mark["label"] == label and mark["event"] in found:
-                found[mark["event"]].append((mark["at"], mark["pid"]))
-        return found
+            if mark["label"] == label and mark["event"] in moments:
+                moments[mark["event"]].append((mark["at"], mark["pid"]))
+        return moments
 
     def deliveries(self, since: float = 0) -> list[tuple[str, str, str, str]]:
-        """Give the task, exchange, routing key and pool of every delivery, by the wall clock."""
+        """Return the task, exchange, routing key and pool of every delivery, by the wall clock."""
         return [
             (mark["label"], mark["exchange"], mark["routing_key"], mark["pool"])
             for mark in self.marks()
@@ -354,7 +354,7 @@ class Vhost:
         ]
 
     def marks(self) -> list[dict[str, Any]]:
-        """Give what tasks left in the ledger, in the order of time; each file is read once."""
+        """Return what tasks wrote to the ledger, in the order of time; each file is read once."""
         for path in self.ledger.iterdir():
             if path.name not in self._read and not path.name.startswith("."):
                 self._read[path.name] = json.loads(path.read_text(encoding="utf-8"))
@@ -369,7 +369,7 @@ class Vhost:
         return int(self.channel.queue_declare(queue, passive=True).message_count)
 
     def purge(self, queue: str) -> None:
-        """Throw away what waits in a queue."""
+        """Remove all messages that wait in a queue."""
         self.management.call("DELETE", "queues", self.name, queue, "contents")
 
     def policy(self, queue: str, **definition: object) -> None:
@@ -395,8 +395,8 @@ def temporary_vhost(directory: Path) -> Iterator[Vhost]:
     for path in (vhost.ledger, vhost.secrets, directory / "results"):
         path.mkdir()
     version = management.call("GET", "overview")["rabbitmq_version"]
-    wanted = for_broker_version(topology(fleet_model.load(), {}), version)
-    users = [user for user in wanted["users"] if user["name"] != "kit"]
+    desired = for_broker_version(topology(fleet_model.load(), {}), version)
+    users = [user for user in desired["users"] if user["name"] != "kit"]
     management.call("PUT", "vhosts", vhost.name)
     try:
         management.call(
@@ -408,9 +408,9 @@ def temporary_vhost(directory: Path) -> Iterator[Vhost]:
             management.call(
                 "PUT", "users", vhost.user(user["name"]), password=password, tags=",".join(user["tags"])
             )
-        management.call("POST", "definitions", vhost.name, **definitions(wanted))
+        management.call("POST", "definitions", vhost.name, **definitions(desired))
         for kind in ("permissions", "topic_permissions"):
-            for right in wanted.get(kind, []):
+            for right in desired.get(kind, []):
                 if right["user"] != "kit":
                     user, rights = vhost.user(right["user"]), {**right}
                     del rights["user"]
@@ -431,11 +431,11 @@ def temporary_vhost(directory: Path) -> Iterator[Vhost]:
                 management.call("DELETE", "users", vhost.user(user["name"]))
 
 
-def definitions(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Give the topology as the definitions of a virtual host, which hold neither users nor rights."""
-    sections = {name: wanted[name] for name in ("exchanges", "queues", "bindings")}
+def definitions(desired: dict[str, Any]) -> dict[str, Any]:
+    """Return the topology as the definitions of a virtual host, which hold neither users nor rights."""
+    sections = {name: desired[name] for name in ("exchanges", "queues", "bindings")}
     sections["policies"] = [
         {"apply-to" if name == "apply_to" else name: value for name, value in policy.items()}
-        for policy in wanted["policies"]
+        for policy in desired["policies"]
     ]
     return sections

@@ -37,7 +37,7 @@ class Worker:
         self.unit, self.node = serving(host, plan)
 
     def show(self, name: str) -> str:
-        """Give a property of the unit."""
+        """Return a property of the unit."""
         return str(self.host.check_output(f"systemctl show --property={name} --value {self.unit}"))
 
     def send(self, held: bool = False) -> str:
@@ -55,7 +55,7 @@ class Worker:
         return path
 
     def trace(self, path: str) -> list[str]:
-        """Give the lines that a task wrote so far."""
+        """Return the lines that a task wrote so far."""
         return str(self.host.run(f"cat {path}").stdout).split()
 
     def end(self, path: str) -> None:
@@ -92,11 +92,11 @@ class Fleet:
         self.plans = scenario.variables("worker_plan")
 
     def worker(self, name: str, pool: str) -> Worker:
-        """Give what serves a pool now."""
+        """Return the worker that serves a pool now."""
         return Worker(self.host(name), self.plans[name]["worker_plan"]["pools"][pool])
 
     def command(self, verb: str, *limit: str, code: str = "", lock: str = "", **extra: Any) -> list[str]:
-        """Give the command of a verb, with a release of this code."""
+        """Return the command of a verb, with a release of this code."""
         source = self.place / "source"
         source.mkdir(exist_ok=True)
         (source / "probe.py").write_text(PROBE + code)
@@ -114,19 +114,19 @@ class Fleet:
         values = {"fleet_app": app, "worker_watchdog": 15, "worker_start_timeout": 30, "worker_probation": 2}
         values |= extra
         limited = [f"--limit={','.join(limit)}"] if limit else []
-        given = [f"--inventory={self.scenario.inventory}", *limited, f"--extra-vars={json.dumps(values)}"]
-        return ["ansible-playbook", *given, str(ROOT / "playbooks" / f"{verb}.yml")]
+        options = [f"--inventory={self.scenario.inventory}", *limited, f"--extra-vars={json.dumps(values)}"]
+        return ["ansible-playbook", *options, str(ROOT / "playbooks" / f"{verb}.yml")]
 
     def run(self, verb: str, *limit: str, fails: bool = False, **more: Any) -> str:
-        """Run a verb, and give what it prints."""
-        done = subprocess.run(
+        """Run a verb, and return its output."""
+        process = subprocess.run(
             self.command(verb, *limit, **more), cwd=ROOT, capture_output=True, text=True, check=False
         )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        assert (process.returncode != 0) == fails, process.stdout + process.stderr
+        return process.stdout + process.stderr
 
     def files(self, name: str) -> list[str]:
-        """Give the files of instances on a host."""
+        """Return the files of instances on a host."""
         listed = self.host(name).check_output("ls /etc/systemd/system")
         return [file for file in listed.split() if Name.parse(file)]
 

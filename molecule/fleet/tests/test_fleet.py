@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.leaks import leaks, told
+from support.leaks import leaks, shown_secrets
 from support.scenario import ROOT, Scenario, inspect, planned_node
 
 CURRENT = "/opt/demo/current/venv/bin"
@@ -182,7 +182,7 @@ def test_a_check_finds_nothing_to_change_a_change_concerns_its_pool_and_no_secre
     def changed(*options: str) -> set[str]:
         run = playbook(scenario, "site.yml", "-vvv", "--diff", *options)
         assert run.returncode == 0, run.stdout[-4000:]
-        assert told(run.stdout + run.stderr, scenario.secrets) == []
+        assert shown_secrets(run.stdout + run.stderr, scenario.secrets) == []
         recap = [line for line in run.stdout.split("PLAY RECAP")[1].splitlines() if "changed=" in line]
         assert {host for host in scenario.hosts if any(host in line for line in recap)} == set(scenario.hosts)
         return {host for host in scenario.hosts for line in recap if host in line and "changed=0" not in line}

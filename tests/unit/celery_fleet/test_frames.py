@@ -19,7 +19,7 @@ HEADERS_FLAG = b"\x20\x00"  # the third property
 
 
 def received(properties: bytes, body: bytes = b"", key: bytes = b"io.api") -> tuple[bytes, Any]:
-    """Receive a message of these bytes, and give its delivery's arguments and itself."""
+    """Receive a message of these bytes, and return its delivery's arguments and itself."""
     got: list[tuple[bytes, Any]] = []
     handle = tolerant_frame_handler(
         SimpleNamespace(bytes_recv=0),

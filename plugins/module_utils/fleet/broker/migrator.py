@@ -386,7 +386,7 @@ class Migrator:
 
     @staticmethod
     def _looks() -> Iterator[float]:
-        """Give the seconds that were waited so far, and wait a while in between."""
+        """Yield the seconds that have been waited, and wait in between."""
         begin = time.monotonic()
         while True:
             waited_s = time.monotonic() - begin

@@ -120,7 +120,7 @@ class Drawing:
         return by_exchange
 
     def title(self, name: str) -> str:
-        """Name a pool, and say so if it runs nowhere."""
+        """Return a pool's name, with a note if it runs nowhere."""
         runs = any(name in group.pools for group in self.groups)
         return name if runs else f"{name} (on no host)"
 

@@ -49,7 +49,7 @@ def worker(make_app: Callable[..., Celery], make_worker: Callable[..., Any]) -> 
 
 
 def deliver(worker: Any, headers: Any, body: Any = BODY, **properties: object) -> str:
-    """Let a worker receive a message, and say what became of it."""
+    """Have a worker receive a message, and return what became of it."""
     channel, tag = Channel(), next(tags)
     told = {"content_type": "application/json", "content_encoding": "utf-8", **properties}
     raw = AmqpMessage(
