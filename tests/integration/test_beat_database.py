@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,12 +16,17 @@ from support.beats import QUEUE, Beat, beat_file, taken
 from support.postgres import query, temporary_postgres
 from support.vhost import INTEGRATION, START, Vhost, temporary_vhost, wait_for
 
+# An hourly one that is long overdue, as the administration would add it.
 ADD_ROW = """
-INSERT INTO django_celery_beat_periodictask
-  (name, task, interval_id, queue, args, kwargs, headers, description,
-   enabled, one_off, total_run_count, date_changed)
-SELECT 'row', 'shop.row', interval_id, queue, '[7]', '{}', '{}', '', true, false, 0, now()
-FROM django_celery_beat_periodictask WHERE name = 'own'
+WITH hourly AS (
+  INSERT INTO django_celery_beat_intervalschedule (every, period) VALUES (1, 'hours') RETURNING id
+), added AS (
+  INSERT INTO django_celery_beat_periodictask
+    (name, task, interval_id, queue, args, kwargs, headers, description,
+     enabled, one_off, total_run_count, last_run_at, date_changed)
+  SELECT 'row', 'shop.row', id, %s, '[7]', '{}', '{}', '', true, false, 0, '2020-01-01', now() FROM hourly
+)
+UPDATE django_celery_beat_periodictasks SET last_update = now()
 """
 ROWS = "SELECT name, last_run_at, total_run_count FROM django_celery_beat_periodictask"
 
@@ -56,60 +61,54 @@ def test_django_s_scheduler_runs_under_the_fleet_s_lock(vhost: Vhost, postgres: 
         for number in (1, 2)
     ]
     sent: list[tuple[str, float]] = []
+    begun = time.time()
     with Connection(vhost.admin_url) as connection:
         channel = connection.channel()
 
-        def collect(*names: str, seconds: float = 30) -> None:
-            """Take what is sent until each of these was sent twice more."""
+        def collect(**more: int) -> None:
+            """Take what is sent until each of these was sent so many times more."""
             begin = len(sent)
 
             def enough() -> bool:
                 sent.extend(taken(channel))
                 new = [name for name, _ in sent[begin:]]
-                return all(new.count(name) >= 2 for name in names)
+                return all(new.count(name) >= count for name, count in more.items())
 
             try:
-                wait_for(enough, seconds, f"two runs of {', '.join(names)}")
+                wait_for(enough, 30, f"{more} more runs")
             except AssertionError as error:
-                raise AssertionError(
-                    f"{error}; {[(beat.state, beat.log[-2000:]) for beat in beats]}"
-                ) from error
+                told = [(beat.state, beat.log[-2000:]) for beat in beats]
+                raise AssertionError(f"{error}; sent {sent}; {told}") from error
 
         try:
             wait_for(lambda: {beat.state["role"] for beat in beats} == {"active", "standby"}, START, "roles")
             active, other = sorted(beats, key=lambda beat: beat.state["role"])
-            collect("own", "model")
-            # Somebody adds one in the administration, which writes the time of the change beside it.
-            query(
-                postgres,
-                ADD_ROW,
-            )
-            query(postgres, "UPDATE django_celery_beat_periodictasks SET last_update = now()")
-            collect("own", "model", "row")
+            collect(own=2, model=2)
+            query(postgres, ADD_ROW, QUEUE)
+            collect(row=1)
+            # Those that come after it say that it was written down.
+            collect(own=1, model=1)
             assert active.state["source"] == (
                 "1 of fleet_schedule, 1 of beat_schedule,"
                 " those of django_celery_beat.schedulers:DatabaseScheduler"
             )
             active.process.kill()
             other.awaits("active", 30)
-            collect("own", "model", "row")
+            collect(own=2, model=2)
             other.process.send_signal(signal.SIGTERM)
             assert other.process.wait(20) == 0
         finally:
             for beat in beats:
                 beat.kill()
         sent += taken(channel)
-    for name in ("own", "model", "row"):
-        times = [at for each, at in sent if each == name]
-        gaps = [after - before for before, after in pairwise(times)]
-        assert min(gaps) > 0.9, f"{name} was sent twice: {gaps}"
+    assert [name for name, _ in sent].count("row") == 1, f"the next one knows that it ran: {sent}"
     rows = {name: (last, count) for name, last, count in query(postgres, ROWS)}
     assert {"own", "model", "row", "celery.backend_cleanup"} <= rows.keys()
     for name in ("own", "model", "row"):
         runs = [at for each, at in sent if each == name]
-        assert abs(rows[name][0].timestamp() - runs[-1]) < 1, "the last run is written down"
-        # One that was killed before it wrote its last run down leaves it to the notes.
-        assert len(runs) - 1 <= rows[name][1] <= len(runs)
+        # Each may have been ended between sending and writing it down, which the notes make up for.
+        assert len(runs) - 2 <= rows[name][1] <= len(runs), f"{name} is written down: {rows}"
+        assert rows[name][0].timestamp() > begun, f"{name} is written down: {rows}"
     assert query(
         postgres, "SELECT expire_seconds FROM django_celery_beat_periodictask WHERE name = 'model'"
     ) == [(60,)]
