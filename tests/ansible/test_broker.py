@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.celery_fleet.kit.plugins.modules import rabbitmq_migrate
 
 ROLE = Path(__file__).parents[2] / "roles" / "broker"
 
@@ -200,3 +202,19 @@ def test_the_argument_specification_has_the_defaults() -> None:
         "broker_members",
         "broker_erlang_cookie",
     ]
+
+
+class _FailedError(Exception):
+    pass
+
+
+def test_nothing_is_migrated_while_a_node_is_in_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(msg: str) -> None:
+        raise _FailedError(msg)
+
+    # It is asked for nothing else.
+    trouble = SimpleNamespace(obstacles=lambda: ["Node rabbit@one has raised its disk alarm."])
+    monkeypatch.setattr(rabbitmq_migrate, "Management", lambda *_: trouble)
+    params = dict.fromkeys(rabbitmq_migrate.ARGUMENTS)
+    with pytest.raises(_FailedError, match="Nothing was migrated: Node rabbit@one has raised its"):
+        rabbitmq_migrate.run(SimpleNamespace(params=params, fail_json=fail))
