@@ -47,3 +47,13 @@ def fleet(vhost: Vhost) -> dict[str, Worker]:
         for pool, (kind, slots) in kinds.items()
     }
     return {pool: worker.ready() for pool, worker in workers.items()}
+
+
+@pytest.fixture
+def alone(vhost: Vhost) -> Iterator[None]:
+    """Let no worker of a test that failed take the tasks of the next."""
+    yield
+    for worker in vhost.workers:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait()

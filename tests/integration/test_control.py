@@ -1,14 +1,14 @@
-"""When a worker takes tasks: the stop, the control files, its proof, and a consumer that the broker lost."""
+"""When a worker takes tasks: the control files, its proof, and a consumer that the broker lost."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
-from support.vhost import START, Proxy, Vhost, Worker, temporary_vhost, wait_for
+from support.vhost import START, Proxy, Vhost, temporary_vhost, wait_for
 
 QUEUE = "general_background"
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.fixture(scope="module")
@@ -18,96 +18,13 @@ def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
         yield vhost
 
 
-@pytest.fixture(autouse=True)
-def alone(vhost: Vhost) -> Iterator[None]:
-    """Let no worker of a test that failed take the tasks of the next."""
-    yield
-    for worker in vhost.workers:
-        if worker.process.poll() is None:
-            worker.process.kill()
-            worker.process.wait()
-
-
-def _filled(vhost: Vhost, worker: Worker, label: str, monkeypatch: pytest.MonkeyPatch, running: int) -> None:
-    """Let a worker run as many tasks as it can, with others waiting in it."""
-    app = vhost.client(monkeypatch)
-    for _ in range(21):
-        app.send_task("hold", (label,), queue=QUEUE)
-    wait_for(lambda: len(vhost.events(label)["start"]) == running, 15, "the start of tasks")
-    wait_for(lambda: worker.state["reserved"] > 0, 5, "prefetched tasks")
-
-
-@pytest.mark.parametrize(
-    ("pool", "acknowledgement"),
-    [("prefork", "late"), ("prefork", "early"), ("threads", "early"), ("gevent", "late")],
-)
-def test_a_stop_gives_back_at_once_and_finishes_what_runs(
-    vhost: Vhost, monkeypatch: pytest.MonkeyPatch, pool: str, acknowledgement: str
-) -> None:
-    label = f"stop-{pool}-{acknowledgement}"
-    worker = vhost.worker(
-        "general",
-        *("--pool", pool, "--concurrency", "2", "--prefetch-multiplier", "4"),
-        fleet_file=vhost.fleet_file(acknowledgement=acknowledgement),
-    ).ready()
-    try:
-        _filled(vhost, worker, label, monkeypatch, 2)
-        worker.process.terminate()
-        wait_for(lambda: vhost.ready_messages(QUEUE) == 19, 6, "the tasks back in the queue")
-        state = worker.reaches(state="stopping", reserved=0)
-        assert [task["name"] for task in state["active"]] == ["hold"] * 2
-        assert {task["queue"] for task in state["active"]} == {QUEUE}
-        assert worker.systemd.count("STOPPING=1") == 1
-        assert worker.process.poll() is None
-        vhost.release(label)
-        assert worker.process.wait(10) == 0
-        events = vhost.events(label)
-        assert (len(events["start"]), len(events["end"])) == (2, 2)
-        # Both were acknowledged over the connection that stayed open.
-        assert vhost.ready_messages(QUEUE) == 19
-    finally:
-        vhost.purge(QUEUE)
-
-
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_worker_that_stops_is_never_watched_again(
-    vhost: Vhost, monkeypatch: pytest.MonkeyPatch, pool: str
-) -> None:
-    """A sign of life would arm systemd's watchdog, which ends a task that runs on without a broker."""
-    label = f"unwatched-{pool}"
-    proxy = Proxy(*vhost.address).up()
-    worker = vhost.worker(
-        "general",
-        *("--pool", pool, "--concurrency", "1"),
-        fleet_file=vhost.fleet_file(proxy.address),
-        watchdog=1.5,
-    ).ready()
-    try:
-        vhost.client(monkeypatch).send_task("hold", (label,), queue=QUEUE)
-        wait_for(lambda: worker.state["active"], 10, "the start of the task")
-        worker.process.terminate()
-        wait_for(lambda: worker.systemd.count("STOPPING=1"), 5, "the stop")
-        began = worker.systemd.messages[-1][0]
-        proxy.down()
-        wait_for(lambda: "Connection to broker lost" in worker.log.read_text(), 10, "the loss")
-        time.sleep(3)  # two periods of the watchdog
-        assert worker.process.poll() is None
-        vhost.release(label)
-        assert worker.process.wait(15) == 0
-        assert len(vhost.events(label)["end"]) == 1
-        assert worker.systemd.count("WATCHDOG=1", began) == 0
-    finally:
-        proxy.down()
-        vhost.purge(QUEUE)
-
-
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_control_files_rule_a_worker(vhost: Vhost, monkeypatch: pytest.MonkeyPatch, pool: str) -> None:
     label = f"control-{pool}"
     worker = vhost.worker("general", "--pool", pool, "--concurrency", "1").ready()
     try:
         assert worker.reaches(state="consuming", slots=1, proved=True)["release"] == "1.0"
-        _filled(vhost, worker, label, monkeypatch, 1)
+        vhost.fill(worker, vhost.client(monkeypatch), QUEUE, label, 1)
         # More slots, at once.
         (worker.runtime / "concurrency").write_text("3")
         wait_for(lambda: len(vhost.events(label)["start"]) == 3, 10, "three tasks")

@@ -364,6 +364,13 @@ class Vhost:
         """Let the task `hold` of this label end."""
         (self.ledger / f".release-{label}").touch()
 
+    def fill(self, worker: Worker, app: Celery, queue: str, label: str, running: int) -> None:
+        """Let a worker run so many tasks that are held, with others of 21 waiting in it."""
+        for _ in range(21):
+            app.send_task("hold", (label,), queue=queue)
+        wait_for(lambda: len(self.events(label)["start"]) == running, 15, "the start of tasks")
+        wait_for(lambda: worker.state["reserved"] > 0, 5, "prefetched tasks")
+
     def ready_messages(self, queue: str) -> int:
         """Count the messages that wait in a queue, now rather than when statistics were last taken."""
         return int(self.channel.queue_declare(queue, passive=True).message_count)
