@@ -161,7 +161,7 @@ class Management:
         return obstacles
 
     def queues(self, vhost: str) -> list[dict[str, Any]]:
-        """Return the figures of all queues of a vhost, which are up to five seconds old.
+        """Return the figures of all queues of a vhost, which are up to ten seconds old.
 
         Args:
             vhost: Where they are.
