@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.ansible_runs import ROOT
+from support.ansible_runs import ansible
 
 
 @pytest.fixture
@@ -19,20 +17,9 @@ def place(tmp_path: Path) -> Path:
 
 def run(arguments: dict[str, Any], *options: str) -> tuple[dict[str, Any], str]:
     """Return the module's result, and all that the command printed."""
-    given = json.dumps(arguments)
-    done = subprocess.run(
-        ["ansible", "localhost", "-c", "local", "-m", "celery_fleet.kit.host_state", "-a", given, *options],
-        cwd=ROOT,
-        env=os.environ
-        | {
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-            "ANSIBLE_FORCE_COLOR": "0",
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    given = ["-c", "local", "-m", "celery_fleet.kit.host_state", "-a", json.dumps(arguments), *options]
+    form = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"}
+    done = ansible("ansible", "localhost", *given, **form)
     printed = done.stdout + done.stderr
     return json.loads(done.stdout[done.stdout.index("=> ") + 3 :]), printed
 

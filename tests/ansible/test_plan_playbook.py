@@ -1,14 +1,12 @@
 """The verb plan as a site runs it: on inventories whose servers do not exist."""
 
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 import yaml
-from support.ansible_runs import environment
+from support.ansible_runs import ansible
 
 ROOT = Path(__file__).parents[2]
 SINGLE = {
@@ -24,20 +22,8 @@ def plan(path, *inventories, **variables):
     """Run the playbook, and return its run and the document that it wrote."""
     sources = [word for inventory in inventories for word in ("-i", str(inventory))]
     outputs = {"plan_output": "plan.json", "plan_picture": "fleet.svg"}
-    run = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "ansible-playbook"),
-            *sources,
-            "-e",
-            json.dumps(outputs | variables),
-            str(ROOT / "playbooks/plan.yml"),
-        ],
-        cwd=path,
-        env=environment() | {"PWD": str(path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    given = [*sources, "-e", json.dumps(outputs | variables)]
+    run = ansible("ansible-playbook", *given, str(ROOT / "playbooks/plan.yml"), cwd=path)
     written = path / "plan.json"
     return run, json.loads(written.read_text()) if written.exists() else None
 

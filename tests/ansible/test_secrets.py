@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from fleet.files.vault_id import look, mark
-from support.ansible_runs import environment, tool
+from support.ansible_runs import ansible, tool
 from support.fleet_model import ROOT
 
 HOSTS = {"brokers": ["b1"], "workers": ["w1", "w2"], "clients": ["c1"]}
@@ -23,12 +23,10 @@ READ = {
     "gather_facts": False,
     "tasks": [
         {
-            "ansible.builtin.copy": {
+            "write": {
                 "content": "{{ dict(passwords=fleet_passwords, cookie=fleet_erlang_cookie) | to_json }}",
-                "dest": "{{ out }}",
-                "mode": "0600",
-            },
-            "check_mode": False,
+                "path": "{{ out }}",
+            }
         }
     ],
 }
@@ -101,22 +99,8 @@ class Environment:
             "out": str(self.path / "read.json"),
             "root": f"{self.path}/hosts/{{{{ inventory_hostname }}}}",
         }
-        return subprocess.run(
-            [
-                tool("ansible-playbook"),
-                "-i",
-                str(self.inventory),
-                "-e",
-                json.dumps(extra),
-                *options,
-                "play.yml",
-            ],
-            cwd=self.path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        given = ["-i", str(self.inventory), "-e", json.dumps(extra), *options]
+        return ansible("ansible-playbook", *given, "play.yml", cwd=self.path)
 
     def make(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Run what all plays that create begin with."""

@@ -15,8 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from support.ansible_runs import environment, tool
-from support.fleet_model import ROOT
+from support.ansible_runs import ansible
 
 Play = Callable[..., subprocess.CompletedProcess[str]]
 NOW = datetime.datetime.now(datetime.UTC)
@@ -39,16 +38,7 @@ def play(tmp_path: Path) -> Play:
             "tasks": include,
         }
         (tmp_path / "play.yml").write_text(yaml.safe_dump([book]))
-        command = [
-            tool("ansible-playbook"),
-            "-i",
-            ",".join([*hosts, ""]),
-            str(tmp_path / "play.yml"),
-            *options,
-        ]
-        return subprocess.run(
-            command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
-        )
+        return ansible("ansible-playbook", "-i", ",".join([*hosts, ""]), str(tmp_path / "play.yml"), *options)
 
     return run
 
@@ -178,14 +168,8 @@ def test_certificates_beside_an_inventory_are_no_inventory(tmp_path: Path) -> No
     (tmp_path / "tls").mkdir()
     authority = key_pair(tmp_path / "tls" / "broker-1.key")
     certificate(tmp_path / "tls" / "broker-1.pem", authority, "authority")
-    listed = subprocess.run(
-        [tool("ansible-inventory"), "-i", str(tmp_path), "--list"],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    listed = ansible("ansible-inventory", "-i", str(tmp_path), "--list")
+    assert listed.returncode == 0
     assert "WARNING" not in listed.stderr, listed.stderr
     assert '"broker-1"' in listed.stdout
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from support.ansible_runs import Inventory, environment, facts, tool
+from support.ansible_runs import Inventory, ansible, facts
 from support.fleet_model import ROOT
 
 ADDED_POOL = ROOT / "docs/examples/overrides/added_pool"
@@ -20,21 +20,8 @@ EVALUATED = re.compile(r"\{[{%].*?[%}]\}|^\s*(?:- )?(?:when|that|until):.*?$", r
 
 def choose(pools: str) -> subprocess.CompletedProcess[str]:
     """Run what checks `fleet_pool` on an inventory whose environment adds a pool."""
-    return subprocess.run(
-        [
-            tool("ansible-playbook"),
-            "-i",
-            str(ADDED_POOL),
-            "-e",
-            f"fleet_pool={pools}",
-            str(VERBS / CHOOSE),
-        ],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    given = ["-i", str(ADDED_POOL), "-e", f"fleet_pool={pools}"]
+    return ansible("ansible-playbook", *given, str(VERBS / CHOOSE))
 
 
 def test_a_pool_that_an_environment_adds_can_be_chosen():

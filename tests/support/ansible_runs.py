@@ -1,10 +1,13 @@
 """Real runs of Ansible on inventories whose hosts nobody has."""
 
+import atexit
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +31,12 @@ ANSWER = {
     "gather_facts": False,
     "vars": {
         "app_release": "r1",
-        "__answer": "{{ dict(plan=worker_plan, file=app_fleet_file, topology=broker_topology) }}",
+        "__plan": {"plan": "{{ worker_plan }}", "units": "{{ __worker_given }}"},
+        "__answer": "{{ __plan | combine(dict(file=app_fleet_file, topology=broker_topology)) }}",
     },
     "tasks": [
         {"ansible.builtin.import_role": {"name": "worker"}, "when": False},
-        {
-            "ansible.builtin.copy": {
-                "content": "{{ __answer | to_json }}",
-                "dest": "{{ out }}/{{ inventory_hostname }}.json",
-                "mode": "0600",
-            },
-            "delegate_to": "localhost",
-        },
-        {
-            "ansible.builtin.copy": {
-                "content": "{{ item.value.unit }}",
-                "dest": "{{ out }}/{{ inventory_hostname }}.{{ worker_plan.pools[item.key].unit }}",
-                "mode": "0600",
-            },
-            "loop": "{{ __worker_given | dict2items }}",
-            "loop_control": {"label": "{{ item.key }}"},
-            "delegate_to": "localhost",
-        },
+        {"write": {"path": "{{ out }}/{{ inventory_hostname }}.json", "content": "{{ __answer | to_json }}"}},
     ],
 }
 
@@ -77,11 +64,45 @@ def tool(name: str) -> str:
 def environment() -> dict[str, str]:
     """Return the environment in which Ansible finds the collection and nothing of the user's."""
     return os.environ | {
+        "ANSIBLE_ACTION_PLUGINS": str(ROOT / "tests/support/action_plugins"),
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_STDOUT_CALLBACK": "default",
     }
+
+
+@cache
+def server(**variables: str) -> subprocess.Popen[str]:
+    """Start the process that runs Ansible's programs until the tests end."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/support/ansible_server.py")],
+        env=environment() | variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(process.communicate)
+    return process
+
+
+def ansible(*command: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's programs.
+
+    Args:
+        command: The program and its arguments.
+        cwd: Where it runs.
+        variables: Variables of the environment, beside those of `environment`.
+
+    Returns:
+        What it printed and how it ended.
+    """
+    process = server(**variables)
+    assert process.stdin and process.stdout
+    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
+        print(json.dumps([command, str(cwd), out.name, err.name]), file=process.stdin, flush=True)
+        code = int(process.stdout.readline())
+        return subprocess.CompletedProcess(command, code, out.read(), err.read())
 
 
 class Run:
@@ -99,30 +120,18 @@ class Run:
 
     def run(self, *options: str, playbooks: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Run playbooks of the repository, then the plays."""
-        command = [
-            tool("ansible-playbook"),
-            "-i",
-            str(self.inventory),
-            "-e",
-            f"out={self.path}/out",
-            *options,
-        ]
-        return subprocess.run(
-            [*command, *(str(ROOT / "playbooks" / name) for name in playbooks), "play.yml"],
-            cwd=self.path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        books = [*(str(ROOT / "playbooks" / name) for name in playbooks), "play.yml"]
+        given = ["-i", str(self.inventory), "-e", f"out={self.path}/out", *options]
+        return ansible("ansible-playbook", *given, *books, cwd=self.path)
 
     def result(self, host: str) -> Any:
-        """Return the plan, the file and the topology that a host got."""
+        """Return the plan, the file, the topology and the units that a host got."""
         return json.loads((self.path / "out" / f"{host}.json").read_text())
 
     def unit(self, host: str, pool: str) -> str:
         """Return the text of a pool's unit on a host, with joined lines."""
-        return (self.path / "out" / f"{host}.celery-fleet-{pool}@.service").read_text().replace("\\\n", " ")
+        text: str = self.result(host)["units"][pool]["unit"]
+        return text.replace("\\\n", " ")
 
 
 class Inventory(Run):
