@@ -5,6 +5,9 @@ import json
 import pytest
 from support.ansible_runs import Inventory
 
+# Most look at the same two runs, so one process makes them.
+pytestmark = pytest.mark.xdist_group("preflight")
+
 
 @pytest.fixture
 def inventory(tmp_path):

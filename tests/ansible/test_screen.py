@@ -34,6 +34,9 @@ from ansible_collections.celery_fleet.kit.plugins.plugin_utils.terminal import (
 )
 from support.ansible_runs import environment, tool
 
+# All look at the same runs, so one process makes them.
+pytestmark = pytest.mark.xdist_group("screen")
+
 HOSTILE = "\x1b[2J\x1b]0;owned\x07red\x1b[31m\x9b\x08\u202e"
 GONE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 INVENTORY = {
@@ -195,7 +198,7 @@ class Book:
 
     def shown(self) -> Shown:
         """Wait for its end."""
-        err = self.process.communicate(timeout=120)[1] or b""
+        err = self.process.communicate(timeout=600)[1] or b""
         self.reader.join()
         return Shown(b"".join(self.out).decode().replace("\r\n", "\n"), err.decode(), self.process.returncode)
 
