@@ -12,6 +12,8 @@ from statistics import median
 from typing import Any
 
 import pytest
+from amqp import Message
+from amqp.exceptions import AccessRefused
 from fleet.model.names import BEAT
 from kombu import Connection
 from support.beats import QUEUE, Beat, beat_file, taken
@@ -34,6 +36,16 @@ def _beat_file(vhost: Vhost, name: str) -> Path:
 
 def _ticks(channel: Any) -> list[float]:
     return [at for name, at in taken(channel) if name == "tick"]
+
+
+def test_nobody_but_the_scheduler_may_publish_its_notes(vhost: Vhost) -> None:
+    host, port = vhost.address
+    for user in ("client", "worker_io", "verify"):
+        login = {"userid": vhost.user(user), "password": vhost.password(user)}
+        with Connection(hostname=host, port=port, virtual_host=vhost.name, **login) as connection:
+            channel = connection.channel()
+            with pytest.raises(AccessRefused, match="fleet_beat"):
+                channel.basic_publish_confirm(Message("{}"), exchange="general_tasks", routing_key=BEAT)
 
 
 def test_a_false_note_and_a_wrong_clock_silence_nobody(vhost: Vhost) -> None:

@@ -323,6 +323,7 @@ ACTIONS: dict[str, Callable[[Broker, Any], Any]] = {
             lambda broker, channel: publishes(broker, channel, "celery_delayed_27", f"{SOON}.{key}")
         ),
     ),
+    "note a periodic task": lambda broker, channel: publishes(broker, channel, "io_tasks", "fleet_beat"),
     "publish a dead task": lambda broker, channel: publishes(broker, channel, "io_tasks_dead", ""),
     "publish an answer": lambda broker, channel: publishes(broker, channel, "fleet_verify", "answer"),
     "go around the exchanges": lambda broker, channel: publishes(broker, channel, "", "io_api_calls"),
@@ -343,7 +344,11 @@ def allowed(user: str) -> set[str]:
         "monitor": set(),
         "verify": PUBLISH | {"read an answer"},
         "dead_letters": {"read a dead task"},
-        "beat": {"clear the scheduler's memory", *(f"publish a task to {pool}" for pool in POOLS)},
+        "beat": {
+            "clear the scheduler's memory",
+            "note a periodic task",
+            *(f"publish a task to {pool}" for pool in POOLS),
+        },
     }[user]
 
 
@@ -365,7 +370,7 @@ def test_a_user_may_do_what_it_needs_and_no_more(broker, user):
                 continue
             done.add(name)
             channel.close()
-    for queue in (*(queue for queue, _ in OWN.values()), "fleet_verify"):
+    for queue in (*(queue for queue, _ in OWN.values()), "fleet_verify", "fleet_beat"):
         broker.drain(queue)
     assert done == allowed(user)
 

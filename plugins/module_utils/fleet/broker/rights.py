@@ -81,21 +81,24 @@ def _publishes(pools: Iterable[Pool], delayed: bool) -> list[str]:
     return [*dict.fromkeys(pool.exchange for pool in targets), *entry]
 
 
-def topic_permissions_of(pools: Iterable[Pool]) -> list[dict[str, Any]]:
-    """Return the routing keys that each user may publish with through the delay chain.
+def topic_permissions_of(pools: Iterable[Pool], delayed: bool) -> list[dict[str, Any]]:
+    """Return the routing keys that each user may publish with.
 
-    All delayed tasks go through one exchange, so the keys keep a worker to the pools that it may reach.
+    Nobody but the scheduler may publish with the key of its notes, which is bound to the pools' exchanges.
+    All delayed tasks go through one exchange, which holds workers to the keys of the pools that they reach.
     """
-    all_pools = list(pools)
-    permissions = []
-    for pool in all_pools:
-        callees = [other for other in reached(pool, all_pools) if other.exchange_type == "topic"]
+    known = list(pools)
+    found = [
+        {"user": user, "exchange": exchange, "write": rf"^(?!{re.escape(BEAT)}$)", "read": "^$"}
+        for user in (*(worker_user(pool.name) for pool in known), "client", "verify")
+        for exchange in dict.fromkeys(pool.exchange for pool in known if pool.exchange_type == "topic")
+    ]
+    for pool in known if delayed else ():
+        callees = [other for other in reached(pool, known) if other.exchange_type == "topic"]
         keys = [re.escape(queue.routing_key) for other in callees for queue in other.queues.values()]
         write = rf"^([01]\.){{{DELAY_LEVELS}}}({'|'.join(keys)})$" if keys else "^$"
-        permissions.append(
-            {"user": worker_user(pool.name), "exchange": DELAY_ENTRY, "write": write, "read": "^$"}
-        )
-    return permissions
+        found.append({"user": worker_user(pool.name), "exchange": DELAY_ENTRY, "write": write, "read": "^$"})
+    return found
 
 
 def _permission(user: str, configure: str, write: str, read: str) -> dict[str, Any]:

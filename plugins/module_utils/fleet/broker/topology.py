@@ -98,7 +98,7 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
         ],
         "users": users(pools),
         "permissions": permissions_of(pools, delayed),
-        "topic_permissions": topic_permissions_of(pools) if delayed else [],
+        "topic_permissions": topic_permissions_of(pools, delayed),
         "consumer_timeout_ms": max(timeouts.values(), default=0) * 1000,
     }
 

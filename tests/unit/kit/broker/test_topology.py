@@ -213,9 +213,26 @@ def test_a_worker_s_control_queues_are_those_of_its_own_nodes(model):
 
 def reaches(found, user, key):
     """Whether a user's topic permission lets a delayed task with this key through."""
-    (entry,) = [entry for entry in found["topic_permissions"] if entry["user"] == user]
-    assert entry["exchange"] == "celery_delayed_27"
-    return re.search(entry["write"], "0." * 27 + f"1.{key}") is not None
+    return may_use(found, user, "celery_delayed_27", "0." * 27 + f"1.{key}")
+
+
+def may_use(found, user, exchange, key):
+    """Whether a user's topic permission lets it publish with a key."""
+    (entry,) = [
+        entry
+        for entry in found["topic_permissions"]
+        if (entry["user"], entry["exchange"]) == (user, exchange)
+    ]
+    return re.search(entry["write"], key) is not None
+
+
+def test_nobody_but_the_scheduler_publishes_its_notes(model):
+    found = topology(model, {})
+    for user in ("client", "verify", "worker_cpu", "worker_io"):
+        assert not may_use(found, user, "io_tasks", "fleet_beat")
+        for key in ("io.api", "fleet_beat.x", "xfleet_beat", ""):
+            assert may_use(found, user, "io_tasks", key)
+    assert "beat" not in {entry["user"] for entry in found["topic_permissions"]}
 
 
 def test_a_pool_reaches_only_the_pools_that_its_tasks_call(model):
