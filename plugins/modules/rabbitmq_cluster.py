@@ -13,6 +13,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.clus
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.commands import (
     CommandError,
     Commands,
+    view_of,
 )
 
 DOCUMENTATION = r"""
@@ -85,12 +86,14 @@ def apply(commands: Commands, seed: str, todo: Membership) -> None:
 def run(module: AnsibleModule) -> None:
     nodes: list[str] = module.params["nodes"]
     commands = Commands(lambda argv: module.run_command(argv), module.params["timeout"])
+    answers = {node: commands.ask(node) for node in nodes}
     # An interrupted run may have left a node stopped; it is read once it runs.
-    stopped = [node for node in nodes if commands.stopped(node)]
+    stopped = [node for node, answer in answers.items() if answer and not answer["running"]]
     if not module.check_mode:
         for node in stopped:
             commands.call("rabbitmqctl", node, "start_app")
-    views = {node: view for node in nodes if (view := commands.view(node)) is not None}
+            answers[node] = commands.ask(node)
+    views = {node: view for node, answer in answers.items() if (view := view_of(answer))}
     todo = membership(nodes, views)
     if todo.refusals:
         module.fail_json(msg=f"Nothing was done: {'; '.join(todo.refusals)}.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.health import (
-    QUORUM_STATUS,
+    STATUS,
     behind,
     critical,
     read_queues,
@@ -104,28 +104,28 @@ class Node:
     def look(self) -> tuple[dict[str, Any], list[str]]:
         """Read the health, and return it with what is missing from what is expected."""
         expect, nodes = self._module.params["expect"], self._module.params["nodes"]
-        status = json.loads(self._ask("--formatter", "json", "cluster_status"))
-        document = json.loads(self._ask("eval", QUORUM_STATUS))
+        document = self._ask()
         name, now = document["node"], read_queues(document["queues"])
-        obstacles = unhealthy(status, nodes) + critical(now, name)
+        obstacles = unhealthy(document, nodes) + critical(now, name)
         # The first look has none before it: at rest, nothing is missing even so.
         late = behind(self._before or now, now, [name] if expect == "synchronous" else nodes)
         self._before = now
         health = {
             "node": name,
-            "version": status["versions"][name]["rabbitmq_version"],
-            "nodes": sorted(status["disk_nodes"]),
-            "maintenance": status["maintenance_status"].get(name) != "not under maintenance",
+            "version": document["version"],
+            "nodes": sorted(document["known"]),
+            "maintenance": name in document["maintenance"],
             "obstacles": obstacles,
             "behind": late,
         }
         missing = {"nothing": [], "stoppable": obstacles + late, "synchronous": late}
         return health, missing[expect]
 
-    def _ask(self, *arguments: str) -> str:
-        _, printed, _ = self._module.run_command(["rabbitmqctl", "--quiet", *arguments], check_rc=True)
+    def _ask(self) -> dict[str, Any]:
+        _, printed, _ = self._module.run_command(["rabbitmqctl", "--quiet", "eval", STATUS], check_rc=True)
         # `eval` prints the value of the expression after what the expression printed.
-        return str(printed).strip().removesuffix("\nok")
+        answer: dict[str, Any] = json.loads(str(printed).strip().removesuffix("\nok"))
+        return answer
 
 
 def main() -> None:

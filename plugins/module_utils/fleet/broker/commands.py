@@ -7,13 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .cluster import View
+from .node import expression, read
 
 # Takes the command and its arguments; returns its status, output and errors.
 Run = Callable[[list[str]], tuple[int, str, str]]
-_COUNTS = (
-    "{length(rabbit_amqqueue:list()), length(rabbit_vhost:list_names()), "
-    "length(rabbit_auth_backend_internal:list_users())}."
-)
 
 
 class CommandError(Exception):
@@ -61,20 +58,6 @@ class Commands:
         """Run a command on a node and read the JSON that it prints."""
         return json.loads(self.call(command, node, "--formatter", "json", *arguments))
 
-    def stopped(self, node: str) -> bool:
-        """Return whether a node runs without its broker, as one that was about to join or leave does.
-
-        Args:
-            node: The node.
-
-        Returns:
-            False also for a node that doesn't answer.
-        """
-        try:
-            return self.call("rabbitmqctl", node, "eval", "rabbit:is_running().").strip() == "false"
-        except CommandError:
-            return False
-
     def running(self, nodes: Sequence[str]) -> set[str]:
         """Return which of some nodes run in one cluster.
 
@@ -88,30 +71,42 @@ class Commands:
             CommandError: None of them answers.
         """
         for node in nodes:
-            view = self.view(node)
-            if view is not None:
+            view = view_of(self.ask(node))
+            if view:
                 return set(view.running & set(nodes))
         raise CommandError(f"None of the nodes answers: {', '.join(nodes)}.")
 
-    def view(self, node: str) -> View | None:
-        """Read a node's view of its cluster.
+    def ask(self, node: str) -> dict[str, Any]:
+        """Read the state of a node in one call.
 
         Args:
             node: The node.
 
         Returns:
-            What it reports; none if it doesn't answer.
+            What it reports (node.py); empty if it does not answer.
         """
         try:
-            status = self.json("rabbitmqctl", node, "cluster_status")
-            counts = self.call("rabbitmqctl", node, "eval", _COUNTS).strip()
+            return read(self.call("rabbitmqctl", node, "eval", expression([])))
         except CommandError:
-            return None
-        queues, vhosts, users = (int(number) for number in counts.strip("{}").split(","))
-        return View(
-            known=frozenset(status["disk_nodes"] + status["ram_nodes"]),
-            running=frozenset(status["running_nodes"]),
-            # The virtual host / and the user guest.
-            blank=queues == 0 and vhosts <= 1 and users <= 1,
-            holds=f"{queues} queues, {vhosts} virtual hosts, {users} users",
-        )
+            return {}
+
+
+def view_of(answer: dict[str, Any]) -> View | None:
+    """Return the view that a node has of its cluster.
+
+    Args:
+        answer: What the node reported.
+
+    Returns:
+        None if it did not answer, or its broker is stopped.
+    """
+    if not answer.get("counts"):
+        return None
+    queues, vhosts, users = answer["counts"]
+    return View(
+        known=frozenset(answer["known"]),
+        running=frozenset(answer["running_nodes"]),
+        # The virtual host / and the user guest.
+        blank=queues == 0 and vhosts <= 1 and users <= 1,
+        holds=f"{queues} queues, {vhosts} virtual hosts, {users} users",
+    )

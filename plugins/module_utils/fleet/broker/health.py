@@ -1,7 +1,7 @@
 """What the nodes of a RabbitMQ cluster report, and whether one of them may be stopped now.
 
-Two documents are read on a node: what `rabbitmqctl cluster_status` prints, and the Raft status of the members
-of every quorum queue (`QUORUM_STATUS`; the command line has one command a queue for it, of a second each).
+One call of `rabbitmqctl eval` asks a node for the state of its cluster and for the Raft status of the members of
+every quorum queue: each call takes about a second, and the command line has one a queue for the latter.
 """
 
 from __future__ import annotations
@@ -10,20 +10,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-# The node's name and the status of all quorum queues as JSON in one call; 3.10 and 4.0 know these functions.
-# What is no number and no atom, such as the reason why a member does not answer, becomes text. 4.0.5 itself
-# fails while a member is just being started; then nothing is known of the queue's members but where they are.
-QUORUM_STATUS: Final = (
-    'io:format("~s~n", [rabbit_json:encode(#{node => node(), queues => [#{vhost => V, name => N, members => ['
-    "maps:from_list([{K, if is_atom(X); is_integer(X) -> X;"
-    ' true -> iolist_to_binary(io_lib:format("~p", [X])) end} || {K, X} <- M])'
-    " || M <- try rabbit_quorum_queue:status(V, N) catch _:_ ->"
-    ' [[{<<"Node Name">>, O}, {<<"Raft State">>, unknown}]'
-    " || {members, L} <- rabbit_amqqueue:info(Q, [members]), O <- L] end]}"
-    " || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue,"
-    " {resource, V, queue, N} <- [amqqueue:get_name(Q)]]})])."
+# Functions that only some versions have are tried in order, as in node.py. What is no number and no atom, such as
+# the reason why a member does not answer, becomes text. 4.0.5 itself fails while a member is just being started;
+# then nothing is known of the queue's members but where they are.
+STATUS: Final = " ".join(
+    """
+Try = fun(Funs) -> lists:foldl(fun(F, undefined) -> try F() catch _:_ -> undefined end; (_, X) -> X end,
+                               undefined, Funs) end,
+Text = fun(X) -> iolist_to_binary(io_lib:format("~p", [X])) end,
+Running = Try([fun() -> rabbit_nodes:list_running() end, fun() -> rabbit_nodes:all_running() end]),
+Partitions = Try([fun() -> rabbit_node_monitor:partitions(Running) end, fun() -> [] end]),
+io:format("~s~n", [rabbit_json:encode(#{
+    node => node(), version => list_to_binary(rabbit_misc:version()), running => Running,
+    known => Try([fun() -> rabbit_nodes:list_members() end, fun() -> rabbit_mnesia:cluster_nodes(all) end]),
+    maintenance => [N || N <- Running, rabbit_maintenance:status_consistent_read(N) =/= regular],
+    alarms => [case A of {{resource_limit, R, N}, _} -> #{resource => R, node => N}; {X, _} -> Text(X) end
+               || A <- rabbit_alarm:get_alarms()],
+    partitions => maps:from_list([{N, Others} || {N, Others} <- Partitions, Others =/= []]),
+    queues => [#{vhost => V, name => N, members => [
+            maps:from_list([{K, if is_atom(X); is_integer(X) -> X; true -> Text(X) end} || {K, X} <- M])
+            || M <- try rabbit_quorum_queue:status(V, N) catch _:_ ->
+                [[{<<"Node Name">>, O}, {<<"Raft State">>, unknown}]
+                 || {members, L} <- rabbit_amqqueue:info(Q, [members]), O <- L] end]}
+        || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue,
+           {resource, V, queue, N} <- [amqqueue:get_name(Q)]]})]).
+""".split()
 )
-
 # States of a member that takes part; on a drained node it is `noproc`, on a stopped one `{nodedown,…}`.
 _ALIVE: Final = frozenset(
     {"leader", "follower", "candidate", "pre_vote", "await_condition", "receive_snapshot"}
@@ -71,7 +83,7 @@ class QuorumQueue:
 
 
 def read_queues(document: Iterable[Mapping[str, Any]]) -> list[QuorumQueue]:
-    """Read what `QUORUM_STATUS` printed.
+    """Read the quorum queues of what `STATUS` printed.
 
     Args:
         document: The queues of its JSON.
@@ -102,21 +114,16 @@ def unhealthy(status: Mapping[str, Any], nodes: Iterable[str] = ()) -> list[str]
     """Return why no node of the cluster may be stopped now.
 
     Args:
-        status: What `cluster_status` printed as JSON.
+        status: What `STATUS` printed as JSON.
         nodes: The nodes that matter, all if there are none here. One that left for good is none of
             them.
 
     Returns:
         A sentence for each reason.
     """
-    running = set(status["running_nodes"])
-    members = {*status["disk_nodes"], *status.get("ram_nodes", [])}
-    reasons = [f"{node} is not running" for node in sorted(members & (set(nodes) or members) - running)]
-    reasons += [
-        f"{node} is in maintenance mode"
-        for node, state in sorted(status["maintenance_status"].items())
-        if node in running and state != "not under maintenance"
-    ]
+    running, wanted = set(status["running"]), set(nodes) or set(status["known"])
+    reasons = [f"{node} is not running" for node in sorted(wanted & set(status["known"]) - running)]
+    reasons += [f"{node} is in maintenance mode" for node in sorted(status["maintenance"])]
     reasons += [f"an alarm is raised: {_alarm(alarm)}" for alarm in status["alarms"]]
     reasons += [
         f"{node} was cut off from {', '.join(sorted(others))}"

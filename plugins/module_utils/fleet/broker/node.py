@@ -19,6 +19,8 @@ Queues = fun() -> [#{vhost => V, name => N, members => M, leader => Or(L)}
     || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue,
     {resource, V, queue, N} <- [amqqueue:get_name(Q)],
     [{members, M}, {leader, L}] <- [rabbit_amqqueue:info(Q, [members, leader])]] end,
+Counts = fun() -> [length(rabbit_amqqueue:list()), length(rabbit_vhost:list_names()),
+    length(rabbit_auth_backend_internal:list_users())] end,
 Timeout = fun() -> {ok, T} = application:get_env(rabbit, consumer_timeout), T end,
 io:format("~s~n", [rabbit_json:encode(#{
     node => node(), running => rabbit:is_running(), booting => rabbit:is_booting(),
@@ -27,7 +29,7 @@ io:format("~s~n", [rabbit_json:encode(#{
                      fun() -> rabbit_mnesia:cluster_nodes(all) end])),
     running_nodes => Or(Try([fun() -> rabbit_nodes:list_running() end,
                              fun() -> rabbit_nodes:all_running() end])),
-    consumer_timeout => Or(Try([Timeout])), disabled_flags => Or(Try([Flags])), queues => Or(Try([Queues])),
+    counts => Or(Try([Counts])), consumer_timeout => Or(Try([Timeout])), disabled_flags => Or(Try([Flags])), queues => Or(Try([Queues])),
     addresses => [list_to_binary(inet:ntoa(A)) || N <- NAMES, {ok, A} <- [inet:getaddr(N, inet)]]})]).
 """
 

@@ -8,14 +8,7 @@ import pytest
 from fleet.broker.health import behind, critical, read_queues, unhealthy
 
 NODES = ["rabbit@a", "rabbit@b", "rabbit@c"]
-HEALTHY = {
-    "alarms": [],
-    "disk_nodes": NODES,
-    "ram_nodes": [],
-    "running_nodes": NODES,
-    "partitions": {},
-    "maintenance_status": dict.fromkeys(NODES, "not under maintenance"),
-}
+HEALTHY = {"known": NODES, "running": NODES, "maintenance": [], "alarms": [], "partitions": {}}
 GONE = dict.fromkeys(["Last Written", "Commit Index"], "")
 
 
@@ -40,11 +33,8 @@ def test_healthy_cluster_has_no_obstacle():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"running_nodes": NODES[:2]}, "rabbit@c is not running"),
-        (
-            {"maintenance_status": {"rabbit@b": "under maintenance"}},
-            "rabbit@b is in maintenance mode",
-        ),
+        ({"running": NODES[:2]}, "rabbit@c is not running"),
+        ({"maintenance": ["rabbit@b"]}, "rabbit@b is in maintenance mode"),
         (
             {"alarms": [{"node": "rabbit@a", "resource": "memory"}]},
             "an alarm is raised: memory rabbit@a",
@@ -69,8 +59,8 @@ def test_node_that_a_majority_needs_is_critical(state):
 
 
 def test_node_that_left_for_good_is_no_obstacle():
-    assert unhealthy(HEALTHY | {"running_nodes": NODES[:2]}, NODES[:2]) == []
-    assert unhealthy(HEALTHY | {"running_nodes": NODES[:2]}) == ["rabbit@c is not running"]
+    assert unhealthy(HEALTHY | {"running": NODES[:2]}, NODES[:2]) == []
+    assert unhealthy(HEALTHY | {"running": NODES[:2]}) == ["rabbit@c is not running"]
 
 
 def test_queue_of_one_member_stops_with_its_node_and_waits():
