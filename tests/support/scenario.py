@@ -147,21 +147,26 @@ def planned_node(node: str) -> str:
     return name.planned
 
 
-def inspect(host: Any, plan: dict[str, Any], command: str) -> Any:
-    """Return the answer of the running node of a pool of the demo to an inspect command.
+def inspect(host: Any, plan: dict[str, Any], *commands: str) -> list[Any]:
+    """Return the answers of the running node of a pool of the demo to inspect commands.
 
     Args:
         host: The testinfra host.
         plan: The pool's plan there.
-        command: What to ask, e.g. ``stats``.
+        commands: What to ask, e.g. ``stats``.
     """
     _, node = serving(host, plan)
+    code = (
+        "import json; from demo.app import app; "
+        f"ask = app.control.inspect([{node!r}], timeout=10, limit=1); "
+        f"print(json.dumps([getattr(ask, each)()[{node!r}] for each in {commands!r}]))"
+    )
     answer = host.check_output(
         f"runuser -u celery-fleet -- env CELERY_FLEET_POOL={plan['name']} HOME=/tmp "
-        "/opt/demo/current/venv/bin/celery --app demo.app:app "
-        f"inspect --json --timeout 10 --destination {node} {command}"
+        f"/opt/demo/current/venv/bin/python -c {shlex.quote(code)}"
     )
-    return json.loads(answer)[node]
+    found: list[Any] = json.loads(answer)
+    return found
 
 
 def remote(name: str, code: str, given: dict[str, str]) -> str:

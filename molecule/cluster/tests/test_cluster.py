@@ -8,6 +8,7 @@ import ssl
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import amqp
@@ -79,8 +80,9 @@ def depth(broker: Any) -> int:
 
 def assert_whole(brokers: dict[str, Any]) -> None:
     """Every node knows and sees every other, and has a member of every queue."""
-    for name, broker in brokers.items():
-        status = control(broker, "cluster_status")
+    with ThreadPoolExecutor() as executor:
+        views = executor.map(lambda broker: control(broker, "cluster_status"), brokers.values())
+    for name, status in zip(brokers, views, strict=True):
         assert set(status["disk_nodes"]) == set(status["running_nodes"]) == NODES, name
     lacking = {queue: found for queue, found in members(brokers[BROKERS[0]]).items() if found != NODES}
     assert lacking == {}
@@ -153,11 +155,9 @@ def test_the_topology_and_the_limits_are_the_clusters(brokers):
     for broker in brokers.values():
         status = control(broker, "status")
         assert status["alarms"] == []
-        assert control(broker, "list_feature_flags name state stability") and not [
-            flag["name"]
-            for flag in control(broker, "list_feature_flags name state stability")
-            if flag["stability"] == "stable" and flag["state"] != "enabled"
-        ]
+        flags = control(broker, "list_feature_flags name state stability")
+        assert flags
+        assert not [f["name"] for f in flags if f["stability"] == "stable" and f["state"] != "enabled"]
 
 
 def test_the_nodes_own_ports_are_open_to_the_nodes_and_to_nobody_else(scenario, host, brokers):
@@ -168,11 +168,10 @@ def test_the_nodes_own_ports_are_open_to_the_nodes_and_to_nobody_else(scenario, 
     assert host("cluster-worker").check_output(command).split() == ["closed", "closed"]
 
 
-def test_a_check_of_a_formed_cluster_finds_nothing_to_do(scenario):
-    """At one node, at whose turn also what concerns the whole cluster is done."""
-    result = play(scenario, "--check", "--diff", "--limit", BROKERS[0])
+def test_a_second_run_changes_nothing(scenario):
+    result = play(scenario)
     assert result.returncode == 0, result.stdout
-    assert result.stdout.count("changed=0") == 1, result.stdout
+    assert result.stdout.count("changed=0") == len(BROKERS), result.stdout
 
 
 def test_connections_are_encrypted_and_nothing_else_is_open(brokers):
@@ -194,9 +193,15 @@ def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(scenar
     authorities.write_text(host("cluster-client").file("/etc/celery-fleet/ca.pem").content_string)
     publish(scenario, str(authorities), MESSAGES)
 
+    # A run left this one stopped: a verb takes another one, and the next run starts it before it is refused.
+    first.check_output("rabbitmqctl --quiet stop_app")
+    listed = play(scenario, verb="dead_letters")
+    assert listed.returncode == 0, listed.stdout
+    assert QUEUE in listed.stdout
     refused = play(scenario, *without(scenario, BROKERS[2]))
     assert refused.returncode != 0
     assert f"rabbit@{BROKERS[2]} is in the cluster and runs, but is not in the inventory" in flat(refused)
+    assert f"rabbit@{BROKERS[0]}" in control(first, "cluster_status")["running_nodes"]
 
     third.check_output("systemctl stop rabbitmq-server")
     left = play(scenario, *without(scenario, BROKERS[2]))
@@ -220,14 +225,3 @@ def test_nodes_leave_lose_their_data_and_come_back_and_no_message_is_lost(scenar
     assert_whole(brokers)
     assert depth(first) == MESSAGES
     first.check_output(f"rabbitmqctl --quiet purge_queue --vhost {VHOST} {QUEUE}")
-
-
-def test_a_node_that_a_run_left_stopped_is_started(scenario, brokers):
-    brokers[BROKERS[0]].check_output("rabbitmqctl --quiet stop_app")
-    # A verb that needs a broker meanwhile takes another.
-    listed = play(scenario, verb="dead_letters")
-    assert listed.returncode == 0, listed.stdout
-    assert QUEUE in listed.stdout
-    result = play(scenario, "--limit", BROKERS[0])
-    assert result.returncode == 0, result.stdout
-    assert_whole(brokers)

@@ -70,14 +70,12 @@ def test_running_node_has_the_plan_s_figures(
 ) -> None:
     plan = plans[name]["pools"][pool]
     assert plan["node"] == f"{pool}_worker@{name}"
-    stats = inspect(host(name), plan, "stats")
+    stats, consumed = inspect(host(name), plan, "stats", "active_queues")
     assert stats["pool"]["max-concurrency"] == CONCURRENCY[name][pool]
     assert len(stats["pool"]["processes"]) == CONCURRENCY[name][pool]
     assert stats["prefetch_count"] == plan["prefetch_count"]
     assert stats["pool"]["max-tasks-per-child"] == plan["max_tasks_per_child"]
     assert stats["pool"]["timeouts"] == [plan["soft_time_limit"], plan["time_limit"]]
-
-    consumed = inspect(host(name), plan, "active_queues")
     assert {queue["name"] for queue in consumed} == set(plan["queues"])
 
 

@@ -53,7 +53,7 @@ def test_the_four_units_run(host: Host) -> None:
 def test_running_node_has_the_plan_s_figures(host: Host, plan: dict[str, Any], pool: str) -> None:
     planned = plan["pools"][pool]
     assert planned["concurrency"] >= 1
-    stats = inspect(host(NAME), planned, "stats")
+    [stats] = inspect(host(NAME), planned, "stats")
     assert stats["pool"]["max-concurrency"] == planned["concurrency"]
     assert len(stats["pool"]["processes"]) == planned["concurrency"]
     assert stats["prefetch_count"] == planned["prefetch_count"]
