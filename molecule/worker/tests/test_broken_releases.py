@@ -49,5 +49,7 @@ def test_a_broken_release_leaves_the_old_one_serving(second: None, fleet: Fleet,
     assert (fleet.worker(SECOND, "cpu").unit, worker.show("MainPID")) == (worker.unit, main)
     until(lambda: fleet.files(SECOND) == [worker.unit], "nothing is left of the new one", 20)
     if how == "wrong password":
+        # With the right ones again nothing differs for the worker.
         fleet.run("deploy", SECOND)
+        assert (fleet.worker(SECOND, "cpu").unit, worker.show("MainPID")) == (worker.unit, main)
     serves(fleet.worker(SECOND, "cpu"))
