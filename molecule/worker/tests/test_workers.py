@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -251,44 +249,6 @@ def test_a_drain_shows_what_runs_and_holds_until_it_is_undone(fleet: Fleet) -> N
     assert "a new disk" not in drained.host.check_output("cat /etc/celery-fleet/drained/io")
     fleet.run("undrain", FIRST)
     serves(fleet.worker(FIRST, "io"))
-
-
-def kill_at(fleet: Fleet, step: str, verb: str, **given: Any) -> None:
-    """Run a verb, and kill it when it begins a step."""
-    running = subprocess.Popen(
-        fleet.command(verb, FIRST, **given),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    assert running.stdout
-    for line in running.stdout:
-        if line.startswith("TASK") and step in line:
-            break
-    else:
-        raise AssertionError(f"{step} was never begun")
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
-
-
-def test_a_run_that_is_killed_and_repeated_ends_clean(fleet: Fleet) -> None:
-    worker = fleet.worker(FIRST, "general")
-    path = worker.send(held=True)
-    worker.begun(path)
-    kill_at(fleet, "Unpack, install", "deploy", code="# killed\n")
-    kill_at(fleet, "Start new workers", "deploy", code="# killed\n")
-    fleet.run("deploy", FIRST, code="# killed\n")
-    kill_at(fleet, "Mark the pools", "drain")
-    worker.end(path)  # or it would be waited for
-    fleet.run("drain", FIRST)
-    fleet.run("undrain", FIRST)
-    assert worker.ended(path, 40) == ["begin", "end"]
-    until(lambda: len(fleet.files(FIRST)) == 2, "one instance of each pool is left", 30)
-    for pool in ("io", "general"):
-        serves(fleet.worker(FIRST, pool))
 
 
 def test_concurrency_changes_while_tasks_run(fleet: Fleet) -> None:

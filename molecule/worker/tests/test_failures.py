@@ -1,11 +1,14 @@
-"""A release that cannot serve takes nothing from the one that does."""
+"""A release that cannot serve takes nothing from the one that does, and a run that is killed leaves no trace."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from typing import Any
 
 import pytest
-from support.scenario import until
+from support.scenario import ROOT, until
 from support.workers import SECOND, Fleet, serves
 
 CRASH = """
@@ -52,4 +55,41 @@ def test_a_broken_release_leaves_the_old_one_serving(second: None, fleet: Fleet,
         # With the right ones again nothing differs for the worker.
         fleet.run("deploy", SECOND)
         assert (fleet.worker(SECOND, "cpu").unit, worker.show("MainPID")) == (worker.unit, main)
+    serves(fleet.worker(SECOND, "cpu"))
+
+
+def kill_at(fleet: Fleet, step: str, verb: str, **given: Any) -> None:
+    """Run a verb, and kill it when it begins a step."""
+    running = subprocess.Popen(
+        fleet.command(verb, SECOND, **given),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert running.stdout
+    for line in running.stdout:
+        if line.startswith("TASK") and step in line:
+            break
+    else:
+        raise AssertionError(f"{step} was never begun")
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+
+
+def test_a_run_that_is_killed_and_repeated_ends_clean(second: None, fleet: Fleet) -> None:
+    worker = fleet.worker(SECOND, "cpu")
+    path = worker.send(held=True)
+    worker.begun(path)
+    kill_at(fleet, "Unpack, install", "deploy", code="# killed\n")
+    kill_at(fleet, "Start new workers", "deploy", code="# killed\n")
+    fleet.run("deploy", SECOND, code="# killed\n")
+    kill_at(fleet, "Mark the pools", "drain")
+    worker.end(path)  # or it would be waited for
+    fleet.run("drain", SECOND)
+    fleet.run("undrain", SECOND)
+    assert worker.ended(path, 40) == ["begin", "end"]
+    until(lambda: len(fleet.files(SECOND)) == 1, "one instance is left", 30)
     serves(fleet.worker(SECOND, "cpu"))
