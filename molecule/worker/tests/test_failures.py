@@ -1,4 +1,4 @@
-"""A release that cannot serve takes nothing from the one that does, and a run that is killed leaves no trace."""
+"""A release that cannot serve leaves the old one serving, and the next run completes one that was killed."""
 
 from __future__ import annotations
 

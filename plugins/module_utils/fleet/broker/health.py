@@ -1,7 +1,7 @@
 """What the nodes of a RabbitMQ cluster report, and whether one of them may be stopped now.
 
-One call of `rabbitmqctl eval` asks a node for the state of its cluster and for the Raft status of the members of
-every quorum queue: each call takes about a second, and the command line has one a queue for the latter.
+One call of `rabbitmqctl eval` reads the state of the cluster and the Raft status of all members of quorum
+queues: each call takes about a second, and RabbitMQ's own command for the latter needs one for each queue.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-# Functions that only some versions have are tried in order, as in node.py. What is no number and no atom, such as
-# the reason why a member does not answer, becomes text. 4.0.5 itself fails while a member is just being started;
-# then nothing is known of the queue's members but where they are.
-STATUS: Final = " ".join(
-    """
+# Functions that only some versions have are tried in order, as in node.py. A value that is neither a number
+# nor an atom, such as the reason why a member does not answer, becomes text. 4.0.5 itself fails while a
+# member is being started; then nothing is known of the queue's members but where they are.
+_EXPRESSION: Final = """
 Try = fun(Funs) -> lists:foldl(fun(F, undefined) -> try F() catch _:_ -> undefined end; (_, X) -> X end,
                                undefined, Funs) end,
 Text = fun(X) -> iolist_to_binary(io_lib:format("~p", [X])) end,
@@ -34,8 +33,9 @@ io:format("~s~n", [rabbit_json:encode(#{
                  || {members, L} <- rabbit_amqqueue:info(Q, [members]), O <- L] end]}
         || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue,
            {resource, V, queue, N} <- [amqqueue:get_name(Q)]]})]).
-""".split()
-)
+"""
+STATUS: Final = " ".join(_EXPRESSION.split())
+
 # States of a member that takes part; on a drained node it is `noproc`, on a stopped one `{nodedown,…}`.
 _ALIVE: Final = frozenset(
     {"leader", "follower", "candidate", "pre_vote", "await_condition", "receive_snapshot"}

@@ -29,7 +29,8 @@ io:format("~s~n", [rabbit_json:encode(#{
                      fun() -> rabbit_mnesia:cluster_nodes(all) end])),
     running_nodes => Or(Try([fun() -> rabbit_nodes:list_running() end,
                              fun() -> rabbit_nodes:all_running() end])),
-    counts => Or(Try([Counts])), consumer_timeout => Or(Try([Timeout])), disabled_flags => Or(Try([Flags])), queues => Or(Try([Queues])),
+    counts => Or(Try([Counts])), consumer_timeout => Or(Try([Timeout])), disabled_flags => Or(Try([Flags])),
+    queues => Or(Try([Queues])),
     addresses => [list_to_binary(inet:ntoa(A)) || N <- NAMES, {ok, A} <- [inet:getaddr(N, inet)]]})]).
 """
 
