@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import time
+
 from celery.beat import ScheduleEntry
 
 from celery_fleet.scheduler import schedule
 from celery_fleet.scheduler.led import Led
+
+logger = logging.getLogger(__name__)
+
+# Seconds.
+LONGEST_PAUSE = 1.0
+# When an entry is asked again that could not say when it is due.
+UNKNOWN_PAUSE = 60.0
 
 
 class NotedScheduler(Led):
@@ -13,6 +23,7 @@ class NotedScheduler(Led):
 
     def setup_schedule(self) -> None:
         """Take the entries of the settings, over Celery's own. One without a note begins now."""
+        self._unknown: dict[str, float] = {}
         self.install_default_entries(self.app.conf.beat_schedule)
         self.update_from_dict(self.app.conf.beat_schedule)
 
@@ -29,12 +40,12 @@ class NotedScheduler(Led):
     def tick(self, *_: object, **__: object) -> float:
         """Send all that is due.
 
-        Each entry is asked at each tick, so that a clock that was set heals at once.
+        Each entry is asked at each tick, by the time of day, so that a clock that was set delays none.
 
         Returns:
-            Seconds until the next is due.
+            Seconds until the next is due, one at most.
         """
-        pause = float(self.max_interval)
+        pause = LONGEST_PAUSE
         for entry in list(self.schedule.values()):
             if entry.name in self.term.refused:
                 continue
@@ -48,8 +59,14 @@ class NotedScheduler(Led):
         return pause
 
     def _wait(self, entry: ScheduleEntry) -> float:
+        if self._unknown.get(entry.name, 0.0) > time.monotonic():
+            return LONGEST_PAUSE
         try:
             due, pause = self.is_due(entry)
         except Exception:  # an entry whose next run can't be found must not stop the others
-            due, pause = self._is_due_failed(entry)
+            logger.exception(
+                "Cannot find the next run of %s, and try again in %g s", entry.name, UNKNOWN_PAUSE
+            )
+            self._unknown[entry.name] = time.monotonic() + UNKNOWN_PAUSE
+            return LONGEST_PAUSE
         return 0.0 if due else float(pause)

@@ -18,6 +18,7 @@ from celery_fleet.errors import FleetError
 from celery_fleet.scheduler import classes, schedule
 from celery_fleet.scheduler.led import CLOCK_TOLERANCE, RETRY_INTERVAL, Led, Term, led
 from celery_fleet.scheduler.lock import Lock
+from celery_fleet.scheduler.memory import LONGEST_PAUSE
 from celery_fleet.state_file import StateFile
 from celery_fleet.systemd import START_EXTENSION, STOPPING, WATCHDOG, Notifier
 
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 # Seconds.
 HEARTBEAT = 10
-LONGEST_PAUSE = 1.0
 # How often the same is reported, as a sign of life.
 REPORT_INTERVAL = 10.0
 # How often all runs are written into one message, which lets go of those before it.

@@ -323,6 +323,36 @@ def test_entries_of_add_periodic_task_are_sent(lock: Any, make_scheduler: Callab
     assert list(inner.schedule) == ["late"]
 
 
+def test_each_entry_is_asked_each_second_by_the_time_of_day(
+    lock: Any, make_scheduler: Callable[..., Any]
+) -> None:
+    """A clock that is set by less than is noticed must not delay a crontab until a pause is over."""
+    scheduler = make_scheduler(
+        {"beat_schedule": {"yearly": {"task": "a.b", "schedule": crontab(month_of_year="1")}}}
+    )
+    assert 0 < scheduler._begin(lock).tick() <= 1
+
+
+def test_an_entry_that_cannot_say_when_it_is_due_stops_no_other(
+    lock: Any,
+    make_scheduler: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_: object, __: object) -> schedstate:
+        raise ZeroDivisionError("no holidays")
+
+    monkeypatch.setattr(Weekdays, "is_due", fail)
+    scheduler = make_scheduler(
+        {"beat_schedule": {"bad": {"task": "a.bad", "schedule": Weekdays()}}},
+        good={"task": "a.good", "every": 5},
+    )
+    lock.runs = dict.fromkeys(("bad", "good"), time.time() - 6)
+    lead(scheduler, lock, 3)
+    assert [each["body"][0] for each in lock.producer.sent] == ["a.good"]
+    assert caplog.text.count("Cannot find the next run of bad") == 1, "it does not fill the log"
+
+
 def test_what_hooks_a_scheduler_sees_each_run(
     lock: Any, make_scheduler: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
