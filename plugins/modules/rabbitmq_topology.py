@@ -147,7 +147,7 @@ def run(module: AnsibleModule) -> None:
         module.fail_json(msg=f"No password is given for: {', '.join(topology.without_passwords())}.")
 
     obstacles: list[str] = []
-    todo = topology.plan({} if params["broker_absent"] else broker.definitions())
+    todo = topology.compare({} if params["broker_absent"] else broker.definitions())
     if not params["broker_absent"]:
         obstacles = broker.obstacles()
     for obstacle in obstacles:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.probation import Probation
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.records import Worker
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.rollover import RolloverError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.serve import (
@@ -15,15 +16,14 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.serve 
     serve,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.trial import Trial
 
 DOCUMENTATION = r"""
 module: worker_instances
 short_description: Run exactly the desired instances of the pools' workers on a host
 description:
   - Starts an instance of each pool beside the old one and watches it. Only when all of them have passed
-    their trial, the old ones are disabled and told to stop, without waiting for their tasks.
-  - If one fails its trial, all new ones are removed, the old ones continue, and the module fails with the
+    their probation, the old ones are disabled and told to stop, without waiting for their tasks.
+  - If one fails its probation, all new ones are removed, the old ones continue, and the module fails with the
     end of the journal.
   - An instance that already is the desired one is left alone, so an interrupted run may be repeated.
   - Pools that are marked as drained run nothing.
@@ -129,7 +129,7 @@ def run(module: AnsibleModule, host: Machine) -> dict[str, Any]:
         host,
         workers,
         {pool: fields["slice"] for pool, fields in params["pools"].items() if pool in workers},
-        Trial(
+        Probation(
             params["timeout"], params["probation"], params["probation_tasks"], params["probation_failures"]
         ),
         params["restart"],

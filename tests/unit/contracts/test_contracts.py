@@ -20,8 +20,8 @@ from fleet.files.fleet_file import fleet_file
 from fleet.host import names
 from fleet.host.machine import Machine
 from fleet.host.names import Name, Node
+from fleet.host.probation import Observation, Probation, verdict
 from fleet.host.status import beat, instance
-from fleet.host.trial import Observation, Trial, verdict
 from fleet.host.unfinished import unfinished
 from support.fleet_files import PASSWORD, document
 from support.fleet_model import LOADED, ROOT
@@ -37,7 +37,7 @@ from celery_fleet.worker.phase import Condition
 from celery_fleet.worker.report import Report
 
 NAME = Name("io", "demo-1.2-0123456789ab", "89abcdef", 2)
-TRIAL = Trial(start=90, seconds=5, tasks=20, failures=3)
+PROBATION = Probation(start=90, seconds=5, tasks=20, failures=3)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def judged(
 ) -> Any:
     """Return the kit's verdict on a new instance with this state."""
     seen = Observation(True, False, 0, host.state(NAME.unit), since_start, since_ready)
-    return verdict(seen, TRIAL, waits, True)
+    return verdict(seen, PROBATION, waits, True)
 
 
 def test_the_kit_judges_a_worker_by_what_it_reports(host: Machine, worker: Instance) -> None:

@@ -12,7 +12,7 @@ from .api import Management, RefusedError
 from .counts import Count
 from .migration import interrupted
 from .ownership import FIXED_KINDS, Ownership
-from .reconcile import Changes, Difference, Key, State, plan
+from .reconcile import Changes, Difference, Key, State, compare
 from .state import current_state, desired_state, import_document
 from .versions import for_broker_version
 
@@ -69,7 +69,7 @@ class TopologyReconciler:
         """Return the users for whom no password is given."""
         return sorted({user["name"] for user in self._desired["users"]} - self._passwords.keys())
 
-    def plan(self, definitions: Mapping[str, Any]) -> Changes:
+    def compare(self, definitions: Mapping[str, Any]) -> Changes:
         """Compare the broker's definitions with the desired topology.
 
         Args:
@@ -95,7 +95,7 @@ class TopologyReconciler:
             if not ownership.removable(key)
         ]
         self.migrations = sorted(interrupted(definitions, self._vhost))
-        made = plan(
+        made = compare(
             self._state,
             desired_state(desired, self._state),
             fixed=FIXED_KINDS,
@@ -106,12 +106,12 @@ class TopologyReconciler:
     def apply(self, todo: Changes) -> Changes:
         """Apply changes and return what still differs after them, normally nothing.
 
-        Once queues are removed the rest is planned again: a queue that came into use at the last moment
+        Once queues are removed the rest is compared again: a queue that came into use at the last moment
         stays with all that it needs, and the record of the fleet's objects loses one only when it is gone.
         Differences get a few seconds, because a node may not yet know what another one stored.
 
         Args:
-            todo: What ``plan`` returned.
+            todo: What ``compare`` returned.
 
         Returns:
             What still differs.
@@ -122,7 +122,7 @@ class TopologyReconciler:
         end = time.monotonic() + _SETTLE_S
         while True:
             self._one_round(todo)
-            remaining = self.plan(self._broker.definitions())
+            remaining = self.compare(self._broker.definitions())
             if remaining.empty or (remaining == todo and time.monotonic() > end):
                 return remaining
             if remaining == todo:

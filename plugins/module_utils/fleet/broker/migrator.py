@@ -28,7 +28,7 @@ from .migration import (
 )
 from .objects import POLICY_PREFIX
 from .ownership import FIXED_KINDS
-from .reconcile import Attributes, State, plan
+from .reconcile import Attributes, State, compare
 from .remote_control import RemoteControl
 from .state import current_state, desired_state
 from .versions import for_broker_version
@@ -108,7 +108,7 @@ class Migrator:
         self._vhost: str = topology["vhost"]
         definitions = self._read()
         self._begun = interrupted(definitions, self._vhost)
-        self._todo = plan(self._current, self._desired, fixed=FIXED_KINDS)
+        self._todo = compare(self._current, self._desired, fixed=FIXED_KINDS)
         self.exchanges, self.queues = chosen(self._todo, self._begun, only)
         selected = {"exchange": self.exchanges, "queue": self.queues}
         self.differences = [each for each in self._todo.blocked if each.key[1] in selected[each.key[0]]]

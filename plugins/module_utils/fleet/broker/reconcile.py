@@ -72,7 +72,7 @@ class Changes:
         return not self.differences
 
 
-def plan(
+def compare(
     current: State,
     desired: State,
     *,
@@ -88,7 +88,7 @@ def plan(
         removable: Whether an object that isn't desired may be removed; nothing may by default.
 
     Returns:
-        The plan; applying it and planning again gives an empty one.
+        The changes; once they are applied, there are none.
     """
     differing = [
         Difference(key, current[key], desired[key])

@@ -1,4 +1,4 @@
-"""One rollover on a host: new instances start beside the old ones, pass their trial, and take over."""
+"""One rollover on a host: new instances start beside the old ones, pass their probation, and take over."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from .machine import Machine
 from .names import NUMBER, Name
+from .probation import Observation, Probation, ready, verdict
 from .records import Worker
 from .steps import RUNNING, Step
 from .systemd import for_systemd
-from .trial import Observation, Trial, ready, verdict
 
 POLL = 0.3
 # Seconds in which a failed instance may end, so that its unit can be removed at once.
@@ -21,7 +21,7 @@ END_TIMEOUT = 10.0
 
 
 class RolloverError(Exception):
-    """A new instance failed its trial; the old ones continue. The message has its journal."""
+    """A new instance failed its probation; the old ones continue. The message has its journal."""
 
 
 @dataclass
@@ -31,19 +31,19 @@ class Rollover:
     Args:
         host: The host.
         workers: What the pools are to run, by pool.
-        trial: What a new instance must pass.
+        probation: What a new instance must pass.
     """
 
     host: Machine
     workers: Mapping[str, Worker]
-    trial: Trial
+    probation: Probation
     paused: list[str] = field(default_factory=list)
 
     def run(self, steps: Sequence[Step]) -> None:
         """Do the steps: all of them, or none.
 
         Raises:
-            RolloverError: If an instance fails its trial.
+            RolloverError: If an instance fails its probation.
             SystemdError: If systemd refuses something.
         """
         try:
@@ -52,7 +52,7 @@ class Rollover:
             self._start([step for step in steps if step.start])
             self._judge([step for step in steps if step.serve])
         except BaseException:
-            # Whatever it is, no instance may stay that has not passed its trial.
+            # Whatever it is, no instance may stay that has not passed its probation.
             self._undo(steps)
             raise
         for step in steps:
@@ -93,7 +93,7 @@ class Rollover:
             now = self.host.now()
             for unit, (state, restarts) in self.host.show(list(open_steps)).items():
                 step = open_steps[unit]
-                # A manual start resets the count. On trial every restart counts.
+                # A manual start resets the count. On probation every restart counts.
                 since = restarts if step.new else max(0, restarts - before[unit])
                 observation = Observation(
                     state == "active",
@@ -106,7 +106,7 @@ class Rollover:
                 waits = self.workers[step.pool].waits
                 if unit not in ready_since and ready(observation, waits, step.new):
                     ready_since[unit] = now
-                problem = verdict(observation, self.trial, waits, step.new)
+                problem = verdict(observation, self.probation, waits, step.new)
                 if problem:
                     raise RolloverError(f"{unit} {problem}; the end of its journal:\n{self._journal(unit)}")
                 if problem == "":

@@ -7,11 +7,11 @@ from typing import Any
 
 from .machine import Machine
 from .names import slice_of
+from .probation import Probation
 from .prune import remove_units, surplus_units
 from .records import Worker, keep, kept
 from .rollover import Rollover
 from .steps import Step, steps
-from .trial import Trial
 
 Workers = Mapping[str, Worker | None]
 
@@ -51,7 +51,7 @@ def serve(
     host: Machine,
     desired: Workers,
     slices: Mapping[str, str],
-    trial: Trial,
+    probation: Probation,
     restart: bool = False,
     check: bool = False,
 ) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def serve(
         host: The host, which is this run's ``alone`` unless it only checks.
         desired: For each pool of the run its worker, none for a pool that goes; others stay as they are.
         slices: Text of the slice of each pool that gets a new one.
-        trial: What a new instance must pass.
+        probation: What a new instance must pass.
         restart: Whether an instance is replaced even if it is the desired one.
         check: Whether nothing is changed.
 
@@ -84,7 +84,7 @@ def serve(
     ]
     if not check:
         _write_slices(host, slices)
-        Rollover(host, workers, trial).run(planned)
+        Rollover(host, workers, probation).run(planned)
         _record(host, desired)
     surplus = surplus_units(host, host.served())
     if not check:

@@ -42,7 +42,7 @@ class Step:
     Args:
         pool: The pool.
         serve: The instance that is to serve; none if the pool is drained or goes.
-        new: Whether it is on trial, and is removed if it fails.
+        new: Whether it is on probation, and is removed if it fails.
         start: Whether it is to be started.
         old: Units that are to be stopped, in any state that is not their end, or only to be disabled.
     """

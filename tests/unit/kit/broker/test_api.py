@@ -14,7 +14,7 @@ import pytest
 from fleet.broker.api import BrokerError, Management
 from fleet.broker.objects import POLICY_PREFIX
 from fleet.broker.ownership import FIXED_KINDS, OWNER, Ownership, record_key
-from fleet.broker.reconcile import Changes, plan
+from fleet.broker.reconcile import Changes, compare
 from fleet.broker.state import (
     current_state,
     desired_state,
@@ -40,7 +40,7 @@ def planned(
     broker: Definitions, wanted: dict[str, Any] = WANTED, in_use: dict[str, str] | None = None
 ) -> Changes:
     current = current_state(broker.definitions, wanted, PASSWORDS)
-    return plan(
+    return compare(
         current,
         desired_state(wanted, current),
         fixed=FIXED_KINDS,

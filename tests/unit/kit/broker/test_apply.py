@@ -66,7 +66,7 @@ def broker() -> Broker:
 
 def reconcile(broker: Broker, wanted: dict[str, Any] = WANTED, *, prune: bool = False) -> TopologyReconciler:
     reconciler = TopologyReconciler(wanted, PASSWORDS, broker, broker.count, prune=prune)
-    todo = reconciler.plan(broker.definitions())
+    todo = reconciler.compare(broker.definitions())
     reconciler.left = todo if todo.empty else reconciler.apply(todo)
     return reconciler
 
@@ -132,7 +132,7 @@ def test_a_queue_in_use_is_not_pruned_and_keeps_what_its_messages_need(broker, c
 def test_a_queue_that_filled_after_the_plan_stays(broker):
     reconcile(broker)
     reconciler = TopologyReconciler(without_queue(QUEUE), PASSWORDS, broker, broker.count, prune=True)
-    todo = reconciler.plan(broker.definitions())
+    todo = reconciler.compare(broker.definitions())
     assert ("queue", QUEUE) in {each.key for each in todo.remove}
     broker.in_use = {QUEUE: Counts(1, 1, 0, 0)}
     assert reconciler.apply(todo).empty

@@ -15,7 +15,7 @@ from fleet.broker import remote_control
 from fleet.broker.counts import Counts
 from fleet.broker.migration import MigrationError
 from fleet.broker.migrator import Migrator
-from fleet.broker.reconcile import plan
+from fleet.broker.reconcile import compare
 from fleet.broker.state import current_state, desired_state, import_document
 from support.amqp_broker import AmqpBroker, Crash, leftovers
 from support.broker_definitions import PASSWORDS, VHOST, WANTED, Definitions
@@ -41,7 +41,7 @@ def made(wanted: dict[str, Any]) -> AmqpBroker:
     """Return a broker that has a topology."""
     definitions = Definitions({"vhosts": [], "users": [], "permissions": []})
     current = current_state(definitions.definitions, wanted, PASSWORDS)
-    todo = plan(current, desired_state(wanted, current), fixed=frozenset(), removable=lambda key: False)
+    todo = compare(current, desired_state(wanted, current), fixed=frozenset(), removable=lambda key: False)
     definitions.load(import_document(todo.create, VHOST, PASSWORDS, lambda size: b"s" * size))
     return AmqpBroker(definitions.definitions, VHOST)
 

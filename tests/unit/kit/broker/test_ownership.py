@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fleet.broker.ownership import Ownership, record, record_key, recorded
-from fleet.broker.reconcile import Key, State, plan
+from fleet.broker.reconcile import Key, State, compare
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +43,7 @@ def state(ours: tuple[str, ...], theirs: tuple[str, ...] = (), **more: Any) -> S
 def gone(found: State, topology: dict[str, Any], in_use: dict[str, str] | None) -> set[Key]:
     ownership = Ownership(topology, found, in_use)
     desired = {key: found[key] for key in found if not _of(key, topology)}
-    return {each.key for each in plan(found, desired, removable=ownership.removable).remove}
+    return {each.key for each in compare(found, desired, removable=ownership.removable).remove}
 
 
 def _of(key: Key, topology: dict[str, Any]) -> bool:

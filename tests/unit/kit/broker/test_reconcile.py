@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleet.broker.reconcile import Changes, Difference, Key, State, before_and_after, plan
+from fleet.broker.reconcile import Changes, Difference, Key, State, before_and_after, compare
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ def removable(key: Key) -> bool:
 
 
 def made(current: State, desired: State) -> Changes:
-    return plan(current, desired, fixed=FIXED, removable=removable)
+    return compare(current, desired, fixed=FIXED, removable=removable)
 
 
 def applied(current: State, todo: Changes) -> State:
@@ -66,7 +66,7 @@ def test_nothing_is_removed_that_may_not_be(current, desired):
 
 
 def test_by_default_nothing_is_removed():
-    todo = plan({("queue", "old"): {}}, {})
+    todo = compare({("queue", "old"): {}}, {})
     assert todo.empty
     assert todo.unmanaged == (("queue", "old"),)
 

@@ -8,8 +8,8 @@ import stat
 import pytest
 from fleet.host import foreign, report
 from fleet.host.machine import Machine
+from fleet.host.probation import Observation, ready
 from fleet.host.status import beat, instance
-from fleet.host.trial import Observation, ready
 from fleet.host.unfinished import unfinished, unfinished_text
 from hypothesis import given
 from hypothesis import strategies as st

@@ -2,14 +2,14 @@
 
 import pytest
 from fleet.host.names import NUMBER, Name, slice_of
+from fleet.host.probation import Probation
 from fleet.host.records import Worker, installed, keep, kept
 from fleet.host.rollover import RolloverError
 from fleet.host.serve import RecordError, recorded, serve
 from fleet.host.systemd import SystemdError
-from fleet.host.trial import Trial
 from support.fake_systemd import FakeSystemd
 
-TRIAL = Trial(start=90, seconds=5, tasks=20, failures=3)
+PROBATION = Probation(start=90, seconds=5, tasks=20, failures=3)
 OLD, NEW = "demo-1", "demo-2"
 
 
@@ -30,7 +30,7 @@ def fake(tmp_path):
 
 
 def run(fake, wanted=None, slices=None, **more):
-    return serve(fake.host, {"cpu": worker()} if wanted is None else wanted, slices or {}, TRIAL, **more)
+    return serve(fake.host, {"cpu": worker()} if wanted is None else wanted, slices or {}, PROBATION, **more)
 
 
 def states(fake):

@@ -2,12 +2,12 @@
 
 import pytest
 from fleet.host.names import Name
+from fleet.host.probation import Observation, Probation, verdict
 from fleet.host.steps import Instance, Step, steps
 from fleet.host.systemd import for_systemd
-from fleet.host.trial import Observation, Trial, verdict
 
 OLD, NEW = ("demo-1", "00000000"), ("demo-2", "11111111")
-TRIAL = Trial(start=90, seconds=5, tasks=20, failures=3)
+PROBATION = Probation(start=90, seconds=5, tasks=20, failures=3)
 
 
 def instance(identity=OLD, number=1, state="active", enabled=True):
@@ -120,7 +120,7 @@ HEALTHY = {"proved": True, "state": "consuming", "slots": 4, "executed": 0, "fai
     ],
 )
 def test_a_new_instance_must_prove_itself(found, new, waits, expected):
-    assert verdict(found, TRIAL, waits, new) == expected
+    assert verdict(found, PROBATION, waits, new) == expected
 
 
 def test_an_old_systemd_gets_no_key_that_it_does_not_know():

@@ -11,7 +11,7 @@ PATIENCE: Final = 3
 
 
 @dataclass(frozen=True)
-class Trial:
+class Probation:
     """What a new instance must pass.
 
     Args:
@@ -54,7 +54,7 @@ def ready(observation: Observation, waits: bool, new: bool) -> bool:
     Args:
         observation: What is seen of it.
         waits: Whether its pool's ``rollover`` is ``wait``, so that it may have no room yet.
-        new: Whether it is on trial; another only has to be active.
+        new: Whether it is on probation; another only has to be active.
     """
     if not new or not observation.active:
         return observation.active
@@ -63,14 +63,14 @@ def ready(observation: Observation, waits: bool, new: bool) -> bool:
     return bool(state.get("proved")) and consumes
 
 
-def verdict(observation: Observation, trial: Trial, waits: bool, new: bool) -> str | None:
+def verdict(observation: Observation, probation: Probation, waits: bool, new: bool) -> str | None:
     """Judge an instance.
 
     Args:
         observation: What is seen of it.
-        trial: What it must pass.
+        probation: What it must pass.
         waits: Whether its pool's ``rollover`` is ``wait``.
-        new: Whether it is on trial; another only has to be active.
+        new: Whether it is on probation; another only has to be active.
 
     Returns:
         What is wrong with it, nothing if it may serve, none while that is open.
@@ -80,11 +80,11 @@ def verdict(observation: Observation, trial: Trial, waits: bool, new: bool) -> s
     if observation.since_ready is None:
         if ready(observation, waits, new):
             return None if new else ""
-        if observation.since_start <= trial.start:
+        if observation.since_start <= probation.start:
             return None
         obstacle = observation.state.get("obstacle") or observation.state.get("state")
-        return f"is not ready after {trial.start:g} s" + (f" ({obstacle})" if obstacle else "")
+        return f"is not ready after {probation.start:g} s" + (f" ({obstacle})" if obstacle else "")
     executed, failed = observation.state.get("executed", 0), observation.state.get("failed", 0)
-    if failed >= trial.failures and 2 * failed > executed:
+    if failed >= probation.failures and 2 * failed > executed:
         return f"failed {failed} of its first {executed} tasks"
-    return "" if executed >= trial.tasks or observation.since_ready >= trial.seconds else None
+    return "" if executed >= probation.tasks or observation.since_ready >= probation.seconds else None
