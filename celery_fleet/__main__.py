@@ -171,12 +171,12 @@ def _dead_letters(fleet: Fleet, options: argparse.Namespace) -> int:
         options.parser.error("say which ones, or --all")
     letters = dead_letters.DeadLetters(fleet, partial(print, file=sys.stderr, flush=True))
     if options.action == "list":
-        found = letters.look(selection)
+        result = letters.look(selection)
     elif options.action == "export":
-        found = letters.export(selection, options.file)
+        result = letters.export(selection, options.file)
     else:
-        found = letters.send_back(selection) if options.action == "send-back" else letters.delete(selection)
-    print(json.dumps(found.as_dict(options.details if options.action == "list" else 0)))
+        result = letters.send_back(selection) if options.action == "send-back" else letters.delete(selection)
+    print(json.dumps(result.as_dict(options.details if options.action == "list" else 0)))
     return 0
 
 

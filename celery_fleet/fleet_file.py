@@ -30,19 +30,19 @@ class _Section:
             raise self.wrong(where or "the whole file", "an object", value)
         self.fields: dict[str, object] = value
 
-    def wrong(self, where: str, wanted: str, value: object) -> FleetFileError:
-        return FleetFileError(self.path, f"`{where}` must be {wanted}, not {value!r}", DEPLOY)
+    def wrong(self, where: str, expected: str, value: object) -> FleetFileError:
+        return FleetFileError(self.path, f"`{where}` must be {expected}, not {value!r}", DEPLOY)
 
     def place(self, key: str) -> str:
         return f"{self.where}.{key}" if self.where else key
 
-    def get(self, key: str, kind: type[T], wanted: str) -> T:
+    def get(self, key: str, kind: type[T], expected: str) -> T:
         if key not in self.fields:
             raise FleetFileError(self.path, f"`{self.place(key)}` is missing", DEPLOY)
         value = self.fields[key]
         # JSON's true is an int to Python.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.wrong(self.place(key), wanted, value)
+            raise self.wrong(self.place(key), expected, value)
         return value
 
     def text(self, key: str) -> str:
@@ -243,15 +243,15 @@ def _rule(section: _Section) -> Rule:
     )
 
 
-def _dead_letters(section: _Section, known: _Section) -> DeadLetters:
+def _dead_letters(section: _Section, declared: _Section) -> DeadLetters:
     queues = section.section("queues")
-    found: dict[str, tuple[str, ...]] = {}
+    pools_of: dict[str, tuple[str, ...]] = {}
     for name in queues.fields:
         pools: list[object] = queues.get(name, list, "a list of pools")
-        found[name] = tuple(pool for pool in pools if isinstance(pool, str) and pool in known.fields)
-        if not pools or len(found[name]) != len(pools):
+        pools_of[name] = tuple(pool for pool in pools if isinstance(pool, str) and pool in declared.fields)
+        if not pools or len(pools_of[name]) != len(pools):
             raise queues.wrong(queues.place(name), "a list of pools", pools)
-    return DeadLetters(section.text("user"), section.text("password_file"), found)
+    return DeadLetters(section.text("user"), section.text("password_file"), pools_of)
 
 
 def _check_queues(fleet: Fleet) -> None:
@@ -266,7 +266,7 @@ def _check_queues(fleet: Fleet) -> None:
                 )
             owners[queue.name] = pool.name
     routing = fleet.routing
-    wanted = {
+    targets = {
         "routing.default_queue": routing.default_queue,
         "routing.periodic_queue": routing.periodic_queue,
         **{f"routing.hints.{hint}": queue for hint, queue in routing.hints.items()},
@@ -274,9 +274,9 @@ def _check_queues(fleet: Fleet) -> None:
     }
     for kind, rules in (("site_rules", routing.site_rules), ("rules", routing.rules)):
         for rule in rules:
-            wanted[f"routing.{kind} `{rule.name}`"] = rule.queue
+            targets[f"routing.{kind} `{rule.name}`"] = rule.queue
             for number, branch in enumerate(rule.branches):
-                wanted[f"routing.{kind} `{rule.name}` branch {number}"] = branch.queue
-    for where, name in wanted.items():
+                targets[f"routing.{kind} `{rule.name}` branch {number}"] = branch.queue
+    for where, name in targets.items():
         if name not in owners:
             raise FleetFileError(fleet.path, f"{where} leads to `{name}`, a queue of no pool", DEPLOY)

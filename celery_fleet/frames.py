@@ -59,8 +59,8 @@ def readable_header(content: bytes) -> bytes:
     try:
         _try(content)
     except Exception as error:  # what the bytes of strangers raise in a decoder
-        told = Message(application_headers={UNREADABLE: f"{type(error).__name__}: {error}"[:500]})
-        properties: bytes = told._serialize_properties()
+        replacement = Message(application_headers={UNREADABLE: f"{type(error).__name__}: {error}"[:500]})
+        properties: bytes = replacement._serialize_properties()
         return bytes(content[:_PREFIX]) + properties
     return content
 

@@ -151,10 +151,10 @@ def _address(options: Mapping[str, Any]) -> str:
 
 
 def _unknown_queues(places: Mapping[str, list[str]], known: Iterable[str], default: str) -> Iterator[str]:
-    for queue, found in places.items():
+    for queue, users in places.items():
         near = next(iter(get_close_matches(queue, known, n=1)), default)
         yield (
-            f"No pool has the queue {queue}, which {_some(found)} names. Name one of the fleet's, or let it "
+            f"No pool has the queue {queue}, which {_some(users)} names. Name one of the fleet's, or let it "
             f"mean one: fleet_environment_routing: {{aliases: {{{queue}: {near}}}}}"
         )
 
@@ -162,7 +162,7 @@ def _unknown_queues(places: Mapping[str, list[str]], known: Iterable[str], defau
 def _excess(options: Mapping[str, Any], pool: Pool) -> str:
     """Return what of a task's own limits (seconds) a pool does not grant."""
     most = pool.time_limit
-    found = [
+    excess = [
         f"{name} {options[name]}"
         for name, over in (
             ("time_limit", _number(options.get("time_limit")) > most),
@@ -170,7 +170,7 @@ def _excess(options: Mapping[str, Any], pool: Pool) -> str:
         )
         if over
     ]
-    return f"{', '.join(found)}; pool {pool.name}: {most} s" if found else ""
+    return f"{', '.join(excess)}; pool {pool.name}: {most} s" if excess else ""
 
 
 def _number(value: object) -> float:

@@ -120,9 +120,9 @@ class _Run:
         self.listen()
         end = time.monotonic() + self.timeout
         self.publish(end)
-        while self.missing() and (left := end - time.monotonic()) > 0:
+        while self.missing() and (remaining := end - time.monotonic()) > 0:
             try:
-                self.connection.drain_events(timeout=left)
+                self.connection.drain_events(timeout=remaining)
             except TimeoutError:
                 break
         missing = self.missing()

@@ -34,9 +34,11 @@ def round_up_short_delays(app: Celery) -> None:
         *rest: object,
         **options: object,
     ) -> object:
-        left = subtract_datetimes(eta, app.now()).total_seconds() if isinstance(eta, datetime) else countdown
-        if left is not None and 0 < left < SHORT:
-            countdown, eta = math.ceil(left), None
+        remaining = (
+            subtract_datetimes(eta, app.now()).total_seconds() if isinstance(eta, datetime) else countdown
+        )
+        if remaining is not None and 0 < remaining < SHORT:
+            countdown, eta = math.ceil(remaining), None
         return send(name, args, kwargs, countdown, eta, *rest, **options)
 
     app.send_task = send_task

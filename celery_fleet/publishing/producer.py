@@ -24,11 +24,11 @@ def delays(patience: float) -> Iterator[float]:
 
     The jitter keeps the publishers of a fleet from knocking at a full queue all at once.
     """
-    left, delay = patience, FIRST_DELAY
-    while left > 0:
-        pause = min(left, delay * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
+    remaining, delay = patience, FIRST_DELAY
+    while remaining > 0:
+        pause = min(remaining, delay * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
         yield pause
-        left -= pause
+        remaining -= pause
         delay = min(delay * 2, LONGEST_DELAY)
 
 

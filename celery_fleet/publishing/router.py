@@ -103,10 +103,10 @@ class Router:
 
     def by_hint(self, hint: str) -> Decision:
         """Decide by a resource hint; one that the fleet does not know leads to the default queue."""
-        known = self._routing.hints.get(hint)
-        if known is None:
+        queue = self._routing.hints.get(hint)
+        if queue is None:
             return Decision(self._routing.default_queue, f"unknown hint {hint}")
-        return Decision(known, f"hint {hint}")
+        return Decision(queue, f"hint {hint}")
 
     def _match(self, name: str) -> Decision | None:
         path = words(name)
@@ -145,5 +145,5 @@ def _compile(kind: str, rule: Rule) -> _CompiledRule:
     )
 
 
-def _first(wanted: frozenset[str], present: Sequence[str]) -> str | None:
-    return next((word for word in present if word in wanted), None)
+def _first(words_of_rule: frozenset[str], present: Sequence[str]) -> str | None:
+    return next((word for word in present if word in words_of_rule), None)

@@ -35,13 +35,13 @@ def chosen(app: Celery) -> type[Scheduler]:
     """
     name = app.conf.beat_scheduler
     try:
-        found = symbol_by_name(name, aliases=dict(load_extension_class_names("celery.beat_schedulers")))
+        scheduler = symbol_by_name(name, aliases=dict(load_extension_class_names("celery.beat_schedulers")))
     except Exception as error:  # its module may raise anything
         problem = f"cannot be imported: {type(error).__name__}: {error}"
         raise UnknownSchedulerError(f"beat_scheduler {name!r} {problem}") from error
-    if not (isinstance(found, type) and issubclass(found, Scheduler)):
+    if not (isinstance(scheduler, type) and issubclass(scheduler, Scheduler)):
         raise UnknownSchedulerError(f"beat_scheduler {name!r} is no subclass of celery.beat.Scheduler")
-    return OWN if found in _REPLACED else found
+    return OWN if scheduler in _REPLACED else scheduler
 
 
 def named(scheduler: type[Scheduler]) -> str:

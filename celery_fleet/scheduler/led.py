@@ -109,9 +109,9 @@ class Led(Scheduler):
     def notes(self) -> dict[str, float]:
         """Return the runs that the next scheduler must learn, whose store may lack them."""
         # As Celery's tick saw them last; a class with a tick of its own may not say.
-        known = self.old_schedulers or {}
+        entries = self.old_schedulers or {}
         recent = time.time() - MEMORY
-        return {name: at for name, at in self.term.runs.items() if name in known or at > recent}
+        return {name: at for name, at in self.term.runs.items() if name in entries or at > recent}
 
     def populate_heap(self, *args: object, **options: object) -> None:
         """Order the entries by their next runs, as far as all schedulers know them."""

@@ -152,7 +152,7 @@ class Lock:
             self._unanswered = None
         else:
             saved = message.body if MARK_HEADER in headers else None
-            for told in (headers.get(RUNS_HEADER), saved):
-                self.runs = schedule.merged(self.runs, told)
+            for recorded in (headers.get(RUNS_HEADER), saved):
+                self.runs = schedule.merged(self.runs, recorded)
         if self._awaited is not None and headers.get(MARK_HEADER) == self._awaited:
             self._arrived = message.delivery_tag

@@ -47,9 +47,9 @@ def load(path: str | None = None) -> BeatFile:
     path = path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH
     text = read_text(path)
     try:
-        told = json.loads(text)
-        entries = {name: _entry(fields) for name, fields in told["schedule"].items()}
-        return BeatFile(told["user"], told["password_file"], told["queue"], entries)
+        document = json.loads(text)
+        entries = {name: _entry(fields) for name, fields in document["schedule"].items()}
+        return BeatFile(document["user"], document["password_file"], document["queue"], entries)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FleetFileError(
             path, f"not the schedule of this release: {type(error).__name__} {error}", DEPLOY
@@ -91,22 +91,22 @@ def ran(when: BaseSchedule, last: datetime, now: datetime) -> datetime:
     return planned.astimezone(last.tzinfo)
 
 
-def merged(runs: Mapping[str, float], told: object) -> dict[str, float]:
+def merged(runs: Mapping[str, float], recorded: object) -> dict[str, float]:
     """Merge the runs that a message records into the known ones; the order of messages does not matter.
 
     Args:
         runs: The last run by entry, in seconds since the epoch.
-        told: A JSON text with the same, from a message, as text or UTF-8; anything else says nothing.
+        recorded: A JSON text with the same, from a message, as text or UTF-8; anything else says nothing.
 
     Returns:
         The later run of each entry. Any of them may lie in the future.
     """
     try:
-        more = json.loads(told) if isinstance(told, str | bytes) else {}
+        more = json.loads(recorded) if isinstance(recorded, str | bytes) else {}
     except (ValueError, RecursionError):
         more = {}
-    found = dict(runs)
+    latest = dict(runs)
     for name, at in more.items() if isinstance(more, dict) else ():
         if isinstance(at, int | float) and not isinstance(at, bool) and 0 <= at < _LATEST:
-            found[name] = max(float(at), found.get(name, 0.0))
-    return found
+            latest[name] = max(float(at), latest.get(name, 0.0))
+    return latest

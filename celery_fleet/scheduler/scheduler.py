@@ -60,8 +60,8 @@ class FleetScheduler(Scheduler):
         self._inner: Led | None = None
         self._ticking = self._stopping = False
         self._obstacle = ""
-        self._said: tuple[object, ...] = ()
-        self._said_at = self._saved_at = float("-inf")
+        self._reported: tuple[object, ...] = ()
+        self._reported_at = self._saved_at = float("-inf")
         self._next = 0.0
         self._options = {"schedule_filename": app.conf.beat_schedule_filename, **options}
         self._failed = False
@@ -201,7 +201,7 @@ class FleetScheduler(Scheduler):
         return LONGEST_PAUSE if self._inner is None else min(LONGEST_PAUSE, self._next - time.monotonic())
 
     def _source(self) -> str:
-        """Say where the entries come from."""
+        """Return where the entries come from."""
         model = self._file.entries.keys()
         own = self.app.conf.beat_schedule.keys() - model
         parts = [f"{len(model)} of fleet_schedule", f"{len(own)} of beat_schedule"]
@@ -213,20 +213,20 @@ class FleetScheduler(Scheduler):
         if self._class is classes.OWN:
             return len(self.app.conf.beat_schedule)
         # As Celery's tick saw them last; a class with a tick of its own may not say.
-        known = getattr(self._inner, "old_schedulers", None)
-        return None if known is None else len(known)
+        entries = getattr(self._inner, "old_schedulers", None)
+        return None if entries is None else len(entries)
 
     def _report(self) -> None:
         term = self._inner.term if self._inner else None
         role = "waiting" if self._lock is None or self._failed else "active" if term else "standby"
         tick = term.last_tick if term else None
         now = time.monotonic()
-        if (role, self._obstacle, tick) == self._said and now - self._said_at < REPORT_INTERVAL:
+        if (role, self._obstacle, tick) == self._reported and now - self._reported_at < REPORT_INTERVAL:
             return
-        self._said, self._said_at = (role, self._obstacle, tick), now
-        told = {"waiting": f"Waiting: {self._obstacle}", "standby": "Another is the scheduler"}
+        self._reported, self._reported_at = (role, self._obstacle, tick), now
+        texts = {"waiting": f"Waiting: {self._obstacle}", "standby": "Another is the scheduler"}
         last = f", last sent {tick['name']}" if tick else ""
-        text = told.get(role, f"The scheduler of {self._source()}{last}")
+        text = texts.get(role, f"The scheduler of {self._source()}{last}")
         ready = [START_EXTENSION] if role == "waiting" else ["READY=1"]
         self._systemd.send(*ready, WATCHDOG, f"STATUS={text}")
         self._state_file.write(

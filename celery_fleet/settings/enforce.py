@@ -42,17 +42,17 @@ class Settings:
         for name, value in values.defaults(self._fleet, self._pool_name).items():
             if not _is_set(conf, name):
                 conf[name] = value
-        ours = values.owned(self._fleet, self._pool_name, conf)
-        ours = {name: value for name, value in ours.items() if name not in refused}
+        owned = values.owned(self._fleet, self._pool_name, conf)
+        owned = {name: value for name, value in owned.items() if name not in refused}
         replaced = [
             each
-            for name, value in ours.items()
+            for name, value in owned.items()
             if _is_set(conf, name) and conf[name] != value
             for each in _replaced(name, conf[name], value)
         ]
         # Also for an application that is refused: if it goes on, it must not reach another broker.
         # What is refused stays, so that it is refused again.
-        for name, value in ours.items():
+        for name, value in owned.items():
             conf[name] = value
         if new := [name for name in replaced if name not in self._said]:
             self._said.update(new)
@@ -66,8 +66,8 @@ def _is_set(conf: Any, name: str) -> bool:  # noqa: ANN401 - Celery has no types
     return bool(conf.value_set_for(name) or conf[name] != DEFAULTS.get(name))
 
 
-def _replaced(name: str, own: Any, ours: Any) -> list[str]:  # noqa: ANN401 - as above
+def _replaced(name: str, own: Any, owned: Any) -> list[str]:  # noqa: ANN401 - as above
     """Name what of an application's value does not count."""
     if name == "broker_transport_options" and isinstance(own, Mapping):
-        return [f"{name}.{option}" for option in own if option not in ours or ours[option] != own[option]]
+        return [f"{name}.{option}" for option in own if option not in owned or owned[option] != own[option]]
     return [name]

@@ -21,8 +21,8 @@ def refused(conf: Any) -> dict[str, str]:  # noqa: ANN401 - Celery has no types
     Returns:
         The offending value of each, by the setting's name; without passwords.
     """
-    found = {name: offence(getattr(conf, name)) for name, offence in OFFENCES.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    offending = {name: offence(getattr(conf, name)) for name, offence in OFFENCES.items()}
+    return {name: value for name, value in offending.items() if value is not None}
 
 
 def _in_the_broker(backend: object) -> str | None:

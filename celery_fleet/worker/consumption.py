@@ -103,8 +103,8 @@ class Consumption:
         consumer, suspicious = self._celery.task_consumer, False
         served = set(consumer.queues_by_tag.values())
         for queue in served:
-            found = consumer.channel.queue_declare(queue, passive=True)
-            suspicious |= found.consumer_count == 0 or found.message_count > 0
+            queue_state = consumer.channel.queue_declare(queue, passive=True)
+            suspicious |= queue_state.consumer_count == 0 or queue_state.message_count > 0
         # Something may have arrived while the broker answered.
         idle = not (self._gate.running or self._gate.waiting)
         self._suspicions = self._suspicions + 1 if suspicious and idle else 0

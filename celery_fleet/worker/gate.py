@@ -131,9 +131,9 @@ class Gate:
             try:
                 return handler(*args, **options)
             finally:
-                known = request in self._running
+                was_running = request in self._running
                 self.release(request)
-                if known and self._ended is not None:
+                if was_running and self._ended is not None:
                     self._ended(request, _how(request, handler.__name__, args))
 
         return ended

@@ -111,10 +111,10 @@ class Slots:
                 for request in self._gate.running
                 if not request.time_start
             }
-            given = [job for job in waiting.values() if job and job._write_to and job._write_to._is_alive()]
-            if not given or time.monotonic() - begun > SETTLE_TIMEOUT:
+            sent = [job for job in waiting.values() if job and job._write_to and job._write_to._is_alive()]
+            if not sent or time.monotonic() - begun > SETTLE_TIMEOUT:
                 break
-            for job in given:
+            for job in sent:
                 if writer := getattr(job, "_writer", lambda: None)():  # it is written in part
                     pool._flush_writer(job._write_to, writer)
                 pool.process_flush_queues(job._write_to)

@@ -136,16 +136,16 @@ class DeadLetters:
     ) -> Found:
         totals: dict[str, int] = {}
         letters: list[DeadLetter] = []
-        done = 0
+        settled = 0
         with self._alone(), self._connection() as connection:
             for name in self._queues(selection):
-                left = None if selection.limit is None else selection.limit - len(letters)
-                visit = Visit(self.fleet, connection, name, selection, left, see)
+                remaining = None if selection.limit is None else selection.limit - len(letters)
+                visit = Visit(self.fleet, connection, name, selection, remaining, see)
                 totals[name] = visit.total
                 letters += visit.letters.values()
                 self.progress(f"{name}: {visit.total} dead letters, {len(visit.letters)} selected")
-                done += visit.settle(settle)
-        return Found(totals, tuple(letters), done)
+                settled += visit.settle(settle)
+        return Found(totals, tuple(letters), settled)
 
     def _queues(self, selection: Selection) -> list[str]:
         unknown = set(selection.pools) - set(self.fleet.pools)

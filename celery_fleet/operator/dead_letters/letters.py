@@ -59,7 +59,7 @@ class Selection:
 
     def fits(self, letter: DeadLetter, now: float) -> bool:
         """Return whether a dead letter is selected, apart from the limit."""
-        wanted = (
+        conditions = (
             not self.queues or letter.queue in self.queues or letter.dead_queue in self.queues,
             not self.tasks or any(fnmatchcase(letter.task or "", pattern) for pattern in self.tasks),
             not self.ids or letter.id in self.ids,
@@ -67,7 +67,7 @@ class Selection:
             not self.older_than or (letter.died is not None and now - letter.died > self.older_than),
             self.keys is None or letter.key in self.keys,
         )
-        return all(wanted)
+        return all(conditions)
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def read_letter(fleet: Fleet, name: str, message: Message) -> DeadLetter:
         The dead letter.
     """
     headers: dict[str, Any] = message.headers or {}
-    told = headers.get("x-death")
-    deaths = [death for death in told if _is_death(death)] if isinstance(told, list) else []
+    recorded = headers.get("x-death")
+    deaths = [death for death in recorded if _is_death(death)] if isinstance(recorded, list) else []
     task_id, task = _name(headers.get("id")), _name(headers.get("task"))
     # The latest comes first.
     own = next(

@@ -51,15 +51,15 @@ class Visit:
 
     def settle(self, settle: Callable[[Any, int, DeadLetter], object]) -> int:
         """Settle the selected messages, give the others back, and count the settled ones."""
-        done = 0
+        settled = 0
         for tag, letter in self.letters.items():
             if settle(self.channel, tag, letter) is not None:
-                done += 1
-                if done % COMMANDS_AT_ONCE == 0:
+                settled += 1
+                if settled % COMMANDS_AT_ONCE == 0:
                     self._await_commands()
         self._await_commands()
         self.channel.close()
-        return done
+        return settled
 
     def _count(self) -> int:
         """Count the messages, when nobody else has any."""
