@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import celery._state
 import pytest
 from celery import Celery
 from support.fleet_files import PASSWORD, document
@@ -18,6 +19,12 @@ from celery_fleet.fleet import Fleet
 def no_fleet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CELERY_FLEET_FILE", "CELERY_FLEET_POOL", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_tasks_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget a test's tasks at its end: Celery registers them with every later application."""
+    monkeypatch.setattr(celery._state, "_on_app_finalizers", set(celery._state._on_app_finalizers))
 
 
 @pytest.fixture
