@@ -205,8 +205,9 @@ PARTS: dict[str, dict[str, Setting]] = {
         "beat_enable_remote_control": _fleet(
             "The scheduler may not declare the queue. `playbooks/status.yml` shows how it is."
         ),
-        "beat_sync_every beat_max_loop_interval beat_remote_control_max_tick_age": _application(
-            "No effect: each run is recorded at once, and the scheduler looks once a second."
+        "beat_max_loop_interval": _application("For other classes. The kit's looks once a second."),
+        "beat_sync_every beat_remote_control_max_tick_age": _application(
+            "No effect: each run is recorded at once."
         ),
     },
     "Results": {
