@@ -353,6 +353,18 @@ def test_an_entry_that_cannot_say_when_it_is_due_stops_no_other(
     assert caplog.text.count("Cannot find the next run of bad") == 1, "it does not fill the log"
 
 
+def test_a_scheduler_runs_no_task_itself(lock: Any, make_scheduler: Callable[..., Any]) -> None:
+    scheduler = make_scheduler({"task_always_eager": True}, often={"task": "a.eager", "every": 5})
+
+    @scheduler.app.task(name="a.eager")
+    def eager() -> None:
+        raise AssertionError("it runs here")
+
+    lock.runs = {"often": time.time() - 6}
+    scheduler._lead(lock)
+    assert [each["body"][0] for each in lock.producer.sent] == ["a.eager"]
+
+
 def test_what_hooks_a_scheduler_sees_each_run(
     lock: Any, make_scheduler: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
