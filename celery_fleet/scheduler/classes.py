@@ -10,6 +10,7 @@ from celery.utils.imports import load_extension_class_names, symbol_by_name
 
 from celery_fleet.errors import FleetError
 from celery_fleet.scheduler.memory import NotedScheduler
+from celery_fleet.settings.enforce import override
 
 OWN = NotedScheduler
 
@@ -66,7 +67,8 @@ def prepare(app: Celery, scheduler: type[Scheduler]) -> None:
         for name in ("redbeat_lock_key", "REDBEAT_LOCK_KEY"):
             app.conf[name] = None
     if is_of(scheduler, "django_celery_beat"):
-        app.conf.beat_schedule = {name: _as_row(entry) for name, entry in app.conf.beat_schedule.items()}
+        rows = {name: _as_row(entry) for name, entry in app.conf.beat_schedule.items()}
+        override(app.conf, "beat_schedule", rows)
 
 
 def _as_row(entry: dict[str, Any]) -> dict[str, Any]:

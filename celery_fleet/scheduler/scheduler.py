@@ -19,6 +19,7 @@ from celery_fleet.scheduler import classes, schedule
 from celery_fleet.scheduler.led import CLOCK_TOLERANCE, RETRY_INTERVAL, Led, Term, led
 from celery_fleet.scheduler.lock import Lock
 from celery_fleet.scheduler.memory import LONGEST_PAUSE
+from celery_fleet.settings.enforce import override
 from celery_fleet.state_file import StateFile
 from celery_fleet.systemd import START_EXTENSION, STOPPING, WATCHDOG, Notifier
 
@@ -66,7 +67,7 @@ class FleetScheduler(Scheduler):
         self._options = {"schedule_filename": app.conf.beat_schedule_filename, **options}
         self._failed = False
         # A scheduler that runs the tasks itself publishes nothing, and takes that for the loss of its lock.
-        app.conf.task_always_eager = False
+        override(app.conf, "task_always_eager", False)
         super().__init__(app, *args, **options)
 
     def setup_schedule(self) -> None:
@@ -74,7 +75,7 @@ class FleetScheduler(Scheduler):
         own = self.app.conf.beat_schedule
         if replaced := sorted(own.keys() & self._file.entries):
             logger.warning("fleet_schedule replaces these entries of beat_schedule: %s", ", ".join(replaced))
-        self.app.conf.beat_schedule = {**own, **self._file.entries}
+        override(self.app.conf, "beat_schedule", {**own, **self._file.entries})
         classes.prepare(self.app, self._class)
         logger.info("Sends %s", self._source())
 

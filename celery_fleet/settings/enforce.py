@@ -41,7 +41,7 @@ class Settings:
         refused = refusals.refused(conf)
         for name, value in values.defaults(self._fleet, self._pool_name).items():
             if not _is_set(conf, name):
-                conf[name] = value
+                override(conf, name, value)
         owned = values.owned(self._fleet, self._pool_name, conf)
         owned = {name: value for name, value in owned.items() if name not in refused}
         replaced = [
@@ -53,7 +53,7 @@ class Settings:
         # Also for an application that is refused: if it goes on, it must not reach another broker.
         # What is refused stays, so that it is refused again.
         for name, value in owned.items():
-            conf[name] = value
+            override(conf, name, value)
         if new := [name for name in replaced if name not in self._said]:
             self._said.update(new)
             logger.warning("The fleet replaces these settings of the application: %s", ", ".join(new))
@@ -63,7 +63,23 @@ class Settings:
 
 def _is_set(conf: Any, name: str) -> bool:  # noqa: ANN401 - Celery has no types
     """Return whether the application sets a setting, by whichever of its names."""
-    return bool(conf.value_set_for(name) or conf[name] != DEFAULTS.get(name))
+    names = {*conf._to_keys(name), *(convert(name) for convert in conf._keys)}
+    # Without the last mapping, that of Celery's defaults. Before 5.7 Celery's own question knows fewer names.
+    given = any(each in mapping for mapping in conf.maps[:-1] for each in names)
+    return given or bool(conf[name] != DEFAULTS.get(name))
+
+
+def override(conf: Any, name: str, value: object) -> None:  # noqa: ANN401 - as above
+    """Replace the value of a setting, by whichever of its names the application gave it.
+
+    Args:
+        conf: The application's settings.
+        name: The setting's name of today, in lower case.
+        value: What counts from now on.
+    """
+    # The name with the application's namespace counts before the plain one until Celery 5.7.
+    for each in {*conf._to_keys(name)[:1], name}:
+        conf[each] = value
 
 
 def _replaced(name: str, own: Any, owned: Any) -> list[str]:  # noqa: ANN401 - as above

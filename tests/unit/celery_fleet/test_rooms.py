@@ -13,7 +13,7 @@ ROOMS = ("settings", "publishing", "worker", "scheduler", "operator")
 # What a room may use of others. All of them publish; `verify` sends the task that the workers run.
 ALLOWED = {
     "worker": {"publishing"},
-    "scheduler": {"publishing"},
+    "scheduler": {"publishing", "settings"},
     "operator": {"publishing", "worker.canary"},
     "publishing": set[str](),
     "settings": set[str](),

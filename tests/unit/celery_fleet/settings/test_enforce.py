@@ -102,10 +102,9 @@ def test_names_of_old_count_too(
     celery_fleet.configure(app)
     conf = app.conf
     assert conf.task_acks_late
-    assert conf.CELERY_ACKS_LATE
-    assert not conf.CELERY_SEND_TASK_SENT_EVENT
-    assert conf["CELERYD_PREFETCH_MULTIPLIER"] == fleet.pools["cpu"].prefetch_multiplier
-    assert conf.CELERY_TRACK_STARTED
+    assert not conf.task_send_sent_event
+    assert conf.worker_prefetch_multiplier == fleet.pools["cpu"].prefetch_multiplier
+    assert conf.task_track_started
     assert conf.broker_transport is None
     for name in ("broker_url", "broker_transport", "task_acks_late", "task_send_sent_event"):
         assert name in caplog.text
