@@ -139,13 +139,13 @@ def _route(fleet: Fleet, options: argparse.Namespace) -> int:
 
 def _check(fleet: Fleet, options: argparse.Namespace) -> int:
     app = application.load(options.app)
-    found = application.survey(app, fleet, clamps=options.clamp)
+    survey = application.survey(app, fleet, clamps=options.clamp)
     if options.json:
-        print(f"\n{json.dumps({**asdict(found), 'periodic': check.report(app)})}")
+        print(f"\n{json.dumps({**asdict(survey), 'periodic': check.report(app)})}")
     else:
-        warnings = (f"Warning: {warning}" for warning in found.warnings)
-        print(f"{len(found.tasks)} tasks: {', '.join(found.tasks)}", *found.faults, *warnings, sep="\n")
-    return APPLICATION_FAULTS if found.faults else 0
+        warnings = (f"Warning: {warning}" for warning in survey.warnings)
+        print(f"{len(survey.tasks)} tasks: {', '.join(survey.tasks)}", *survey.faults, *warnings, sep="\n")
+    return APPLICATION_FAULTS if survey.faults else 0
 
 
 def _verify(fleet: Fleet, options: argparse.Namespace) -> int:

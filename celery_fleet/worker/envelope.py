@@ -187,6 +187,6 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
 }
 
 
-def _require(right: bool, where: str, wanted: str, value: object) -> None:
+def _require(right: bool, where: str, expected: str, value: object) -> None:
     if not right:
-        raise BrokenMessageError(f"{where} must be {wanted}, not {value!r:.200}")
+        raise BrokenMessageError(f"{where} must be {expected}, not {value!r:.200}")

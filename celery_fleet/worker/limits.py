@@ -34,7 +34,7 @@ class Limits:
         self._warned: set[str] = set()
 
     def apply(self, request: Request) -> None:
-        """Give a request its limits, and warn once of each task that asks for more.
+        """Set a request's limits, and warn once of each task that asks for more.
 
         Args:
             request: A task that is about to be given to the pool.

@@ -105,6 +105,8 @@ class FilterModule:
             "broker_users": fleet_users,
             "findings_text": findings_text,
             "app_versions": app_versions,
-            "periodic_tasks": lambda told, schedule, beat: periodic_tasks(told, plain(schedule), plain(beat)),
+            "periodic_tasks": lambda built, schedule, beat: periodic_tasks(
+                built, plain(schedule), plain(beat)
+            ),
         }
         return {name: _as_filter(function) for name, function in filters.items()}

@@ -178,10 +178,10 @@ def read_report(printed: str) -> str:
         BuildError: The application asks for what the fleet does not have, or for what cannot run.
     """
     report = printed.strip().splitlines()[-1]
-    found = json.loads(report)
-    if found["faults"]:
-        raise BuildError("the application does not fit the fleet:\n" + "\n".join(found["faults"]))
-    if faults := found["periodic"]["faults"]:
+    content = json.loads(report)
+    if content["faults"]:
+        raise BuildError("the application does not fit the fleet:\n" + "\n".join(content["faults"]))
+    if faults := content["periodic"]["faults"]:
         raise BuildError("periodic tasks of the application cannot run:\n" + "\n".join(faults))
     return report
 

@@ -121,8 +121,8 @@ class Run:
     def run(self, *options: str, playbooks: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Run playbooks of the repository, then the plays."""
         books = [*(str(ROOT / "playbooks" / name) for name in playbooks), "play.yml"]
-        given = ["-i", str(self.inventory), "-e", f"out={self.path}/out", *options]
-        return ansible("ansible-playbook", *given, *books, cwd=self.path)
+        arguments = ["-i", str(self.inventory), "-e", f"out={self.path}/out", *options]
+        return ansible("ansible-playbook", *arguments, *books, cwd=self.path)
 
     def result(self, host: str) -> Any:
         """Return the plan, the file, the topology and the units that a host got."""

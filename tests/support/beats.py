@@ -72,8 +72,8 @@ def beat_file(vhost: Vhost, name: str, **entries: dict[str, Any]) -> Path:
 
 def taken(channel: Any) -> list[tuple[str, float]]:
     """Take the entries in the queue, with the times as of which they were sent."""
-    found = []
+    entries = []
     while message := channel.basic_get(QUEUE, no_ack=True):
         assert "BCC" not in message.headers
-        found += json.loads(message.headers[RUNS_HEADER]).items()
-    return found
+        entries += json.loads(message.headers[RUNS_HEADER]).items()
+    return entries

@@ -165,8 +165,8 @@ def inspect(host: Any, plan: dict[str, Any], *commands: str) -> list[Any]:
         f"runuser -u celery-fleet -- env CELERY_FLEET_POOL={plan['name']} HOME=/tmp "
         f"/opt/demo/current/venv/bin/python -c {shlex.quote(code)}"
     )
-    found: list[Any] = json.loads(answer)
-    return found
+    answers: list[Any] = json.loads(answer)
+    return answers
 
 
 def remote(name: str, code: str, given: dict[str, str]) -> str:

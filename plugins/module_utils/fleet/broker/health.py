@@ -121,8 +121,8 @@ def unhealthy(status: Mapping[str, Any], nodes: Iterable[str] = ()) -> list[str]
     Returns:
         A sentence for each reason.
     """
-    running, wanted = set(status["running"]), set(nodes) or set(status["known"])
-    reasons = [f"{node} is not running" for node in sorted(wanted & set(status["known"]) - running)]
+    running, relevant = set(status["running"]), set(nodes) or set(status["known"])
+    reasons = [f"{node} is not running" for node in sorted(relevant & set(status["known"]) - running)]
     reasons += [f"{node} is in maintenance mode" for node in sorted(status["maintenance"])]
     reasons += [f"an alarm is raised: {_alarm(alarm)}" for alarm in status["alarms"]]
     reasons += [

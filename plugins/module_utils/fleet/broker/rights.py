@@ -87,18 +87,20 @@ def topic_permissions_of(pools: Iterable[Pool], delayed: bool) -> list[dict[str,
     Nobody but the scheduler may publish with the key of its notes, which is bound to the pools' exchanges.
     All delayed tasks go through one exchange, which holds workers to the keys of the pools that they reach.
     """
-    known = list(pools)
-    found = [
+    all_pools = list(pools)
+    permissions = [
         {"user": user, "exchange": exchange, "write": rf"^(?!{re.escape(BEAT)}$)", "read": "^$"}
-        for user in (*(worker_user(pool.name) for pool in known), "client", "verify")
-        for exchange in dict.fromkeys(pool.exchange for pool in known if pool.exchange_type == "topic")
+        for user in (*(worker_user(pool.name) for pool in all_pools), "client", "verify")
+        for exchange in dict.fromkeys(pool.exchange for pool in all_pools if pool.exchange_type == "topic")
     ]
-    for pool in known if delayed else ():
-        callees = [other for other in reached(pool, known) if other.exchange_type == "topic"]
+    for pool in all_pools if delayed else ():
+        callees = [other for other in reached(pool, all_pools) if other.exchange_type == "topic"]
         keys = [re.escape(queue.routing_key) for other in callees for queue in other.queues.values()]
         write = rf"^([01]\.){{{DELAY_LEVELS}}}({'|'.join(keys)})$" if keys else "^$"
-        found.append({"user": worker_user(pool.name), "exchange": DELAY_ENTRY, "write": write, "read": "^$"})
-    return found
+        permissions.append(
+            {"user": worker_user(pool.name), "exchange": DELAY_ENTRY, "write": write, "read": "^$"}
+        )
+    return permissions
 
 
 def _permission(user: str, configure: str, write: str, read: str) -> dict[str, Any]:

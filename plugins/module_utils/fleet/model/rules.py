@@ -303,5 +303,5 @@ def check_routing(
 
 
 def _items(routing: Mapping[str, Any], part: str) -> Iterable[tuple[str, str]]:
-    found: Mapping[str, str] = routing.get(part, {})
-    return found.items()
+    items: Mapping[str, str] = routing.get(part, {})
+    return items.items()

@@ -27,8 +27,8 @@ def taken(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     Returns:
         Of each that must not be set, by its name, the reason and the remedy.
     """
-    found = ((name, _why(name)) for name in names)
-    return {name: why for name, why in found if why is not None}
+    reasons = ((name, _why(name)) for name in names)
+    return {name: why for name, why in reasons if why is not None}
 
 
 def _why(name: str) -> tuple[str, str] | None:

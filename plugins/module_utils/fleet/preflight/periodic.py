@@ -23,13 +23,13 @@ def periodic_tasks(report: object, schedule: Mapping[str, Mapping[str, Any]], be
     Returns:
         ``faults``, a sentence each; and ``text``, which says what is sent and by what; empty if nothing is.
     """
-    told = _read(report)
-    if not told:
+    build = _read(report)
+    if not build:
         return {"faults": [], "text": ""}
-    periodic = told.get("periodic") or {}
+    periodic = build.get("periodic") or {}
     own = sorted(periodic.get("entries") or {})
     scheduler = str(periodic.get("scheduler") or "")
-    faults = list(_unknown(schedule, told.get("tasks") or []))
+    faults = list(_unknown(schedule, build.get("tasks") or []))
     if beat == "auto" and not schedule and (own or scheduler):
         what = f"periodic tasks of its own ({_some(own)})" if own else f"the scheduler class {scheduler}"
         faults.append(
@@ -40,10 +40,10 @@ def periodic_tasks(report: object, schedule: Mapping[str, Mapping[str, Any]], be
 
 def _read(report: object) -> dict[str, Any]:
     try:
-        told = json.loads(report) if isinstance(report, str) and report else {}
+        document = json.loads(report) if isinstance(report, str) and report else {}
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _unknown(schedule: Mapping[str, Mapping[str, Any]], tasks: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ STOPPED = {"node": A, "running": False, "known": [A, B], "running_nodes": None, 
 
 
 def nodes(**answers: dict[str, Any]) -> Commands:
-    """Give commands that only these nodes answer."""
+    """Return commands that only these nodes answer."""
 
     def run(argv: list[str]) -> tuple[int, str, str]:
         name = argv[argv.index("--node") + 1].partition("@")[2]
