@@ -76,7 +76,7 @@ def _add_dead_letters(parser: argparse.ArgumentParser) -> None:
     selection = argparse.ArgumentParser(add_help=False)
     for name, meaning in {
         "pool": "of this pool",
-        "queue": "that died in this queue, or are in this dead-letter queue",
+        "queue": "that died in this queue, or are in this dead-letter queue, which the model may have lost",
         "task": "whose name fits this pattern (* and ?)",
         "id": "with this id",
         "reason": "rejected, delivery_limit, expired, maxlen or unknown",
@@ -93,6 +93,7 @@ def _add_dead_letters(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--details", type=int, help="show at most so many one by one (default: all)")
     back = actions.add_parser("send-back", parents=[selection], help="let the broker move them back")
     back.add_argument("--all", action="store_true", help="all of them, if nothing selects some")
+    back.add_argument("--to", metavar="QUEUE", help="to this queue instead of those that they came from")
     back.add_argument(
         "--policies-checked",
         action="store_true",
@@ -175,7 +176,8 @@ def _dead_letters(fleet: Fleet, options: argparse.Namespace) -> int:
     elif options.action == "export":
         result = letters.export(selection, options.file)
     else:
-        result = letters.send_back(selection) if options.action == "send-back" else letters.delete(selection)
+        back = options.action == "send-back"
+        result = letters.send_back(selection, options.to) if back else letters.delete(selection)
     print(json.dumps(result.as_dict(options.details if options.action == "list" else 0)))
     return 0
 

@@ -136,7 +136,7 @@ def dead_letters_done(
     text = f"{outcome['done']} dead letters sent back"
     stayed = outcome["selected"] - outcome["done"]
     if stayed:
-        text += f"; {stayed} stay, because their key leads to no queue of the fleet"
+        text += f"; {stayed} stay, because their key leads to no queue of the fleet: give dead_letters_to"
     if pending:
         count = ", ".join(f"{number} of {name}" for name, number in pending.items())
         text += f"; still on their way, or waiting for room in their queue: {count}"

@@ -51,6 +51,7 @@ def fleet_status(
             "errors": [f"{name}: {' '.join(str(why).split())}" for name, why in faults.items()],
         },
         pools={pool.name: list(pool.queues) for pool in pools if pool.name in used},
+        unused={pool.name: list(pool.queues) for pool in pools if pool.name not in used},
         dead=dict.fromkeys(f"{pool.exchange}{DEAD}" for pool in pools),
         schedulers=plain(schedulers),
     )

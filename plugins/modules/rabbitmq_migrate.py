@@ -38,6 +38,14 @@ options:
   only:
     description: The one queue or exchange to migrate; all that need it if not given.
     type: str
+  move_from:
+    description:
+      - A queue that the model no longer has. What waits in it is moved to O(move_to); nothing else is done.
+      - The queue itself stays; M(celery_fleet.kit.rabbitmq_topology) removes it when it is empty.
+    type: str
+  move_to:
+    description: The queue of a pool to which that is moved.
+    type: str
   patience:
     description: Seconds to wait for the tasks of the queue that run.
     type: int
@@ -70,7 +78,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 queues:
-  description: For each migrated queue, messages before, arrived meanwhile, and brought back.
+  description: For each migrated queue, messages before, arrived meanwhile, and brought back; of a queue whose
+    messages were moved, how many, and what it still holds.
   type: list
   elements: dict
   returned: success
@@ -94,6 +103,8 @@ exchanges:
 ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "topology": {"type": "dict", "required": True},
     "only": {"type": "str"},
+    "move_from": {"type": "str"},
+    "move_to": {"type": "str"},
     "patience": {"type": "int", "default": 7200},
     "host": {"type": "str", "default": "127.0.0.1"},
     "port": {"type": "int", "default": 5672},
@@ -110,9 +121,26 @@ def run(module: AnsibleModule) -> None:
     topology = params["topology"]
     count = counter(lambda argv: module.run_command(argv), topology["vhost"])
     migrator = Migrator(topology, broker, count, params["only"], params["patience"], params["timeout"])
+    login = AmqpLogin(
+        params["host"], params["port"], params["login_user"], params["login_password"], params["ca_file"]
+    )
+    if source := params["move_from"]:
+        migrator.address(source, params["move_to"])
+        held = count([source])[source]
+        result: dict[str, Any] = {
+            "changed": held is None or held.ready > 0,
+            "names": [source],
+            "left": [],
+            "exchanges": [],
+        }
+        if module.check_mode:
+            module.exit_json(queues=[], **result)
+        with migrator.connected(login):
+            moved = migrator.move(source, params["move_to"])
+        module.exit_json(queues=[moved], **result | {"changed": moved["moved"] > 0})
     names = [*migrator.exchanges, *migrator.queues]
     before, after = before_and_after(migrator.differences)
-    result: dict[str, Any] = {
+    result = {
         "changed": bool(names),
         "names": names,
         "left": migrator.left,
@@ -120,9 +148,6 @@ def run(module: AnsibleModule) -> None:
     }
     if module.check_mode or not names:
         module.exit_json(queues=[], exchanges=[], **result)
-    login = AmqpLogin(
-        params["host"], params["port"], params["login_user"], params["login_password"], params["ca_file"]
-    )
     with migrator.connected(login):
         module.exit_json(
             exchanges=[migrator.replace_exchange(name) for name in migrator.exchanges],
@@ -132,7 +157,12 @@ def run(module: AnsibleModule) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        supports_check_mode=True,
+        required_together=[("move_from", "move_to")],
+        mutually_exclusive=[("move_from", "only")],
+    )
     if AMQP_ERROR and not module.check_mode:
         module.fail_json(msg=missing_required_lib("amqp"), exception=AMQP_ERROR)
     try:

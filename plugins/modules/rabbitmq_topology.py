@@ -29,7 +29,8 @@ description:
     and left alone.
   - What the model had is known by the tag C(celery_fleet) of users, and by the global parameter
     C(celery_fleet.VHOST), which names exchanges and queues; the module maintains both.
-  - Two requests if nothing differs. Warns of nodes that are down and of alarms.
+  - Two requests if nothing differs. Warns of nodes that are down, of alarms, and of queues of the
+    vhost that the topology lacks and that hold messages.
   - Policy keys that the broker's version doesn't know are left out, and the result says which.
   - Stops before anything is applied if a queue or an exchange differs, because neither can be changed in
     place.
@@ -186,6 +187,8 @@ def run(module: AnsibleModule) -> None:
                 f"would do this. {' '.join(obstacles)}".strip(),
                 **result,
             )
+    for warning in topology.stranded():
+        module.warn(warning)
     module.exit_json(changed=not todo.empty, requests=broker.requests, **result)
 
 

@@ -461,3 +461,24 @@ def test_a_poison_task_ends_here_and_the_pool_goes_on(shop: Vhost, monkeypatch: 
     assert send_back(shop, "--id", poison.id)["done"] == 1
     wait_for(lambda: len(shop.events("poison")["start"]) > limit + 1, 20, "another attempt")
     assert worker.stop(60) == 0
+
+
+def test_letters_that_lead_nowhere_go_to_the_queue_that_is_named(shop: Vhost) -> None:
+    """Their queue is gone, or with it the pool and the dead-letter queue that they are in."""
+    former = "former_tasks_dead"
+    arguments = {"x-queue-type": "quorum"}
+    shop.management.call("PUT", "queues", shop.name, former, durable=True, arguments=arguments)
+    publish(shop, DEAD, "cpu.gone", "lost")
+    publish(shop, "", former, "one", "two")
+    wait_for(lambda: shop.ready_messages(former) == 2, 5, "the letters of the former pool")
+    assert send_back(shop, "--queue", DEAD)["done"] == 0
+    found = dead(shop, "list", "--queue", former)
+    assert found["queues"] == {former: {"total": 2, "selected": 2}}
+    assert [letter["id"] for letter in found["letters"]] == ["one", "two"]
+    unknown = shop.command("dead-letters", "send-back", "--policies-checked", "--all", "--to", "gone")
+    assert unknown.returncode != 0
+    assert "no pool has the queue gone" in unknown.stderr
+    assert send_back(shop, "--queue", former, "--queue", DEAD, "--to", OTHER)["done"] == 3
+    assert sorted(drain(shop, OTHER, 3)) == ["lost", "one", "two"]
+    assert (shop.ready_messages(former), shop.ready_messages(DEAD)) == (0, 0)
+    shop.management.call("DELETE", "queues", shop.name, former)

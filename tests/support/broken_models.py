@@ -81,6 +81,12 @@ BROKEN: list[tuple[Any, ...]] = [
     ("exchange/binding-clash", "pools.io.queues.io_file_operations.routing_key", "io.api"),
     ("exchange/delay-clash", "pools.io.queues.io_file_operations.routing_key", "ml"),
     (
+        "exchange/delay-clash",
+        "pools.io",
+        {**IO, "exchange_type": "direct", "queues": {"io_q": {"routing_key": "ml"}}},
+        "fleet_pools.io.queues.io_q.routing_key",
+    ),
+    (
         "exchange/two-types",
         "pools.io",
         {**IO, "exchange": "cpu_tasks", "exchange_type": "direct"},

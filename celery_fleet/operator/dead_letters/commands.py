@@ -20,7 +20,11 @@ from celery_fleet.errors import DeadLettersError
 from celery_fleet.fleet import Fleet
 from celery_fleet.fleet_file import read_password
 from celery_fleet.operator.dead_letters.letters import DeadLetter, Found, Selection, exported
+from celery_fleet.operator.dead_letters.sending import send_again
 from celery_fleet.operator.dead_letters.visit import Visit
+
+# What a dead-letter queue's name ends with.
+DEAD = "_dead"
 
 
 def read_exported(path: str) -> frozenset[str]:
@@ -70,14 +74,16 @@ class DeadLetters:
         """
         return self._run(selection, lambda *_: None)
 
-    def send_back(self, selection: Selection) -> Found:
-        """Have the broker move dead letters to the queues that they came from.
+    def send_back(self, selection: Selection, to: str | None = None) -> Found:
+        """Have the broker move dead letters to where they came from, or publish them to another queue.
 
         The broker keeps those for which there is no room yet, and moves them later. A letter whose routing
-        key leads to no queue of the fleet stays where it is.
+        key leads to no queue of the fleet stays where it is, unless a queue is named.
 
         Args:
             selection: Which ones.
+            to: The queue to which they go instead. Each is stored there before it leaves the dead letters, so
+                that an interruption doubles one at most.
 
         Returns:
             They; `done` is how many were handed to the broker.
@@ -85,9 +91,27 @@ class DeadLetters:
         Raises:
             DeadLettersError: As `look` does.
         """
+        if to is not None:
+            return self._send(selection, to)
         return self._run(
             selection,
             lambda channel, tag, letter: letter.returns_to and channel.basic_reject(tag, requeue=False),
+        )
+
+    def _send(self, selection: Selection, to: str) -> Found:
+        addresses = self.fleet.addresses()
+        if to not in addresses:
+            raise DeadLettersError(f"no pool has the queue {to}; the queues are {', '.join(addresses)}")
+        pool, queue = addresses[to]
+        messages: dict[int, Message] = {}
+
+        def publish(channel: Any, tag: int, _letter: DeadLetter) -> bool:  # noqa: ANN401 - amqp has no types
+            send_again(channel.connection, messages[tag], pool.exchange, queue)
+            channel.basic_ack(tag)
+            return True
+
+        return self._run(
+            selection, publish, lambda message, _: messages.update({message.delivery_tag: message})
         )
 
     def delete(self, selection: Selection) -> Found:
@@ -153,10 +177,14 @@ class DeadLetters:
             raise DeadLettersError(
                 f"no pool {', '.join(sorted(unknown))}; the pools are {', '.join(self.fleet.pools)}"
             )
+        known = self.fleet.dead_letters.queues
+        # Queues that the model no longer has, and that its rights still reach.
+        former = [name for name in selection.queues if name.endswith(DEAD) and name not in known]
+        if former and len(former) == len(selection.queues):
+            return former
         return [
-            name
-            for name, pools in self.fleet.dead_letters.queues.items()
-            if not selection.pools or set(pools) & set(selection.pools)
+            *(name for name, pools in known.items() if not selection.pools or {*pools} & {*selection.pools}),
+            *former,
         ]
 
     @contextmanager

@@ -155,7 +155,7 @@ def _target(fleet: Fleet, name: str, routing_key: str) -> str | None:
     return next(
         (
             queue.name
-            for pool in fleet.dead_letters.queues[name]
+            for pool in fleet.dead_letters.queues.get(name, ())
             for queue in fleet.pools[pool].queues
             if routing_key == queue.routing_key
             or (fleet.pools[pool].exchange_type == "topic" and routing_key.endswith(f".{queue.routing_key}"))

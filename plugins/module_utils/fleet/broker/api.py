@@ -173,7 +173,7 @@ class Management:
             BrokerError: The broker can't be reached or refuses the user.
         """
         columns = (
-            "name,messages_ready,messages_unacknowledged,consumers,head_message_timestamp,"
+            "name,messages,messages_ready,messages_unacknowledged,consumers,head_message_timestamp,exclusive,"
             "message_stats.publish_details.rate,message_stats.ack_details.rate"
         )
         return list(self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"))

@@ -14,6 +14,7 @@ from .migration import interrupted
 from .ownership import FIXED_KINDS, Ownership
 from .reconcile import Changes, Difference, Key, State, compare
 from .state import current_state, desired_state, import_document
+from .stranded import is_foreign, of_topology, sentence
 from .versions import for_broker_version
 
 # What leads to an object is removed before the object.
@@ -102,6 +103,21 @@ class TopologyReconciler:
             removable=ownership.removable,
         )
         return replace(made, unmanaged=tuple(key for key in made.unmanaged if key not in ownership.surplus))
+
+    def stranded(self) -> list[str]:
+        """Return a sentence for each queue that the model lacks and that holds messages.
+
+        Raises:
+            BrokerError: The broker can't be asked what they hold.
+        """
+        queues, dead = of_topology(self._desired)
+        names = {key[1] for key in self._state if key[0] == "queue" and is_foreign(key[1], queues, dead)}
+        counts = self._count(names) if names else {}
+        return [
+            sentence(name, held.content, queues)
+            for name, held in sorted(counts.items())
+            if held is not None and held.messages
+        ]
 
     def apply(self, todo: Changes) -> Changes:
         """Apply changes and return what still differs after them, normally nothing.

@@ -59,11 +59,19 @@ class Counts:
         return _text((self.unacknowledged, "unacknowledged message"), (self.consumers, "consumer"))
 
     @property
+    def content(self) -> str:
+        """The messages that it holds; empty if it holds none."""
+        waiting = self.messages - self.ready - self.unacknowledged
+        return _text(
+            (self.ready, "ready message"),
+            (waiting, "waiting dead letter"),
+            (self.unacknowledged, "unacknowledged message"),
+        )
+
+    @property
     def text(self) -> str:
         """What keeps the queue from being deleted; empty if nothing does."""
-        waiting = self.messages - self.ready - self.unacknowledged
-        parts = _text((self.ready, "ready message"), (waiting, "waiting dead letter")), self.in_work
-        return ", ".join(filter(None, parts))
+        return ", ".join(filter(None, (self.content, _text((self.consumers, "consumer")))))
 
 
 # The counts of some queues by name; none of a queue that can't be counted now.

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..findings import nearest
 from .api import BrokerError, Management
 from .client import amqp
 from .counts import Count, Counts
@@ -31,6 +32,7 @@ from .ownership import FIXED_KINDS
 from .reconcile import Attributes, State, compare
 from .remote_control import RemoteControl
 from .state import current_state, desired_state
+from .stranded import of_topology
 from .versions import for_broker_version
 
 # Where a message was first published to, while it waits in the queue beside. A publisher may set any header,
@@ -190,6 +192,44 @@ class Migrator:
         seconds = round(time.monotonic() - begin, 4)
         self._read()
         return {"name": name, "seconds": seconds}
+
+    def move(self, source: str, target: str) -> Attributes:
+        """Move what waits in a queue that the model no longer has to one that it has.
+
+        Args:
+            source: The queue, which stays.
+            target: A queue of a pool.
+
+        Returns:
+            `name`, `to`, how many messages were `moved`, and what it still `holds`, in words.
+
+        Raises:
+            MigrationError: The model has the source or lacks the target.
+        """
+        exchange, key = self.address(source, target)
+        moved = self._move(source, lambda message: (exchange, key, origin_of(message, "")[2]))
+        return {"name": source, "to": target, "moved": moved, "holds": self._counts(source).text}
+
+    def address(self, source: str, target: str) -> tuple[str, str]:
+        """Return the exchange and the routing key of the queue to which messages are to be moved.
+
+        Args:
+            source: The queue that holds them.
+            target: The other one.
+
+        Raises:
+            MigrationError: The model has the source or lacks the target.
+        """
+        queues, _ = of_topology(self._topology)
+        if ("queue", source) in self._desired:
+            raise MigrationError(f"Queue {source} is in the model, so its own workers take what it holds.")
+        if ("queue", source) not in self._current:
+            raise MigrationError(f"The broker has no queue {source} that outlives a connection.")
+        if target not in queues:
+            raise MigrationError(f"No pool has the queue {target}{nearest(target, queues)}.")
+        own = (each for each in self._lines(target, self._desired) if "#" not in each.routing_key)
+        line = next(own)
+        return line.source, line.routing_key
 
     def replace_queue(self, name: str) -> Attributes:
         """Replace a queue and bring its messages back, from wherever an earlier run stopped."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from typing import Any, Final
 
+from .migration import overlap
 from .objects import POLICY_PREFIX
 from .reconcile import Attributes, Key, State
 
@@ -84,6 +85,9 @@ class Ownership:
         self._desired: set[Key] = {
             (kind, each["name"]) for kind in FIXED_KINDS for each in topology[f"{kind}s"]
         }
+        self._keys: dict[str, list[str]] = {}
+        for each in topology.get("bindings", ()):
+            self._keys.setdefault(each["source"], []).append(each["routing_key"])
         recorded_keys = recorded(state, topology["vhost"])
         self._surplus_users = {
             key for key in state if key[0] == "user" and key[1] not in self._users and key != GUEST
@@ -105,13 +109,14 @@ class Ownership:
             key: The object's key.
 
         Returns:
-            True for `guest`, for bindings and policies left over between objects of the model, and, if
-            pruning was asked for, for what is the fleet's, empty and unused.
+            True for `guest`, for bindings and policies left over between objects of the model, for bindings
+            that copy to a surplus object what one of the model gets, and, if pruning was asked for, for what
+            is the fleet's, empty and unused.
         """
         kind, name = key[:2]
         if kind == "binding":
             ends = self._ends(key)
-            stale = self._desired.issuperset(ends)
+            stale = self._desired.issuperset(ends) or self._copies(key)
             return stale or (self._own.issuperset(ends) and any(self._may_go(end) for end in ends))
         if kind == "policy":
             queue = ("queue", name.removeprefix(POLICY_PREFIX))
@@ -120,6 +125,18 @@ class Ownership:
             stale_right = kind == "topic_permission" and name in self._users
             return stale_right or self._may_go(("user", name))
         return key == GUEST or self._may_go(key)
+
+    def _copies(self, key: Key) -> bool:
+        """Return whether a binding gives a surplus queue copies of what a queue of the model gets.
+
+        That is so when a queue, or a pool with its exchange, was renamed and kept its keys. The copies would
+        be tasks that run twice if somebody moved them, and a full surplus queue would refuse publishers.
+        """
+        source, destination = self._ends(key)
+        if source not in self._desired or destination not in self._surplus:
+            return False
+        kind = self._state.get(source, {}).get("type", "topic")
+        return any(overlap(kind, key[4], own) for own in self._keys.get(source[1], ()))
 
     def _may_go(self, key: Key) -> bool:
         return self._prune and key in self.surplus and key not in self.reasons

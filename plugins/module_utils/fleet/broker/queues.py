@@ -25,6 +25,9 @@ def queue(reported: Mapping[str, Any], now: float) -> dict[str, Any]:
 
     return {
         "name": reported["name"],
+        # With dead letters that wait for room in their own queue.
+        "messages": reported.get("messages"),
+        "exclusive": bool(reported.get("exclusive")),
         "ready": reported.get("messages_ready"),
         "unacked": reported.get("messages_unacknowledged"),
         "consumers": reported.get("consumers"),

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ..host.names import node_pattern
-from ..model.names import BEAT, VERIFY
+from ..model.names import BEAT, DEAD, VERIFY
 from ..model.types import Pool
 from .delays import DELAY_ENTRY, DELAY_LEVELS
-from .objects import dead_letter_queue
 
 # What every worker's remote control, gossip and events need; a queue of one process is named by a UUID.
 _UUID: Final = "[0-9a-f-]{36}"
@@ -57,7 +56,10 @@ def permissions_of(pools: Iterable[Pool], delayed: bool) -> list[dict[str, Any]]
         _permission("client", "^$", _rights(every), "^$"),
         _permission("monitor", "^$", "^$", "^$"),
         _permission("verify", "^$", _rights(every), _rights([VERIFY])),
-        _permission("dead_letters", "^$", "^$", _rights(dict.fromkeys(map(dead_letter_queue, all_pools)))),
+        # Also what pools left that the model no longer has.
+        _permission(
+            "dead_letters", "^$", _rights(dict.fromkeys(pool.exchange for pool in all_pools)), f"^.+{DEAD}$"
+        ),
         _permission(
             "beat", "^$", _rights(dict.fromkeys(pool.exchange for pool in all_pools)), _rights([BEAT])
         ),

@@ -162,9 +162,12 @@ def check_claims(pools: Mapping[str, tuple[dict[str, Any], Origins]], findings: 
                 f"pool {typed.pool} uses exchange {claim.exchange} as {show(typed.exchange_type)}",
                 "give both pools the same exchange_type, or exchanges of their own",
             )
+    delayed = any(fields.get("queue_type") == "quorum" for fields, _ in pools.values()) and any(
+        fields.get("exchange_type") == "topic" for fields, _ in pools.values()
+    )
     for at, claim in enumerate(claims):
         for other in claims[:at]:
-            _check_keys(other, claim, findings)
+            _check_keys(other, claim, delayed, findings)
 
 
 def check_one_concurrency(pools: Mapping[str, tuple[dict[str, Any], Origins]], findings: Findings) -> None:
@@ -226,7 +229,7 @@ def _check_beat_key(claim: Claim, findings: Findings) -> None:
         )
 
 
-def _check_keys(first: Claim, second: Claim, findings: Findings) -> None:
+def _check_keys(first: Claim, second: Claim, delayed: bool, findings: Findings) -> None:
     if not first.key or not second.key or first.queue == second.queue:
         return
     if first.exchange == second.exchange and first.key == second.key:
@@ -237,7 +240,8 @@ def _check_keys(first: Claim, second: Claim, findings: Findings) -> None:
             f"exchange {first.exchange} would copy each such task to {first.queue} as well",
             "give each queue of an exchange its own routing key",
         )
-    elif first.exchange_type == second.exchange_type == "topic":
+    elif delayed:
+        # Of every type: the queues of a direct exchange are bound to the delays, too (broker/topology.py).
         longer, shorter = sorted((second, first), key=lambda claim: len(claim.key), reverse=True)
         if f".{longer.key}".endswith(f".{shorter.key}"):
             findings.add(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ..broker.stranded import is_foreign, sentence
 from ..host.names import BEAT
-from ..text import span
+from ..text import count, span
 
 SCHEMA: Final = 1
 # A worker that was started again so often, and runs for less than so many seconds, crashes in a loop.
@@ -23,8 +24,9 @@ def document(
     expected: Mapping[str, Iterable[str]],
     broker: Mapping[str, Any],
     pools: Mapping[str, Iterable[str]],
-    dead: Iterable[str],
+    dead: Collection[str],
     schedulers: Iterable[str] = (),
+    unused: Mapping[str, Iterable[str]] | None = None,
 ) -> dict[str, Any]:
     """Build the fleet's status, and find what is wrong.
 
@@ -33,12 +35,14 @@ def document(
         expected: The pools that the model gives to each of these hosts.
         broker: ``queues`` as the broker reported them, ``obstacles`` of its nodes, ``errors`` of nodes that
             did not answer; ``asked`` is false if no node was to be asked.
-        pools: The queues of each pool.
+        pools: The queues of each pool that a host runs.
         dead: The queues of dead letters.
         schedulers: The hosts that should run a scheduler.
+        unused: The queues of each pool that no host runs.
 
     Returns:
-        A document of plain types: ``fine``, ``warnings``, ``hosts``, ``queues``, ``dead_letters``, ``beat``.
+        A document of plain types: ``fine``, ``warnings``, ``hosts``, ``queues``, ``dead_letters``,
+        ``stranded``, ``beat``.
     """
     rows = {name: _host(reported, expected.get(name, ())) for name, reported in hosts.items()}
     by_name = {each["name"]: each for each in broker.get("queues") or ()}
@@ -49,6 +53,7 @@ def document(
         for name in dead
         if name in by_name
     ]
+    stranded = list(_stranded(by_name.values(), pools, unused or {}, dead))
     beats = {name: hosts[name].get("beat") for name in schedulers if name in hosts}
     warnings = [
         *(warning for name, row in rows.items() for warning in _host_warnings(name, row)),
@@ -59,6 +64,7 @@ def document(
             for each in letters
             if each["messages"]
         ),
+        *(each.pop("warning") for each in stranded),
         *_beat_warnings(beats, rows),
     ]
     return {
@@ -68,6 +74,7 @@ def document(
         "hosts": rows,
         "queues": queues,
         "dead_letters": letters,
+        "stranded": stranded,
         "beat": beats,
         "broker": {
             "asked": bool(broker.get("asked", True)),
@@ -162,6 +169,34 @@ def _queue_warnings(
         elif not by_name[name]["consumers"]:
             waiting = f", {by_name[name]['ready']} tasks wait" if by_name[name]["ready"] else ""
             yield f"{name}: nobody of pool {pool} consumes{waiting}"
+
+
+def _stranded(
+    reported: Iterable[Mapping[str, Any]],
+    pools: Mapping[str, Iterable[str]],
+    unused: Mapping[str, Iterable[str]],
+    dead: Collection[str],
+) -> Iterator[dict[str, Any]]:
+    """Find the queues whose messages nobody takes: those that the model lacks, and those of unused pools."""
+    used = [name for queues in pools.values() for name in queues]
+    idle = {name: pool for pool, queues in unused.items() for name in queues}
+    for each in reported:
+        name, messages = each["name"], each["messages"] or (each["ready"] or 0) + (each["unacked"] or 0)
+        foreign = is_foreign(name, [*used, *idle], dead)
+        if not messages or each["exclusive"] or not (foreign or name in idle):
+            continue
+        held = count(messages, "message")
+        if each["unacked"]:
+            held += f" ({each['unacked']} unacknowledged)"
+        if each["oldest_s"] is not None:
+            held += f", the oldest of {span(each['oldest_s'])}"
+        yield {
+            **{field: each[field] for field in ("name", "ready", "unacked", "consumers", "oldest_s")},
+            "messages": messages,
+            "warning": sentence(name, held, used or idle)
+            if foreign
+            else f"{name}: no host runs pool {idle[name]}, and it holds {held}",
+        }
 
 
 def _beat_warnings(

@@ -20,7 +20,7 @@ def text(status: Mapping[str, Any]) -> str:
     """
     head = [f"! {warning}" for warning in status["warnings"]] or ["All is well."]
     parts = [head, columns(list(_host_rows(status["hosts"])))]
-    if status["queues"]:
+    if status["queues"] or status["stranded"]:
         parts.append(columns(list(_queue_rows(status))))
     elif not status["broker"]["asked"]:
         parts.append(["The brokers are outside of --limit, so the queues are not shown."])
@@ -105,6 +105,9 @@ def _queue_rows(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for each in status["queues"]:
         figures = (each[name] for name in ("ready", "unacked", "consumers", "in_per_s", "out_per_s"))
         yield (each["name"], each["pool"], *map(_shown, figures), span(each["oldest_s"]))
+    for each in status["stranded"]:
+        figures = (each[name] for name in ("ready", "unacked", "consumers"))
+        yield (each["name"], "(none)", *map(_shown, figures), "-", "-", span(each["oldest_s"]))
     for each in status["dead_letters"]:
         if each["messages"]:
             yield (each["name"], "(dead)", str(each["messages"]), *["-"] * 5)

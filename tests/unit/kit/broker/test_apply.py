@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
@@ -108,6 +109,41 @@ def test_a_queue_that_left_the_model_stays_until_it_is_pruned(broker):
     assert pruned.left.empty
     assert QUEUE not in names(broker, "queues")
     assert pruned.surplus == []
+
+
+def renamed(old: str, new: str) -> dict[str, Any]:
+    """Return a topology in which a queue, or an exchange, has another name and the same keys."""
+    return dict(json.loads(json.dumps(WANTED).replace(f'"{old}"', f'"{new}"')))
+
+
+@pytest.mark.parametrize("name", [QUEUE, WANTED["exchanges"][0]["name"]])
+def test_what_was_renamed_gets_no_copies(broker, name):
+    """A message that went to both would be a task that runs twice once the one in the old queue is moved."""
+    reconcile(broker)
+    reconciler = reconcile(broker, renamed(name, "another"))
+    assert reconciler.left.empty
+    assert {name, "another"} <= names(broker, "queues") | names(broker, "exchanges")
+    bindings = broker.held.definitions["bindings"]
+    assert [each for each in bindings if each["destination"] == "another"]
+    assert not [each for each in bindings if each["destination"] == name]
+
+
+def test_a_queue_whose_key_left_the_model_keeps_what_is_still_published(broker):
+    reconcile(broker)
+    before = [each for each in broker.held.definitions["bindings"] if each["destination"] == QUEUE]
+    reconcile(broker, without_queue(QUEUE))
+    assert [each for each in broker.held.definitions["bindings"] if each["destination"] == QUEUE] == before
+
+
+def test_queues_that_the_model_lacks_and_that_hold_messages_are_told_of(broker):
+    reconcile(broker)
+    broker.in_use = {QUEUE: Counts(3, 2, 1, 1), "cpu_tasks_dead": Counts(1, 1, 0, 0)}
+    assert reconcile(broker).stranded() == []
+    (line,) = reconcile(broker, without_queue(QUEUE)).stranded()
+    assert line.startswith(
+        f"{QUEUE}: the model has no such queue, and it holds 2 ready messages, 1 unacknowledged message: "
+        f"ansible-playbook playbooks/migrate_queue.yml -e migrate_from={QUEUE} -e migrate_to="
+    )
 
 
 @pytest.mark.parametrize(

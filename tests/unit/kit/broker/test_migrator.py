@@ -185,6 +185,70 @@ def test_tasks_that_run_are_awaited(monkeypatch):
     assert broker.named("queues", QUEUE)["arguments"]["x-queue-type"] == "quorum"
 
 
+def without(name: str) -> dict[str, Any]:
+    """Return the topology without a queue."""
+    fewer = copy.deepcopy(WANTED)
+    fewer["queues"] = [each for each in fewer["queues"] if each["name"] != name]
+    fewer["bindings"] = [each for each in fewer["bindings"] if each["destination"] != name]
+    return fewer
+
+
+@pytest.mark.parametrize("at", [None, 0, 1, 2, 3, 4])
+def test_what_waits_in_a_queue_that_left_the_model_is_moved(at):
+    broker = made(WANTED)
+    for number in range(3):
+        assert broker.publish(message(number, mine=True), BINDING["source"], BINDING["routing_key"])
+    target = WANTED["queues"][1]["name"]
+    key = next(
+        each["routing_key"]
+        for each in WANTED["bindings"]
+        if each["destination"] == target and "#" not in each["routing_key"]
+    )
+
+    def move() -> dict[str, Any]:
+        migrator = Migrator(without(QUEUE), broker, broker.count, None, patience_s=60, timeout_s=30)
+        migrator._connection = broker.connection()
+        migrator._open_channel()
+        return migrator.move(QUEUE, target)
+
+    if at is None:
+        assert move() == {"name": QUEUE, "to": target, "moved": 3, "holds": ""}
+    else:
+        broker.crash_at = broker.changes + at
+        with pytest.raises(Crash):
+            move()
+        broker.crash_at = None
+        move()
+    moved = broker.messages[target]
+    ids = Counter(each.properties["application_headers"]["id"] for each in moved)
+    assert set(ids) == {0, 1, 2}
+    assert sum(ids.values()) <= (3 if at is None else 4), "only one message may be there twice"
+    assert {(each.delivery_info["exchange"], each.delivery_info["routing_key"]) for each in moved} == {
+        (BINDING["source"], key)
+    }
+    assert {frozenset(each.properties["application_headers"]) for each in moved} == {
+        frozenset({"id", "mine"})
+    }
+    assert not broker.messages[QUEUE]
+    assert broker.named("queues", QUEUE)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "text"),
+    [
+        (WANTED["queues"][1]["name"], WANTED["queues"][1]["name"], "is in the model"),
+        ("gone", WANTED["queues"][1]["name"], "has no queue gone"),
+        (QUEUE, "cpu_tasks_dead", "No pool has the queue cpu_tasks_dead"),
+        (QUEUE, QUEUE, "No pool has the queue"),
+    ],
+)
+def test_messages_are_moved_between_no_other_queues(source, target, text):
+    broker = made(WANTED)
+    migrator = Migrator(without(QUEUE), broker, broker.count, None, patience_s=60, timeout_s=30)
+    with pytest.raises(MigrationError, match=text):
+        migrator.address(source, target)
+
+
 def test_answers_of_anybody_do_not_stop_the_remote_control():
     control = remote_control.RemoteControl(made(WANTED).connection().channel())
     for body in ("5", "[]", "null", "no json", '{"a": 5}', '{"b": [5]}', "[" * 100_000):

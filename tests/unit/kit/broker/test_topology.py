@@ -182,7 +182,8 @@ def test_least_privilege(model):
         for user in (user["name"] for user in found["users"] if user["name"] != "kit"):
             assert may(found, user, "read", queue) is (user == owner)
             assert may(found, user, "read", f"{exchange}_dead") is (user == "dead_letters")
-            assert may(found, user, "write", exchange) is (user not in ("monitor", "dead_letters"))
+            assert may(found, user, "read", "former_tasks_dead") is (user == "dead_letters")
+            assert may(found, user, "write", exchange) is (user != "monitor")
             assert not may(found, user, "configure", exchange)
             assert not may(found, user, "configure", queue)
             assert not may(found, user, "write", f"{exchange}_dead")

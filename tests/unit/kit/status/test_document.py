@@ -136,6 +136,47 @@ CASES = {
         ),
         "io_dead: 2 dead letters",
     ),
+    "a queue of nobody's": (
+        _put(
+            ("broker", "queues"),
+            [
+                *(
+                    queues.queue({"name": name, "messages": 3}, NOW)
+                    for name in ("fleet_beat", "celery_delayed_3")
+                ),
+                queues.queue({"name": "a.celery.pidbox", "messages": 3}, NOW),
+                queues.queue({"name": "reply", "messages": 3, "exclusive": True}, NOW),
+                queues.queue({"name": "spare", "messages": 0}, NOW),
+                queues.queue({**QUEUE, "name": "io_q2", "head_message_timestamp": NOW - 7200}, NOW),
+                queues.queue(QUEUE, NOW),
+            ],
+        ),
+        "io_q2: the model has no such queue, and it holds 6 messages (1 unacknowledged), the oldest of 2 h: "
+        "ansible-playbook playbooks/migrate_queue.yml -e migrate_from=io_q2 -e migrate_to=io_q",
+    ),
+    "dead letters of nobody's": (
+        _put(
+            ("broker", "queues"),
+            [queues.queue(QUEUE, NOW), queues.queue({"name": "old tasks_dead", "messages": 300}, NOW)],
+        ),
+        "old tasks_dead: the model has no such dead-letter queue, and it holds 300 messages: "
+        "ansible-playbook playbooks/dead_letters.yml -e dead_letters_queues='old tasks_dead' lists them, "
+        "with -e dead_letters_action=send_back -e dead_letters_to=QUEUE",
+    ),
+    "a migration that was cut short": (
+        _put(
+            ("broker", "queues"),
+            [
+                queues.queue(QUEUE, NOW),
+                queues.queue({"name": "celery_fleet_migration.io_q", "messages": 1}, NOW),
+            ],
+        ),
+        "celery_fleet_migration.io_q: an interrupted migration left 1 message",
+    ),
+    "a pool that nobody runs": (
+        _put(("unused",), {"spare": ["io_q"]}),
+        "io_q: no host runs pool spare, and it holds 6 messages",
+    ),
     "no scheduler": (_put(("hosts", "h1", "beat"), None), "h1: no scheduler runs here"),
     "only a standby": (_put(("hosts", "h1", "beat"), _beat(role="standby")), "No scheduler is active"),
     "a scheduler that waits": (
@@ -158,6 +199,17 @@ def test_what_is_wrong_is_said_first(case):
     assert not document["fine"]
     assert any(expected in warning for warning in document["warnings"]), document["warnings"]
     assert text(document).startswith("! ")
+
+
+def test_only_queues_that_somebody_misses_are_told_of():
+    told = copy.deepcopy(_told())
+    CASES["a queue of nobody's"][0](told)
+    document = status_document.document(**told)
+    assert [each["name"] for each in document["stranded"]] == ["io_q2"]
+    assert len(document["warnings"]) == 1
+    assert ["io_q2", "(none)", "5", "1", "1", "-", "-", "2", "h"] in map(
+        str.split, text(document).splitlines()
+    )
 
 
 def test_a_drained_pool_is_shown_with_its_reason_and_is_no_fault():
