@@ -148,8 +148,7 @@ PARTS: dict[str, dict[str, Setting]] = {
             "As `task_acks_on_failure_or_timeout`, for one of the two."
         ),
         "task_time_limit task_soft_time_limit": _fleet(
-            "The pool's `time_limit` and `soft_time_limit`. A task's own stay, as far as its pool grants "
-            "them."
+            "The pool's `time_limit` and `soft_time_limit`, and a task's own up to them."
         ),
         "worker_prefetch_multiplier worker_max_tasks_per_child worker_pool worker_concurrency": _fleet(
             "The pool's `prefetch_multiplier`, `max_tasks_per_child` and `execution`, and the sizing of "
