@@ -85,8 +85,8 @@ def test_a_queue_that_would_drop_what_is_sent_back_is_a_fault():
 
 def test_what_was_done_is_said_with_what_is_left():
     assert dead_letters_done(FOUND, "send_back", BROKER) == (
-        "2 dead letters sent back; 1 stay, because their key leads to no queue of the fleet; "
-        "still on their way, or waiting for room in their queue: 4 of cpu_tasks_dead"
+        "2 dead letters sent back; 1 stay, because their key leads to no queue of the fleet: give "
+        "dead_letters_to; still on their way, or waiting for room in their queue: 4 of cpu_tasks_dead"
     )
     assert dead_letters_done(FOUND, "delete", BROKER) == "2 dead letters deleted"
     assert (

@@ -343,7 +343,7 @@ def allowed(user: str) -> set[str]:
         "client": PUBLISH,
         "monitor": set(),
         "verify": PUBLISH | {"read an answer"},
-        "dead_letters": {"read a dead task"},
+        "dead_letters": {"read a dead task", *(f"publish a task to {pool}" for pool in POOLS)},
         "beat": {
             "clear the scheduler's memory",
             "note a periodic task",

@@ -92,7 +92,7 @@ def topic_permissions_of(pools: Iterable[Pool], delayed: bool) -> list[dict[str,
     all_pools = list(pools)
     permissions = [
         {"user": user, "exchange": exchange, "write": rf"^(?!{re.escape(BEAT)}$)", "read": "^$"}
-        for user in (*(worker_user(pool.name) for pool in all_pools), "client", "verify")
+        for user in (*(worker_user(pool.name) for pool in all_pools), "client", "verify", "dead_letters")
         for exchange in dict.fromkeys(pool.exchange for pool in all_pools if pool.exchange_type == "topic")
     ]
     for pool in all_pools if delayed else ():

@@ -1,14 +1,20 @@
 """The broker's topology against the figures of the guide and against kombu's own declarations."""
 
+import copy
 import re
 
 import pytest
+from fleet.broker.migration import overlap
 from fleet.broker.objects import POLICY_PREFIX
 from fleet.broker.topology import topology
 from fleet.broker.versions import for_broker_version
 from fleet.files.fleet_file import fleet_file
 from fleet.files.users import fleet_users, host_users
+from fleet.model.read import read_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kombu.transport import native_delayed_delivery as kombu_delays
+from support.fleet_model import LOADED
 from support.guide import GUIDE
 
 
@@ -156,6 +162,36 @@ def test_a_task_delayed_before_its_exchange_became_direct_finds_its_queue(model)
     assert found == {("celery_delayed_delivery", "general_background", "queue")}
 
 
+WORDS = st.lists(st.sampled_from(("a", "b", "c")), min_size=1, max_size=3).map(".".join)
+
+
+@given(st.lists(st.tuples(st.sampled_from(("topic", "direct")), WORDS), min_size=4, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_a_delayed_task_comes_to_its_queue_alone(chosen):
+    """Whatever the pools' exchanges are: what the model lets pass reaches no second queue."""
+    model = copy.deepcopy(LOADED)
+    for pool, (kind, key) in zip(model["pools"].values(), chosen, strict=True):
+        queue = next(iter(pool["queues"]))
+        pool |= {"exchange_type": kind, "queues": {queue: {"routing_key": key, "max_length": 10}}}
+    first = next(iter(model["pools"]["cpu"]["queues"]))
+    model["routing"] = {"default_queue": first, "periodic_queue": first, "hints": {}, "rules": []}
+    if read_model(model)[1].errors:
+        return
+    found = bindings(topology(model, {}))
+    exchanges = {exchange["name"]: exchange["type"] for exchange in topology(model, {})["exchanges"]}
+
+    def reached(exchange, key):
+        for source, destination, kind, pattern in found:
+            if source == exchange and overlap(exchanges[exchange], pattern, key):
+                yield from [destination] if kind == "queue" else reached(destination, key)
+
+    for pool in model["pools"].values():
+        if pool["exchange_type"] == "topic":
+            ((queue, fields),) = pool["queues"].items()
+            delayed = ".".join([*"0" * 27, "1", fields["routing_key"]])
+            assert set(reached("celery_delayed_delivery", delayed)) == {queue}
+
+
 def test_no_delays_without_topic_exchanges(model):
     model["pool_defaults"]["exchange_type"] = "direct"
     found = topology(model, {})
@@ -229,7 +265,7 @@ def may_use(found, user, exchange, key):
 
 def test_nobody_but_the_scheduler_publishes_its_notes(model):
     found = topology(model, {})
-    for user in ("client", "verify", "worker_cpu", "worker_io"):
+    for user in ("client", "verify", "dead_letters", "worker_cpu", "worker_io"):
         assert not may_use(found, user, "io_tasks", "fleet_beat")
         for key in ("io.api", "fleet_beat.x", "xfleet_beat", ""):
             assert may_use(found, user, "io_tasks", key)
