@@ -122,7 +122,9 @@ class Ownership:
             queue = ("queue", name.removeprefix(POLICY_PREFIX))
             return name.startswith(POLICY_PREFIX) and (queue not in self._surplus or self._may_go(queue))
         if kind in ("permission", "topic_permission"):
-            stale_right = kind == "topic_permission" and name in self._users
+            # An exchange that stays may still lead to the scheduler's notes, which not everybody may write.
+            stays = ("exchange", key[-1]) in self._surplus and not self._may_go(("exchange", key[-1]))
+            stale_right = kind == "topic_permission" and name in self._users and not stays
             return stale_right or self._may_go(("user", name))
         return key == GUEST or self._may_go(key)
 

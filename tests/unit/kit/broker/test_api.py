@@ -194,10 +194,10 @@ def test_users_of_ours_that_the_model_has_no_more_go_when_asked_for(broker):
 
 
 def test_topic_permissions_are_part_of_the_topology(broker):
-    rule = {"user": "client", "exchange": "cpu_tasks", "write": "^cpu", "read": ""}
+    rule = {"user": "monitor", "exchange": "cpu_tasks", "write": "^cpu", "read": ""}
     wider = WANTED | {"topic_permissions": [rule]}
     assert [each.key for each in planned(broker, wider).create] == [
-        ("topic_permission", "client", "cpu_tasks")
+        ("topic_permission", "monitor", "cpu_tasks")
     ]
     apply(broker, planned(broker, wider))
     assert planned(broker, wider).empty
@@ -205,10 +205,10 @@ def test_topic_permissions_are_part_of_the_topology(broker):
     assert stored == rule | {"vhost": VHOST}
     stored["write"] = ".*"
     assert [each.key for each in planned(broker, wider).change] == [
-        ("topic_permission", "client", "cpu_tasks")
+        ("topic_permission", "monitor", "cpu_tasks")
     ]
     apply(broker, planned(broker))
-    assert "client" not in {each["user"] for each in broker.definitions["topic_permissions"]}
+    assert "monitor" not in {each["user"] for each in broker.definitions["topic_permissions"]}
     assert planned(broker).empty
 
 
