@@ -55,8 +55,8 @@ class Load:
             least = int(self.least * rate / sum(self.rates.values())) + 1
             self.host(self.client).check_output(
                 f"systemd-run --quiet --collect --unit={self._unit(kind)} --uid=celery-fleet "
-                "--setenv=HOME=/tmp --working-directory=/var/lib/celery-fleet "
-                f"{self.python} -m load.publish {self.run} {kind} --rate {rate} --least {least}"
+                "--setenv=HOME=/tmp "
+                f"{self.python} -P -m load.publish {self.run} {kind} --rate {rate} --least {least}"
             )
 
     def note(

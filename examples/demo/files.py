@@ -10,7 +10,8 @@ from pathlib import Path
 def root() -> Path:
     """Return the demo's directory within the worker's state directory (`STATE_DIRECTORY`, set by systemd)."""
     state = os.environ.get("STATE_DIRECTORY", "/var/lib/celery-fleet").partition(":")[0]
-    return Path(state) / "demo"
+    # Not the name of a package: what publishers upload must not become one.
+    return Path(state) / "demo-files"
 
 
 def inside(*parts: str) -> Path:

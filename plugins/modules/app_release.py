@@ -147,7 +147,7 @@ def import_app(place: Path, params: dict[str, Any]) -> str:
     environment = {"PATH": os.defpath, "HOME": user.pw_dir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
     environment.update({key: str(value) for key, value in params["environment"].items()})
     python = str(place / "venv" / "bin" / "python")
-    command = [python, "-m", "celery_fleet", "check", "--json", params["celery_app"]]
+    command = [python, "-P", "-m", "celery_fleet", "check", "--json", params["celery_app"]]
     try:
         process = subprocess.run(  # noqa: S603 - an argument list, no shell
             command + (["--clamp"] if params["limits_above_pool"] == "clamp" else []),
@@ -155,7 +155,7 @@ def import_app(place: Path, params: dict[str, Any]) -> str:
             capture_output=True,
             text=True,
             env=environment,
-            cwd=user.pw_dir,
+            cwd="/",
             user=user.pw_uid,
             group=user.pw_gid,
             extra_groups=[entry.gr_gid for entry in grp.getgrall() if user.pw_name in entry.gr_mem],

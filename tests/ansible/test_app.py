@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import pwd
+import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -154,3 +157,34 @@ def test_a_wheelhouse_holds_what_the_host_needs_and_not_what_the_controller_does
     new = for_target(requirements, "3.13", "x86_64").splitlines()
     assert [line.split()[0] for line in old] == ["celery==5.7.0", "backport==1.0"]
     assert new == ["celery==5.7.0 --hash=sha256:aa --hash=sha256:bb"]
+
+
+def test_the_application_is_imported_without_what_tasks_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, state = tmp_path / "release", tmp_path / "state"
+    release.mkdir()
+    (release / "shop.py").write_text(
+        "import celery\napp = celery.Celery('shop')\n\n@app.task(name='shop.sell')\ndef sell(): pass\n"
+    )
+    state.mkdir()
+    for planted in ("celery", "shop", "kombu", "json"):
+        (state / f"{planted}.py").write_text("raise SystemExit('planted')\n")
+    monkeypatch.chdir(state)
+    module = importlib.import_module("ansible_collections.celery_fleet.kit.plugins.modules.app_release")
+    me = pwd.getpwuid(os.getuid())
+    user = SimpleNamespace(pw_name=me.pw_name, pw_uid=me.pw_uid, pw_gid=me.pw_gid, pw_dir=str(state))
+    monkeypatch.setattr(module.pwd, "getpwnam", lambda _: user)
+    run = module.subprocess.run
+    # Only root may choose a process's user.
+    unprivileged = {"user": None, "group": None, "extra_groups": None}
+    monkeypatch.setattr(
+        module.subprocess, "run", lambda *args, **options: run(*args, **options | unprivileged)
+    )
+    params = {
+        "user": "shop",
+        "celery_app": "shop:app",
+        "environment": {"PYTHONPATH": str(release)},
+        "timeout": 60,
+    }
+    assert module.import_app(Path(sys.executable), params) == ["shop.sell"]

@@ -57,7 +57,7 @@ def test_dead_letters_are_listed_and_nothing_else_is_done(control):
     run, calls = control()
     assert run.returncode == 0, run.stdout + run.stderr
     assert "shop.train" in run.stdout
-    assert calls == ["python -m celery_fleet dead-letters list --details 20"]
+    assert calls == ["python -P -m celery_fleet dead-letters list --details 20"]
 
 
 @pytest.mark.parametrize("given", [{"dead_letters_action": "drop"}, {"dead_letters_action": "delete"}])
@@ -72,10 +72,10 @@ def test_a_selection_is_deleted_after_confirmation_and_check_mode_lists_it(contr
     given = {"dead_letters_action": "delete", "dead_letters_tasks": "shop.*", "dead_letters_confirm": True}
     run, calls = control("--check", **given)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert [call.split()[4] for call in calls] == ["list"]
+    assert [call.split()[5] for call in calls] == ["list"]
     run, calls = control(**given)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert calls[-1] == "python -m celery_fleet dead-letters delete --yes --task=shop.*"
+    assert calls[-1] == "python -P -m celery_fleet dead-letters delete --yes --task=shop.*"
     assert "2 dead letters deleted" in run.stdout
 
 
@@ -83,7 +83,7 @@ def test_nothing_is_sent_back_through_a_queue_without_its_policy(control):
     run, calls = control(dead_letters_action="send_back", dead_letters_all="true")
     assert run.returncode != 0
     assert "run playbooks/broker.yml first" in " ".join(run.stdout.split())
-    assert [call.split()[4] for call in calls] == ["list"]
+    assert [call.split()[5] for call in calls] == ["list"]
 
 
 def test_a_queue_without_an_answer_fails_verify_and_check_mode_sends_nothing(tmp_path):
@@ -107,4 +107,4 @@ def test_a_queue_without_an_answer_fails_verify_and_check_mode_sends_nothing(tmp
     run = site.run("-e", "verify_timeout=7")
     assert run.returncode != 0
     assert "io_api_calls: no answer" in run.stdout
-    assert (tmp_path / "log").read_text() == "python -m celery_fleet verify --timeout 7\n"
+    assert (tmp_path / "log").read_text() == "python -P -m celery_fleet verify --timeout 7\n"

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.units import pool, render
+from support.units import parse, pool, render
 
-ROOT = Path(__file__).parents[2]
-ROLE = ROOT / "roles" / "worker"
 UNKNOWN_TO_OLD_SYSTEMD = ("Unknown key name", "Unknown lvalue", "Failed to parse")
-
-
-def parse(text: str) -> dict[str, dict[str, list[str]]]:
-    """Read a unit file: sections, their keys, and each key's values in order."""
-    sections: dict[str, dict[str, list[str]]] = {}
-    for line in text.replace("\\\n", " ").splitlines():
-        if line.startswith("["):
-            section = sections.setdefault(line.strip("[]"), defaultdict(list))
-        elif line and not line.startswith("#"):
-            key, separator, value = line.partition("=")
-            assert separator, f"neither a section, a key nor a comment: {line!r}"
-            section[key].append(" ".join(value.split()))
-    return sections
 
 
 def service(plan: dict[str, Any] | None = None, **changes: Any) -> dict[str, list[str]]:
@@ -78,6 +62,7 @@ def test_the_worker_is_stopped_and_watched_as_planned() -> None:
         "KillMode": "mixed",
         "KillSignal": "SIGTERM",
         "TimeoutStopSec": "7260",
+        "TimeoutStopFailureMode": "abort",
         "TimeoutStartSec": "120",
         "WatchdogSec": "45",
         "Restart": "always",
@@ -101,6 +86,21 @@ def test_the_environment_of_the_pool_overrides_that_of_the_application_and_is_qu
     assert "CELERY_FLEET_POOL=cpu" in values
     assert "CELERY_FLEET_INSTANCE=%i" in values
     assert "CELERY_FLEET_FILE=/etc/celery-fleet/fleet.json" in values
+
+
+def test_a_worker_imports_nothing_that_a_task_can_write_and_stops_before_its_broker() -> None:
+    unit = parse(render("worker.service.j2", pool()))
+    # Celery puts this directory first in sys.path.
+    assert unit["Service"]["WorkingDirectory"] == ["/opt/shop/releases/shop-1"]
+    assert unit["Service"]["StateDirectory"] == ["celery-fleet"]
+    assert unit["Unit"]["After"] == ["network-online.target rabbitmq-server.service"]
+    assert "rabbitmq-server" not in " ".join(unit["Unit"]["Wants"])
+
+
+def test_temporary_files_are_on_the_disk_unless_the_site_says_otherwise() -> None:
+    assert "TMPDIR=/var/tmp" in service()["Environment"]
+    chosen = service(pool(environment={"TMPDIR": "/dev/shm"}))["Environment"]
+    assert chosen.index("TMPDIR=/var/tmp") < chosen.index('"TMPDIR=/dev/shm"')
 
 
 def test_tasks_may_write_where_the_site_says() -> None:

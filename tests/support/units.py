@@ -1,7 +1,8 @@
-"""Units and slices of the worker role, rendered as Ansible does."""
+"""Units and slices of roles, rendered as Ansible does and read as systemd does."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import yaml
@@ -10,8 +11,6 @@ from ansible.template import Templar, trust_as_template
 from fleet.host.names import installation
 
 from support.fleet_model import ROOT
-
-ROLE = ROOT / "roles" / "worker"
 
 
 def pool(**changes: Any) -> dict[str, Any]:
@@ -40,12 +39,26 @@ def pool(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def render(template: str, plan: dict[str, Any], **changes: Any) -> str:
-    """Render a template of the role."""
-    own = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
+def parse(text: str) -> dict[str, dict[str, list[str]]]:
+    """Read a unit file: sections, their keys, and each key's values in order."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.startswith("["):
+            section = sections.setdefault(line.strip("[]"), defaultdict(list))
+        elif line and not line.startswith("#"):
+            key, separator, value = line.partition("=")
+            assert separator, f"neither a section, a key nor a comment: {line!r}"
+            section[key].append(" ".join(value.split()))
+    return sections
+
+
+def render(template: str, plan: dict[str, Any] | None = None, *, role: str = "worker", **changes: Any) -> str:
+    """Render a template of a role; one of the worker role for a pool of a plan."""
+    place = ROOT / "roles" / role
+    own = yaml.safe_load((place / "vars" / "main.yml").read_text())
     variables: dict[str, Any] = {
-        **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
-        **{name: trust_as_template(value) for name, value in own.items()},
+        **yaml.safe_load((place / "defaults" / "main.yml").read_text()),
+        **{name: trust_as_template(value) for name, value in own.items() if isinstance(value, str)},
         "ansible_managed": "Managed",
         "__worker_pool": plan,
         "__worker_node": "cpu_worker_@n@@cpu1",
@@ -53,5 +66,5 @@ def render(template: str, plan: dict[str, Any], **changes: Any) -> str:
         "worker_installation": installation("shop"),
         "worker_app": {"name": "shop", "celery_app": "shop.app:app", "environment": {}},
     } | changes
-    text = trust_as_template((ROLE / "templates" / template).read_text())
+    text = trust_as_template((place / "templates" / template).read_text())
     return str(Templar(loader=DataLoader(), variables=variables).template(text))

@@ -35,7 +35,7 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     monkeypatch.setattr("demo.samples.POINTS", 60)
     monkeypatch.setattr("demo.samples.EVENTS", 80)
-    return tmp_path / "demo"
+    return tmp_path / "demo-files"
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ def test_paths_stay_in_the_demos_directory(state):
 
 def test_the_first_of_several_state_directories_is_used(monkeypatch):
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")
-    assert str(files.root()) == "/var/lib/a/demo"
+    assert str(files.root()) == "/var/lib/a/demo-files"
+    # Nobody can import what a publisher uploads.
+    assert not files.root().name.isidentifier()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(state):

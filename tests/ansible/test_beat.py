@@ -1,0 +1,26 @@
+"""What the beat role writes, rendered as Ansible does and read as systemd does."""
+
+from __future__ import annotations
+
+from fleet.host.names import installation
+from support.units import parse, render
+
+
+def test_a_scheduler_imports_nothing_that_a_task_can_write_and_stops_before_its_broker() -> None:
+    unit = parse(
+        render(
+            "beat.service.j2",
+            role="beat",
+            beat_installation=installation("shop"),
+            beat_app={"name": "shop", "celery_app": "shop.app:app", "environment": {}},
+            beat_file={},
+            beat_reads="",
+            beat_release="shop-1",
+            role_path="roles/beat",
+        )
+    )
+    # Celery puts this directory first in sys.path.
+    assert unit["Service"]["WorkingDirectory"] == ["/opt/shop/current"]
+    assert unit["Service"]["StateDirectory"] == ["celery-fleet"]
+    assert unit["Unit"]["After"] == ["network-online.target rabbitmq-server.service"]
+    assert unit["Unit"]["Wants"] == ["network-online.target"]
