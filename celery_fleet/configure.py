@@ -17,7 +17,7 @@ from celery_fleet.publishing.delay import round_up_short_delays
 from celery_fleet.publishing.producer import PATIENCE
 from celery_fleet.publishing.unconfirmed import FleetControl
 from celery_fleet.settings.enforce import Settings
-from celery_fleet.worker import canary
+from celery_fleet.worker import canary, memory
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
         settings.enforce(app.conf)
     round_up_short_delays(app)
     canary.register(app, fleet)
+    memory.register()
 
 
 def _make_amqp(app: Celery, settings: Settings, fleet: Fleet, patience: float) -> FleetAMQP:

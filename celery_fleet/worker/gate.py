@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
+from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, WorkerLostError
 from celery.worker.request import Request
 
 from celery_fleet.worker.intake import BROKEN
@@ -21,10 +21,11 @@ _ENDINGS = ("on_success", "on_failure", "on_timeout")
 
 @dataclass(frozen=True)
 class Ending:
-    """How a task ended: `state` as a person calls it, and the seconds that it ran."""
+    """How a task ended: `state` as a person calls it, `runtime` in seconds, whether its process was lost."""
 
     state: str
     runtime: float
+    lost: bool = False
 
     @property
     def failed(self) -> bool:
@@ -155,4 +156,4 @@ def _how(request: Request, handler: str, args: tuple[Any, ...]) -> Ending:
     for kind, state in ((Retry, "RETRY"), (Reject, "REJECTED"), (Ignore, "IGNORED")):
         if isinstance(error, kind):
             return Ending(state, runtime)
-    return Ending("FAILURE", runtime)
+    return Ending("FAILURE", runtime, lost=isinstance(error, WorkerLostError))

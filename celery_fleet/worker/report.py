@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,7 @@ class Report:
         self._next = 0.0
         self._executed = self._failed = self._lost_consumers = 0
         self._last_task: float | None = None
+        self._lost: Counter[str] = Counter()
 
     def status(self) -> str:
         """Return the line that `systemctl status` shows."""
@@ -85,6 +87,7 @@ class Report:
             "reserved": self._reserved(),
             "executed": self._executed,
             "failed": self._failed,
+            "lost": dict(self._lost),
             "last_task": self._last_task,
             "proved": condition.proved,
             "restarts_lost_consumer": self._lost_consumers,
@@ -137,6 +140,7 @@ class Report:
         """
         self._executed += 1
         self._failed += ending.failed
+        self._lost.update([request.name] * ending.lost)
         self._last_task = time.time()
         self._journal.write(
             f"Task {request.name}[{request.id}] ended: {ending.state} after {ending.runtime:.3f} s",

@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.cgroup import oom_kills
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import BEAT, INSTANCES, PREFIX
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import (
+    BEAT,
+    INSTANCES,
+    PREFIX,
+    slice_of,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.status import (
     PROPERTIES,
     beat,
@@ -42,6 +48,11 @@ instances:
   returned: always
 drained:
   description: When and why a pool was drained, by its name.
+  type: dict
+  returned: always
+oom_kills:
+  description:
+    - By pool, how many of its processes the kernel killed because its memory was used up; null if unknown.
   type: dict
   returned: always
 beat:
@@ -110,12 +121,15 @@ def main() -> None:
     pids = processes()
     host = Machine()
     markers = sorted(host.marks.glob("*"))
+    instances = [
+        instance(unit, host.state(name), memory(unit, pids), now, monotonic)
+        for name, unit in sorted(units.items())
+    ]
+    running = {each["pool"]: pids[each["unit"]][0] for each in instances if pids.get(each["unit"])}
     module.exit_json(
         changed=False,
-        instances=[
-            instance(unit, host.state(name), memory(unit, pids), now, monotonic)
-            for name, unit in sorted(units.items())
-        ],
+        instances=instances,
+        oom_kills={pool: oom_kills(pid, slice_of(pool)) for pool, pid in running.items()},
         drained={path.name: " ".join(path.read_text().split()) for path in markers},
         beat=None if scheduler is None else beat(scheduler, host.state(BEAT), now, monotonic),
     )

@@ -111,8 +111,8 @@ def test_tasks_may_write_where_the_site_says() -> None:
 def test_the_slice_holds_the_budget() -> None:
     assert parse(render("worker.slice.j2", pool()))["Slice"] == {
         "CPUWeight": ["100"],
-        "MemoryHigh": ["26003M"],
         "MemoryMax": ["28892M"],
+        "MemorySwapMax": ["0"],
         "TasksMax": ["512"],
     }
 

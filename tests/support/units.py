@@ -31,7 +31,6 @@ def pool(**changes: Any) -> dict[str, Any]:
         "soft_time_limit": 3000,
         "stop_timeout": 3660,
         "memory_max_mib": 28892,
-        "memory_high_mib": 26003,
         "cpu_weight": 100,
         "tasks_max": 512,
         "environment": {},

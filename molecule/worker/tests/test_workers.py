@@ -56,6 +56,10 @@ def test_every_pool_of_the_plan_runs_with_its_figures(workers: dict[tuple[str, s
             assert pool["timeouts"] == [plan["soft_time_limit"], plan["time_limit"]], worker.unit
             assert pool["max-tasks-per-child"] == plan["max_tasks_per_child"], worker.unit
             assert len(worker.children()) == plan["concurrency"]
+            # The kernel kills a task's process, not the worker.
+            scores = [f"/proc/{pid}/oom_score_adj" for pid in (worker.show("MainPID"), *worker.children())]
+            main, *children = map(int, worker.host.check_output(f"cat {' '.join(scores)}").split())
+            assert set(children) == {500} and main < 500, worker.unit
         assert worker.show("Slice") == plan["slice"]
         assert worker.show("StatusText").startswith("Consuming")
         assert worker.host.check_output(f"systemctl is-enabled {worker.unit}") == "enabled"

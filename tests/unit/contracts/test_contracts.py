@@ -175,10 +175,13 @@ UNIT = {"Id": NAME.unit, "ActiveState": "active", "SubState": "running", "MainPI
 
 
 def test_the_kit_s_status_shows_what_a_worker_reports(host: Machine, worker: Instance) -> None:
-    reported(worker)
+    report = reported(worker)
+    report.task_ended(Request(), Ending("FAILURE", 0.1, lost=True))
+    report.write(at_once=True)
     shown = instance(UNIT, host.state(NAME.unit), None, 1060.0, 100)
     assert (shown["pool"], shown["release"], shown["state"]) == ("io", NAME.release, "consuming")
-    assert (shown["slots"], shown["executed"], shown["failed"], shown["reserved"]) == (4, 0, 0, 0)
+    assert shown["lost"] == {Request.name: 1}
+    assert (shown["slots"], shown["executed"], shown["failed"], shown["reserved"]) == (4, 1, 1, 0)
     assert shown["active"] == [
         {"id": "1", "name": Request.name, "queue": "io_q", "age_s": 60.0, "time_limit": 300}
     ]

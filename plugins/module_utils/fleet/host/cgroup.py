@@ -1,4 +1,4 @@
-"""What a container may use of its host: limits of control groups, version 1 and 2."""
+"""Control groups, version 1 and 2: what a container may use of its host, and what was killed for its memory."""
 
 from __future__ import annotations
 
@@ -33,11 +33,34 @@ def limits(root: Path = Path("/")) -> dict[str, float | int | None]:
     }
 
 
-def _groups(root: Path) -> Iterator[Path]:
-    """Return the groups of init, from each hierarchy's own up to its mount."""
+def oom_kills(process: str, group: str, root: Path = Path("/")) -> int | None:
+    """Count the processes that the kernel has killed in a group because its memory was used up.
+
+    Args:
+        process: Number of a process somewhere below the group.
+        group: The group's own name, such as that of a slice.
+        root: Where ``proc`` and ``sys`` are mounted.
+
+    Returns:
+        Their number since the group was made; none if the kernel does not tell.
+    """
+    for directory in _groups(root, process):
+        if directory.name != group:
+            continue
+        # Version 1 counts in each group those that were in itself, version 2 those below it, too.
+        files = [directory / "memory.events", *sorted(directory.rglob("memory.oom_control"))]
+        lines = [line.split() for file in files for line in _read(file).splitlines()]
+        found = [int(line[1]) for line in lines if line[0] == "oom_kill"]
+        if found:
+            return sum(found)
+    return None
+
+
+def _groups(root: Path, process: str = "1") -> Iterator[Path]:
+    """Return the groups of a process, from each hierarchy's own up to its mount."""
     paths = {
         name: PurePosixPath(path)
-        for line in _read(root / "proc/1/cgroup").splitlines()
+        for line in _read(root / "proc" / process / "cgroup").splitlines()
         for _, names, path in [line.split(":", 2)]
         for name in names.split(",")
     }

@@ -59,6 +59,13 @@ def _texts(value: object) -> list[str] | None:
     return [text for text in map(_text, value[:MOST]) if text is not None]
 
 
+def _counts(value: object) -> dict[str, int | float] | None:
+    if not isinstance(value, dict):
+        return None
+    read = ((_text(name), _number(count)) for name, count in list(value.items())[:MOST])
+    return {name: count for name, count in read if name is not None and count is not None}
+
+
 def _tick(value: object) -> dict[str, Any] | None:
     return _fields(value, {"name": _text, "at": _number}) if isinstance(value, dict) else None
 
@@ -81,6 +88,7 @@ _REPORT: Final[Mapping[str, Callable[[object], Any]]] = {
     **dict.fromkeys(("last_task", "restarts_lost_consumer", "entries"), _number),
     "proved": _flag,
     "active": _tasks,
+    "lost": _counts,
     "last_tick": _tick,
     "ahead": _texts,
 }

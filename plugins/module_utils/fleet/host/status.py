@@ -82,6 +82,7 @@ def instance(
         "reserved": (own or {}).get("reserved"),
         "executed": (own or {}).get("executed"),
         "failed": (own or {}).get("failed"),
+        "lost": (own or {}).get("lost") or {},
         "last_task_s": seconds_since((own or {}).get("last_task"), now),
         "state_age_s": seconds_since((own or {}).get("updated"), now),
         "memory_mib": None if memory is None else round(memory / MIB),

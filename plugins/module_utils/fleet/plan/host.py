@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from fractions import Fraction
-from typing import Any, Final
+from typing import Any
 
 from ..findings import Findings, show
 from ..host.names import Node, slice_of, units_of
@@ -19,9 +18,6 @@ from .fits import size_host
 from .hardware import read_hardware
 from .overrides import overrides
 from .sizing import Size
-
-# Reclaim sets in before the limit that kills.
-MEMORY_HIGH: Final = Fraction(95, 100)
 
 
 def host_plan(raw_model: object, host: object) -> dict[str, Any]:
@@ -110,7 +106,6 @@ def build_plan(model: Model, host: Host, findings: Findings) -> dict[str, Any] |
 
 
 def _pool_plan(pool: Pool, sized: Size, cores: int, nodename: str) -> dict[str, Any]:
-    memory_max = math.floor(sized.budget["memory"])
     return {
         **pool_fields(pool),
         "share": plain_number(sized.share),
@@ -133,8 +128,7 @@ def _pool_plan(pool: Pool, sized: Size, cores: int, nodename: str) -> dict[str, 
         "stop_timeout": pool.time_limit + STOP_MARGIN_S,
         "consumer_timeout_ms": consumer_timeout_s(pool) * 1000,
         "max_memory_per_child_kib": max_memory_per_child_kib(pool),
-        "memory_max_mib": memory_max,
-        "memory_high_mib": math.floor(memory_max * MEMORY_HIGH),
+        "memory_max_mib": math.floor(sized.budget["memory"]),
         "cpu_weight": min(10000, max(1, round(sized.share * 10000))),
         "tasks_max": tasks_max(sized.concurrency, cores),
     }

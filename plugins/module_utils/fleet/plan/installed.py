@@ -12,7 +12,6 @@ _FIGURES: Final = (
     "node",
     "stop_timeout",
     "cpu_weight",
-    "memory_high_mib",
     "memory_max_mib",
     "tasks_max",
 )

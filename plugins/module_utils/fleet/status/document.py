@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ SETTLED_S: Final = 600
 STALE_S: Final = 30
 # Seconds within which a scheduler must have taken over from a lost one, so that one of them is active.
 TAKE_OVER_S: Final = 60
+# Tasks that are named of those that lost their processes.
+MOST_LOST: Final = 3
 
 
 def document(
@@ -41,8 +44,8 @@ def document(
         unused: The queues of each pool that no host runs.
 
     Returns:
-        A document of plain types: ``fine``, ``warnings``, ``hosts``, ``queues``, ``dead_letters``,
-        ``stranded``, ``beat``.
+        A document of plain types: ``fine``, ``warnings``, ``notes`` (what need not be wrong), ``hosts``,
+        ``queues``, ``dead_letters``, ``stranded``, ``beat``.
     """
     rows = {name: _host(reported, expected.get(name, ())) for name, reported in hosts.items()}
     by_name = {each["name"]: each for each in broker.get("queues") or ()}
@@ -71,6 +74,7 @@ def document(
         "schema": SCHEMA,
         "fine": not warnings,
         "warnings": warnings,
+        "notes": [note for name, row in rows.items() for note in _memory_notes(name, row)],
         "hosts": rows,
         "queues": queues,
         "dead_letters": letters,
@@ -94,6 +98,7 @@ def _host(reported: Mapping[str, Any], expected: Iterable[str]) -> dict[str, Any
         "error": "" if reachable else " ".join(str(reported.get("msg") or "no answer").split()),
         "instances": instances,
         "drained": drained,
+        "oom_kills": {pool: killed for pool, killed in (reported.get("oom_kills") or {}).items() if killed},
         "missing": [pool for pool in expected if reachable and pool not in present],
         "surplus": sorted(present - set(expected)) if reachable else [],
     }
@@ -118,6 +123,19 @@ def _host_warnings(host: str, row: Mapping[str, Any]) -> Iterator[str]:
         if len(taking) > 1:
             names = " and ".join(each["instance"] for each in taking)
             yield f"{host}: pool {pool} runs {len(taking)} times ({names}): during a deploy, or left by one"
+
+
+def _memory_notes(host: str, row: Mapping[str, Any]) -> Iterator[str]:
+    """Say what the kernel killed. It counts for as long as the pool's slice is there, so it is no warning."""
+    for pool, killed in row["oom_kills"].items():
+        lost: Counter[str] = Counter()
+        for instance in row["instances"]:
+            lost.update(instance["lost"] if instance["pool"] == pool else {})
+        tasks = ", ".join(f"{name} ({count})" for name, count in lost.most_common(MOST_LOST))
+        yield (
+            f"{host}: pool {pool} used up its memory, and the kernel killed {killed} of its processes so far"
+            f"{'; tasks that lost theirs: ' + tasks if tasks else ''}; see demand.memory_mib of the pool"
+        )
 
 
 def _instance_warnings(host: str, instance: Mapping[str, Any], drained: bool) -> Iterator[str]:

@@ -19,6 +19,7 @@ def text(status: Mapping[str, Any]) -> str:
         Lines of text.
     """
     head = [f"! {warning}" for warning in status["warnings"]] or ["All is well."]
+    head += [f"* {note}" for note in status["notes"]]
     parts = [head, columns(list(_host_rows(status["hosts"])))]
     if status["queues"] or status["stranded"]:
         parts.append(columns(list(_queue_rows(status))))

@@ -96,5 +96,6 @@ def test_each_end_is_told_once(how: str, result: Any, state: str, failed: bool) 
     handler(*((result, 3) if how == "on_timeout" else (result,)))
     handler(*((result, 3) if how == "on_timeout" else (result,)))
     assert [(ending.state, ending.failed) for ending in ended] == [(state, failed)]
+    assert ended[0].lost == (how == "on_failure" and failed)
     if how == "on_success":
         assert ended[0].runtime == 1.5

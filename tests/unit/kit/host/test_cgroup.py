@@ -1,7 +1,7 @@
 """What a container may use, read from control groups as kernels show them."""
 
 import pytest
-from fleet.host.cgroup import limits
+from fleet.host.cgroup import limits, oom_kills
 
 V2_MOUNT = "29 23 0:26 {root} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
 V1_MOUNTS = """\
@@ -106,6 +106,35 @@ def test_version_1_nested(host):
 def test_a_mount_that_shows_only_the_container_s_own_group(host, path):
     files = {"memory/memory.limit_in_bytes": str(5 * GIB)}
     assert v1(host, files, path=path, root="/machine/box")["memory_mib"] == 5120
+
+
+def processes_killed(tmp_path, host, mounts, groups, files):
+    """Give what is counted in the slice of a process 42."""
+    host(mounts, "0::/", files)
+    (tmp_path / "proc/42").mkdir()
+    (tmp_path / "proc/42/cgroup").write_text(f"{groups}\n")
+    return oom_kills("42", "io.slice", tmp_path)
+
+
+def test_killed_processes_are_counted_in_the_slice_version_2(tmp_path, host):
+    files = {
+        "fleet.slice/memory.events": "oom_kill 99",
+        "fleet.slice/io.slice/memory.events": "low 0\nhigh 7\noom 3\noom_kill 2\noom_group_kill 0",
+        "fleet.slice/io.slice/a.service/memory.events": "oom_kill 1",
+    }
+    groups = "0::/fleet.slice/io.slice/a.service"
+    assert processes_killed(tmp_path, host, V2_MOUNT.format(root="/"), groups, files) == 2
+
+
+def test_killed_processes_are_counted_in_the_slice_version_1(tmp_path, host):
+    files = {
+        "memory/fleet.slice/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 99",
+        "memory/fleet.slice/io.slice/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0",
+        "memory/fleet.slice/io.slice/a.service/memory.oom_control": "oom_kill 2",
+        "memory/fleet.slice/io.slice/b.service/memory.oom_control": "oom_kill 1",
+    }
+    groups = V1_GROUPS.format(path="/fleet.slice/io.slice/a.service")
+    assert processes_killed(tmp_path, host, V1_MOUNTS.format(root="/"), groups, files) == 3
 
 
 def test_a_host_without_control_groups(host):

@@ -65,7 +65,6 @@ def test_unit_and_slice_figures(model):
     assert pool["stop_timeout"] == 360
     assert pool["consumer_timeout_ms"] == (10 * 300 + 300) * 1000
     assert pool["memory_max_mib"] == 28935
-    assert 0.9 <= pool["memory_high_mib"] / pool["memory_max_mib"] <= 0.95
     assert pool["cpu_weight"] == 5000
     assert pool["tasks_max"] == 2 * (64 + 50 * 24)
 

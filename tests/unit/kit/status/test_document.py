@@ -86,6 +86,22 @@ def test_a_fleet_that_is_well_says_so_and_shows_all_figures():
     assert ["h1", "active", "-", "2", "tidy,", "30", "s", "ago", "0", "2", "of", "fleet_schedule"] in shown
 
 
+def test_what_the_kernel_killed_is_told_with_its_tasks_and_the_field_and_is_no_warning():
+    told = _told()
+    told["hosts"]["h1"] |= {
+        "oom_kills": {"io": 21, "cpu": 0, "general": None},
+        "instances": [_instance(state={"lost": {"shop.small": 1, "shop.big": 20}})],
+    }
+    document = status_document.document(**told)
+    assert document["fine"]
+    (note,) = document["notes"]
+    assert "h1: pool io used up its memory, and the kernel killed 21 of its processes" in note
+    assert "shop.big (20), shop.small (1)" in note
+    assert "demand.memory_mib" in note
+    assert f"* {note}" in text(document).splitlines()
+    assert status_document.document(**_told())["notes"] == []
+
+
 def _put(path, value):
     def change(told):
         *above, last = path
