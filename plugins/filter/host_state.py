@@ -54,6 +54,27 @@ def source_files(sources: Iterable[str], directory: str) -> list[dict[str, Any]]
     ]
 
 
+def drop_ins(paths: Iterable[str], template: str) -> list[dict[str, Any]]:
+    """Return files of one content, with their directories, as items of host_state.
+
+    Args:
+        paths: Paths of the files on the host.
+        template: The role's template of their content.
+
+    Returns:
+        Each directory and its file, which all may read.
+    """
+    mine = {"owner": "root", "group": "root"}
+    return [
+        item
+        for path in paths
+        for item in (
+            {"directory": str(Path(path).parent), "mode": "0755", **mine},
+            {"file": path, "template": template, "mode": "0644", **mine},
+        )
+    ]
+
+
 def vault_mark(vault_id: str, path: str) -> list[dict[str, Any]]:
     """Return the file by which a host knows the environment's file of secrets, as an item of host_state.
 
@@ -77,4 +98,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"secret_files": secret_files, "source_files": source_files, "vault_mark": vault_mark}
+        return {
+            "drop_ins": drop_ins,
+            "secret_files": secret_files,
+            "source_files": source_files,
+            "vault_mark": vault_mark,
+        }

@@ -36,7 +36,8 @@ options:
     elements: str
     default: []
   reason:
-    description: The reason, which is written into the mark.
+    description:
+      - The reason, which is written into the mark. Only pools that were drained for it are resumed; all if empty.
     type: str
     default: ""
   timeout:
@@ -92,6 +93,9 @@ def main() -> None:
     try:
         pools = sorted(host.pools() & set(module.params["only"] or host.pools()))
         marked = host.drained()
+        reason = module.params["reason"]
+        if not drain and reason:
+            pools = [pool for pool in pools if host.drained_for(pool) == reason]
         differing = [pool for pool in pools if (pool in marked) != drain]
         instances = [instance for instance in host.instances() if instance.name.pool in pools]
         stop = [instance.name.unit for instance in instances if instance.up] if drain else []
@@ -100,8 +104,7 @@ def main() -> None:
                 mark = host.marks / pool
                 if drain:
                     mark.parent.mkdir(parents=True, exist_ok=True)
-                    reason = module.params["reason"] or "no reason given"
-                    mark.write_text(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {reason}\n")
+                    mark.write_text(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {reason or 'no reason given'}\n")
                 else:
                     mark.unlink()
             if stop:

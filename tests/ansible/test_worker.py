@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fleet.host.names import BEAT, installation
 from support.units import parse, pool, render
 
 UNKNOWN_TO_OLD_SYSTEMD = ("Unknown key name", "Unknown lvalue", "Failed to parse")
@@ -154,3 +156,14 @@ def test_a_site_opens_what_its_tasks_need() -> None:
     assert values["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6 AF_NETLINK"]
     assert values["SystemCallFilter"][-1] == "@sandbox"
     assert values["TasksMax"] == ["99"]
+
+
+def test_a_reboot_waits_as_long_as_the_plan_says_and_needrestart_leaves_the_workers_alone() -> None:
+    shutdown = parse(render("shutdown.conf.j2", worker_plan={"shutdown_timeout": 7560}))
+    assert shutdown == {"Unit": {"JobTimeoutSec": ["7560"]}}
+    places = {path.parent.name for path in map(Path, installation("shop")["shutdown"])}
+    assert places == {f"{target}.target.d" for target in ("reboot", "poweroff", "halt", "kexec")}
+    needrestart = render("needrestart.conf.j2")
+    (pattern,) = re.findall(r"^\$nrconf\{override_rc\}\{qr\((.+)\)\} = 0;$", needrestart, re.MULTILINE)
+    for unit in ("celery-fleet-io@shop-1_0a1b2c3d_1.service", BEAT):
+        assert re.search(pattern, unit)

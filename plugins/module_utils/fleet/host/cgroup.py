@@ -1,4 +1,4 @@
-"""Control groups, version 1 and 2: what a container may use of its host, and what was killed for its memory."""
+"""Control groups, version 1 and 2: what a container may use of its host, and what was killed for memory."""
 
 from __future__ import annotations
 

@@ -116,6 +116,11 @@ class Machine:
         """Return the pools that are to run nothing here."""
         return {path.name for path in self.marks.glob("*")}
 
+    def drained_for(self, pool: str) -> str:
+        """Return why a pool is to run nothing here; empty if it runs."""
+        mark = self.marks / pool
+        return mark.read_text().partition(" ")[2].strip() if mark.exists() else ""
+
     def served(self) -> dict[str, dict[str, str]]:
         """Return for each pool the ``release`` that serves, and which did before (``previous``)."""
         path = self.config / "served.json"

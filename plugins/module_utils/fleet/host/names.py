@@ -20,6 +20,11 @@ BEAT_FILE: Final = CONFIG / "beat.json"
 SECRETS: Final = CONFIG / "secrets"
 DRAINED: Final = CONFIG / "drained"
 CA_FILE: Final = CONFIG / "ca.pem"
+# How long systemd waits before it forces the end of the host; and what needrestart leaves alone.
+SHUTDOWN: Final = tuple(
+    UNITS / f"{target}.target.d/celery-fleet.conf" for target in ("reboot", "poweroff", "halt", "kexec")
+)
+NEEDRESTART: Final = PurePosixPath("/etc/needrestart/conf.d/celery-fleet-worker.conf")
 
 PREFIX: Final = "celery-fleet-"
 BEAT: Final = f"{PREFIX}beat.service"
@@ -136,7 +141,7 @@ def below(root: Path, place: PurePosixPath) -> Path:
     return root / place.relative_to("/")
 
 
-def installation(application: str) -> dict[str, str]:
+def installation(application: str) -> dict[str, str | list[str]]:
     """Return where everything lies on a host, for roles and playbooks.
 
     Args:
@@ -145,8 +150,8 @@ def installation(application: str) -> dict[str, str]:
     Returns:
         The ``user``, directories (``config``, ``drained``, ``secrets``, ``state``, ``units``, ``program``,
         ``root`` of the application, its ``releases`` and ``incoming``), the link ``current`` to its release,
-        files (``fleet_file``, ``beat_file``, ``beat_started``, ``ca_file``) and units (``beat_unit``,
-        ``prune_unit``).
+        files (``fleet_file``, ``beat_file``, ``beat_started``, ``ca_file``, ``needrestart``, several
+        ``shutdown``) and units (``beat_unit``, ``prune_unit``).
     """
     root = root_of(application)
     return {
@@ -165,6 +170,8 @@ def installation(application: str) -> dict[str, str]:
         "beat_started": str(RUNTIME / BEAT.removesuffix(".service") / "started"),
         "secrets": str(SECRETS),
         "ca_file": str(CA_FILE),
+        "shutdown": [str(path) for path in SHUTDOWN],
+        "needrestart": str(NEEDRESTART),
         "beat_unit": BEAT,
         "prune_unit": PRUNE,
     }

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .machine import Machine
-from .names import PREFIX, PROGRAM, PRUNE, below, pool_of
+from .names import NEEDRESTART, PREFIX, PROGRAM, PRUNE, SHUTDOWN, below, pool_of
 from .steps import RUNNING
 from .systemd import SystemdError
 
@@ -201,8 +201,9 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
     if running and not check:
         raise InUseError(f"{', '.join(running)} still run")
     units = surplus_units(host, ())
-    prune_unit, program = host.units / PRUNE, below(host.root, PROGRAM)
-    paths = [path for path in (prune_unit, program, root, host.config) if path.exists() or path.is_symlink()]
+    own = [below(host.root, path) for path in (*SHUTDOWN, NEEDRESTART, PROGRAM)]
+    candidates = (host.units / PRUNE, *own, root, host.config)
+    paths = [path for path in candidates if path.exists() or path.is_symlink()]
     if not check:
         remove_units(host, units)
         for path in paths:
@@ -210,6 +211,9 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+        for path in own[: len(SHUTDOWN)]:
+            with contextlib.suppress(OSError):  # absent, or with drop-ins of others
+                path.parent.rmdir()
         if paths:
             host.systemctl("daemon-reload")
     return [str(path) for path in (*units, *paths)]

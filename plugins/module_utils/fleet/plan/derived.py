@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ from .figures import plain_value
 
 # A unit may take its hard limit and a minute to stop.
 STOP_MARGIN_S: Final = 60
+# And so much more has a shutdown for everything else; systemd itself gives it half an hour.
+SHUTDOWN_MARGIN_S: Final = 300
+SHUTDOWN_LEAST_S: Final = 1800
 # RabbitMQ looks at delivery times once a minute; five give a slow acknowledgement room.
 CONSUMER_MARGIN_S: Final = 300
 # Less than RabbitMQ's own default gains nothing.
@@ -20,6 +24,30 @@ KIB_PER_MIB: Final = 1024
 # The main process with its own threads; each running task, with helpers such as an encoder.
 TASKS_MAIN: Final = 64
 TASKS_EACH: Final = 8
+
+
+def stop_timeout_s(pool: Pool) -> int:
+    """Return how long a worker may take to stop: as long as its longest task.
+
+    Args:
+        pool: A pool with its effective fields.
+
+    Returns:
+        Seconds.
+    """
+    return pool.time_limit + STOP_MARGIN_S
+
+
+def shutdown_timeout_s(pools: Iterable[Pool]) -> int:
+    """Return how long a reboot or power-off must wait before systemd forces it.
+
+    Args:
+        pools: The pools of a host with their effective fields.
+
+    Returns:
+        Seconds, not fewer than systemd's own.
+    """
+    return max([SHUTDOWN_LEAST_S, *(stop_timeout_s(pool) + SHUTDOWN_MARGIN_S for pool in pools)])
 
 
 def consumer_timeout_s(pool: Pool) -> int:

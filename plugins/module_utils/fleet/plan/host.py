@@ -12,7 +12,14 @@ from ..model.host import Host, read_host, read_hosts
 from ..model.pools import effective_pools
 from ..model.read import read_model
 from ..model.types import Model, Pool
-from .derived import STOP_MARGIN_S, consumer_timeout_s, max_memory_per_child_kib, pool_fields, tasks_max
+from .derived import (
+    consumer_timeout_s,
+    max_memory_per_child_kib,
+    pool_fields,
+    shutdown_timeout_s,
+    stop_timeout_s,
+    tasks_max,
+)
 from .figures import plain_number
 from .fits import size_host
 from .hardware import read_hardware
@@ -95,6 +102,7 @@ def build_plan(model: Model, host: Host, findings: Findings) -> dict[str, Any] |
                 if usable < shown
             ],
         },
+        "shutdown_timeout": shutdown_timeout_s(pools.values()),
         "pools": {
             name: {
                 **_pool_plan(pools[name], sized, math.ceil(hardware.cores), node),
@@ -125,7 +133,7 @@ def _pool_plan(pool: Pool, sized: Size, cores: int, nodename: str) -> dict[str, 
         "slice": slice_of(pool.name),
         "unit": units_of(pool.name),
         "prefetch_count": sized.concurrency * pool.prefetch_multiplier,
-        "stop_timeout": pool.time_limit + STOP_MARGIN_S,
+        "stop_timeout": stop_timeout_s(pool),
         "consumer_timeout_ms": consumer_timeout_s(pool) * 1000,
         "max_memory_per_child_kib": max_memory_per_child_kib(pool),
         "memory_max_mib": math.floor(sized.budget["memory"]),

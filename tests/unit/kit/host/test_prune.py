@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from fleet.host.names import PROGRAM, PRUNE, Name, below, slice_of
+from fleet.host.names import NEEDRESTART, PROGRAM, PRUNE, SHUTDOWN, Name, below, slice_of
 from fleet.host.prune import InUseError, building, prune, retire, surplus
 from fleet.host.records import Worker, keep
 from support.fake_systemd import FakeSystemd
@@ -170,6 +170,9 @@ def test_a_retired_host_keeps_nothing_of_the_fleet(fake, root, tmp_path):
     unit = fake.serves("cpu", "r1")
     (fake.host.units / slice_of("cpu")).touch()
     (fake.host.units / PRUNE).touch()
+    for path in (*SHUTDOWN, NEEDRESTART):
+        below(fake.host.root, path).parent.mkdir(parents=True)
+        below(fake.host.root, path).touch()
     below(fake.host.root, PROGRAM).mkdir(parents=True)
     keep(fake.host, "cpu", Worker("r1", "00000000", "overlap", ""))
     with pytest.raises(InUseError, match=r"celery-fleet-cpu@r1\S* still run"):
@@ -182,5 +185,6 @@ def test_a_retired_host_keeps_nothing_of_the_fleet(fake, root, tmp_path):
     assert retire(fake.host, root) == told
     assert [path.name for path in fake.host.units.iterdir()] == ["multi-user.target.wants"]
     assert not any(path.exists() for path in (root, fake.host.config, below(fake.host.root, PROGRAM)))
+    assert not below(fake.host.root, NEEDRESTART).exists()
     assert (tmp_path / "precious").exists()
     assert retire(fake.host, root) == []

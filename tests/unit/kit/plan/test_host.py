@@ -69,6 +69,11 @@ def test_unit_and_slice_figures(model):
     assert pool["tasks_max"] == 2 * (64 + 50 * 24)
 
 
+def test_a_shutdown_waits_for_the_longest_task_of_the_host_and_never_less_than_systemd_does(model):
+    assert balanced(model)["shutdown_timeout"] == 1800
+    assert balanced(model, {"cpu": None})["shutdown_timeout"] == 3600 + 60 + 300
+
+
 @pytest.mark.parametrize(
     ("change", "limit"),
     [
