@@ -37,7 +37,8 @@ options:
     default: []
   reason:
     description:
-      - The reason, which is written into the mark. Only pools that were drained for it are resumed; all if empty.
+      - The reason, which is written into the mark.
+      - Only pools that were drained for this reason are resumed; all if empty.
     type: str
     default: ""
   timeout:
