@@ -22,6 +22,11 @@ HASTY = 12
 @pytest.fixture(scope="module")
 def workers(scenario: Scenario, host: Hosts) -> dict[tuple[str, str], Worker]:
     plans = scenario.variables("worker_plan")
+    # No worker of these tests would start if it imported what a task can write.
+    for name in (FIRST, SECOND):
+        for module in ("probe", "celery_fleet", "kombu"):
+            planted = f"/var/lib/celery-fleet/{module}.py"
+            host(name).check_output(f"{AS_WORKER} sh -c \"echo 'raise SystemExit(1)' > {planted}\"")
     return {
         (name, pool): Worker(host(name), plan)
         for name in (FIRST, SECOND)
@@ -64,6 +69,16 @@ def test_every_pool_of_the_plan_runs_with_its_figures(workers: dict[tuple[str, s
         assert worker.show("StatusText").startswith("Consuming")
         assert worker.host.check_output(f"systemctl is-enabled {worker.unit}") == "enabled"
         assert worker.show("User") == "celery-fleet"
+
+
+def test_a_reboot_waits_for_the_longest_task(scenario: Scenario, host: Hosts) -> None:
+    for name, known in scenario.variables("worker_plan").items():
+        if name in (FIRST, SECOND):
+            timeout = known["worker_plan"]["shutdown_timeout"]
+            shown = host(name).check_output("systemctl show --property=JobTimeoutUSec --value reboot.target")
+            assert (
+                f"Human: {shown}\n" in host(name).check_output(f"systemd-analyze timespan {timeout}s") + "\n"
+            )
 
 
 def test_a_stop_lets_a_task_finish_and_a_killed_process_loses_none(
