@@ -16,6 +16,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from fleet.host.names import installation
+from support.fleet_files import document
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "app"
@@ -163,12 +164,18 @@ def test_the_application_is_imported_without_what_tasks_can_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, state = tmp_path / "release", tmp_path / "state"
-    release.mkdir()
+    python = release / "venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
     (release / "shop.py").write_text(
-        "import celery\napp = celery.Celery('shop')\n\n@app.task(name='shop.sell')\ndef sell(): pass\n"
+        "import celery, celery_fleet\napp = celery.Celery('shop')\ncelery_fleet.configure(app)\n"
+        "@app.task(name='shop.sell')\ndef sell(): pass\n"
     )
+    (tmp_path / "client").write_text("password")
+    (tmp_path / "fleet.json").write_text(json.dumps(document(secrets=str(tmp_path))))
     state.mkdir()
-    for planted in ("celery", "shop", "kombu", "json"):
+    for planted in ("celery", "celery_fleet", "shop", "kombu", "json"):
         (state / f"{planted}.py").write_text("raise SystemExit('planted')\n")
     monkeypatch.chdir(state)
     module = importlib.import_module("ansible_collections.celery_fleet.kit.plugins.modules.app_release")
@@ -184,7 +191,11 @@ def test_the_application_is_imported_without_what_tasks_can_write(
     params = {
         "user": "shop",
         "celery_app": "shop:app",
-        "environment": {"PYTHONPATH": f"{release}:{ROOT}"},
+        "environment": {
+            "PYTHONPATH": f"{release}:{ROOT}",
+            "CELERY_FLEET_FILE": str(tmp_path / "fleet.json"),
+        },
+        "limits_above_pool": "refuse",
         "timeout": 60,
     }
-    assert json.loads(module.import_app(Path(sys.executable), params))["tasks"] == ["shop.sell"]
+    assert json.loads(module.import_app(release, params))["tasks"] == ["shop.sell"]
