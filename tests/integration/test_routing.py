@@ -188,16 +188,26 @@ def test_delayed_tasks_hold_no_slot(
 ) -> None:
     """Thirty of them, with a prefetch window of one."""
     vhost, queue = calls.vhost, "memory_aggregations"
-    for n in range(30):
-        calls.task("aggregate_user_data", n).apply_async(countdown=60)
+    delayed_ids = {calls.task("aggregate_user_data", n).apply_async(countdown=60).id for n in range(30)}
     wait_for(lambda: vhost.ready_messages("celery_delayed_5") == 30, 5, "the tasks in the queue of 32 s")
     calls.task("sync").apply_async(queue=queue)
     assert calls.delivered(1) == [SYNC]
 
     inspect = vhost.client(monkeypatch, pool="general").control.inspect(timeout=2)
-    for state in (inspect.scheduled(), inspect.reserved(), inspect.active()):
-        assert not any(state.values())
+    held = {
+        task["id"]
+        for state in (inspect.reserved(), inspect.active())
+        for tasks in state.values()
+        for task in tasks
+    }
+    assert not held & delayed_ids
+    assert not any(inspect.scheduled().values())
     # The broker's own statistics are some seconds old: these know of the thirty tasks.
     delayed = ("queues", vhost.name, "celery_delayed_5")
     wait_for(lambda: vhost.management.call("GET", *delayed).get("messages") == 30, 15, "the broker's count")
-    assert vhost.management.call("GET", "queues", vhost.name, queue)["messages_unacknowledged"] == 0
+    consumed = ("queues", vhost.name, queue)
+    wait_for(
+        lambda: vhost.management.call("GET", *consumed)["messages_unacknowledged"] == 0,
+        15,
+        "the end of the only task that was delivered",
+    )
