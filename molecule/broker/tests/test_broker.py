@@ -370,8 +370,10 @@ def test_a_user_may_do_what_it_needs_and_no_more(broker, user):
                 continue
             done.add(name)
             channel.close()
-    for queue in (*(queue for queue, _ in OWN.values()), "fleet_verify", "fleet_beat"):
+    for queue in (*(queue for queue, _ in OWN.values()), "fleet_verify"):
         broker.drain(queue)
+    with broker.channel("kit") as channel:
+        channel.queue_purge("fleet_beat")  # nobody may get a message of a queue with a single active consumer
     assert done == allowed(user)
 
 
