@@ -19,6 +19,7 @@ INSTANCE = {
 }
 
 
+# Ansible has no types, so its classes are of any.
 class Action(ActionModule):  # type: ignore[misc]
     """The action with hosts that the test has."""
 

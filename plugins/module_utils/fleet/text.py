@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+# How many of a list of names a sentence holds.
+NAMED: Final = 5
 
 
 def span(seconds: float | None) -> str:
@@ -33,6 +37,19 @@ def count(number: int, noun: str) -> str:
         For example ``1 task`` or ``3 tasks``.
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def some(names: Sequence[str]) -> str:
+    """Write names, the first few of many.
+
+    Args:
+        names: Any names.
+
+    Returns:
+        For example ``a, b`` or ``a, b, c, d, e and 3 more``.
+    """
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,9 +6,11 @@ queues: each call takes about a second, and RabbitMQ's own command for the latte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from ..text import some
 
 # Functions that only some versions have are tried in order, as in node.py. A value that is neither a number
 # nor an atom, such as the reason why a member does not answer, becomes text. 4.0.5 itself fails while a
@@ -40,8 +42,6 @@ STATUS: Final = " ".join(_EXPRESSION.split())
 _ALIVE: Final = frozenset(
     {"leader", "follower", "candidate", "pre_vote", "await_condition", "receive_snapshot"}
 )
-
-_NAMED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def critical(queues: Iterable[QuorumQueue], node: str) -> list[str]:
             missing = ", ".join(sorted(member.node for member in others if not member.alive))
             endangered.setdefault(missing or "no other member", []).append(queue.name)
     return [
-        f"without {node} {_some(names)} would have no majority, because of {missing}"
+        f"without {node} {some(names)} would have no majority, because of {missing}"
         + (" (not taking part)" if missing != "no other member" else "")
         for missing, names in sorted(endangered.items())
     ]
@@ -180,7 +180,7 @@ def behind(before: Iterable[QuorumQueue], now: Iterable[QuorumQueue], nodes: Ite
             if (not relevant or member.node in relevant) and (not member.alive or member.last < goal):
                 lacking.setdefault(member.node, []).append((goal - member.last, queue.name))
     return [
-        f"{name} does not hold all of {_some([queue for _, queue in sorted(queues, reverse=True)])}: "
+        f"{name} does not hold all of {some([queue for _, queue in sorted(queues, reverse=True)])}: "
         f"{max(queues)[0]} entries of {max(queues)[1]} are missing"
         for name, queues in sorted(lacking.items())
     ]
@@ -188,11 +188,6 @@ def behind(before: Iterable[QuorumQueue], now: Iterable[QuorumQueue], nodes: Ite
 
 def _index(value: object) -> int:
     return value if isinstance(value, int) else -1
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _alarm(alarm: object) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from ..findings import nearest
-
-# Names in a sentence.
-SHOWN: Final = 5
+from ..text import some
 
 
 def periodic_tasks(report: object, schedule: Mapping[str, Mapping[str, Any]], beat: object) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def periodic_tasks(report: object, schedule: Mapping[str, Mapping[str, Any]], be
     scheduler = str(periodic.get("scheduler") or "")
     faults = list(_unknown(schedule, build.get("tasks") or []))
     if beat == "auto" and not schedule and (own or scheduler):
-        what = f"periodic tasks of its own ({_some(own)})" if own else f"the scheduler class {scheduler}"
+        what = f"periodic tasks of its own ({some(own)})" if own else f"the scheduler class {scheduler}"
         faults.append(
             f"the application has {what}: set fleet_beat to true, or to false if nobody shall send them"
         )
@@ -55,17 +53,12 @@ def _unknown(schedule: Mapping[str, Mapping[str, Any]], tasks: list[str]) -> lis
 
 
 def _text(own: list[str], scheduler: str, schedule: Mapping[str, object]) -> str:
-    parts = [f"{len(own)} of the application ({_some(own)})"] if own else []
+    parts = [f"{len(own)} of the application ({some(own)})"] if own else []
     if schedule:
-        parts.append(f"{len(schedule)} of fleet_schedule ({_some(sorted(schedule))})")
+        parts.append(f"{len(schedule)} of fleet_schedule ({some(sorted(schedule))})")
     if scheduler:
         parts.append(f"those of {scheduler}")
     text = "Periodic tasks: " + ", ".join(parts) if parts else ""
     if replaced := sorted(set(own) & set(schedule)):
-        text += f"; fleet_schedule replaces the application's {_some(replaced)}"
+        text += f"; fleet_schedule replaces the application's {some(replaced)}"
     return text
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")

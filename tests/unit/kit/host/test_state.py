@@ -46,6 +46,7 @@ def apply(tmp_path: Path, accounts: Accounts) -> Any:
     def run(*items: dict[str, Any], check: bool = False, **secrets: str) -> dict[str, tuple[str, ...]]:
         state = HostState(check, secrets, tmp_path, accounts)
         state.apply(items)
+        # For the tests that look at more than what differed; a function has no attributes of its own type.
         run.changes = state.changes  # type: ignore[attr-defined]
         return {change.item: change.what for change in state.changes}
 
