@@ -238,7 +238,9 @@ def test_a_changed_step_is_one_line_and_the_others_are_counted(runs: dict[str, S
     assert shown.line("changed  Change it from") == "changed  Change it from elsewhere: cpu1 -> localhost"
     assert shown.line("changed  handler") == "changed  handler: Reload: cpu1, cpu3"
     assert shown.line("5 unchanged") == "5 unchanged, 5 changed, 1 skipped"
-    assert "Read it" not in shown.out.partition("Summary")[0]
+    # On a busy machine any step may be waited for.
+    steps = re.sub(r"(?m)^  waiting  .*$", "", shown.out.partition("Summary")[0])
+    assert "Read it" not in steps
     assert "Leave it out" not in shown.out
 
 
