@@ -20,7 +20,7 @@ def assemble(tree: Path) -> None:
         tree: Its directory. What is there is removed.
     """
     shutil.rmtree(tree, ignore_errors=True)
-    for part in (ROOT / "examples", ROOT / "trials" / "application"):
+    for part in (ROOT / "examples" / "demo", ROOT / "trials" / "application"):
         shutil.copytree(part, tree, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
 
 

@@ -33,7 +33,7 @@ def load() -> dict[str, Any]:
     parts["app"] = {
         "name": "demo",
         "celery_app": "demo.app:app",
-        "source": {"type": "directory", "path": "examples"},
+        "source": {"type": "directory", "path": "examples/demo"},
         "requirements": "requirements.lock",
         "python": "python3",
         "wheelhouse": False,

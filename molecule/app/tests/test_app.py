@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.scenario import MOLECULE, ROOT, Scenario
 
-EXAMPLES = ROOT / "examples"
+DEMO = ROOT / "examples" / "demo"
 INDEX, WHEELHOUSE = "molecule-app-13", "molecule-app-12"
 BOTH = [INDEX, WHEELHOUSE]
 INSTALLED = "/opt/demo"
@@ -52,7 +52,7 @@ def releases(host: Any) -> set[str]:
 def altered(directory: Path, line: str) -> Path:
     """Copy the demo, and add a line to it."""
     source = directory / "source"
-    shutil.copytree(EXAMPLES, source, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(DEMO, source, ignore=shutil.ignore_patterns("__pycache__"))
     with (source / "demo" / "app.py").open("a") as module:
         module.write(f"{line}\n")
     return source
