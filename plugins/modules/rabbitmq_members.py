@@ -11,13 +11,14 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.comm
     CommandError,
     Commands,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.node import overloaded
 
 DOCUMENTATION = r"""
 module: rabbitmq_members
 short_description: Grow the quorum queues of a virtual host to every node, and spread their leaders
 description:
-  - Adds members to queues that lack one on a running node, and moves leaders if one node has at least two
-    more than another.
+  - Adds members to queues that lack one on a running node, and moves leaders if one node has more than its share,
+    rounded up.
   - Takes no member away; that is what forgetting a node does.
 options:
   vhost:
@@ -63,6 +64,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
+# How often leaders are moved at most: a member that was just added can't lead before it has caught up.
+REBALANCES = 3
+
+
 def quorum_queues(commands: Commands, node: str, vhost: str) -> list[dict[str, Any]]:
     columns = ("name", "type", "leader", "members", "online")
     queues = commands.json("rabbitmqctl", node, "list_queues", "--vhost", vhost, *columns)
@@ -90,10 +95,13 @@ def run(module: AnsibleModule) -> None:
         if lacking:
             queues = quorum_queues(commands, running[0], vhost)
     counts = spread(queues, running)
-    uneven = max(counts.values()) - min(counts.values()) > 1
+    uneven = overloaded(counts, len(queues), running)
     if uneven and not module.check_mode:
-        commands.call("rabbitmq-queues", running[0], "rebalance", "quorum", *pattern)
-        counts = spread(quorum_queues(commands, running[0], vhost), running)
+        for _ in range(REBALANCES):
+            commands.call("rabbitmq-queues", running[0], "rebalance", "quorum", *pattern)
+            counts = spread(quorum_queues(commands, running[0], vhost), running)
+            if not overloaded(counts, len(queues), running):
+                break
     module.exit_json(changed=bool(lacking or uneven), grown=lacking, leaders=counts)
 
 

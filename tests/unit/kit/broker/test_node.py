@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fleet.broker.node import expression, read, uneven
+from fleet.broker.node import expression, overloaded, read, uneven
 
 ANSWER = {
     "node": "rabbit@one",
@@ -51,3 +51,17 @@ def queue(leader, *members, vhost="fleet"):
 )
 def test_a_queue_without_a_member_or_with_too_many_leaders_beside_it_is_uneven(queues, expected):
     assert uneven(queues, "fleet", ["a", "b"]) is expected
+
+
+@pytest.mark.parametrize(
+    ("leaders", "expected"),
+    [
+        ({"a": 15, "b": 15, "c": 13}, False),
+        ({"a": 16, "b": 14, "c": 13}, True),
+        ({"a": 15, "b": 14, "c": 14}, False),
+        ({"a": 43}, True),
+        ({}, False),
+    ],
+)
+def test_a_node_is_overloaded_above_its_share_rounded_up_as_the_broker_rounds_it(leaders, expected):
+    assert overloaded(leaders, 43, ["a", "b", "c"]) is expected
