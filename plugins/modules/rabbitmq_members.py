@@ -17,8 +17,8 @@ DOCUMENTATION = r"""
 module: rabbitmq_members
 short_description: Grow the quorum queues of a virtual host to every node, and spread their leaders
 description:
-  - Adds members to queues that lack one on a running node, and moves leaders if one node has more than its share,
-    rounded up.
+  - Adds members to queues that lack one on a running node, and moves leaders if one node has more than
+    its share, rounded up.
   - Takes no member away; that is what forgetting a node does.
 options:
   vhost:

@@ -81,8 +81,8 @@ def uneven(queues: Iterable[Mapping[str, Any]] | None, vhost: str, nodes: Iterab
 def overloaded(leaders: Mapping[str, int], queues: int, nodes: Collection[str]) -> bool:
     """Return whether a node leads more queues than its share.
 
-    The share is rounded up, as RabbitMQ's ``rebalance`` does: it leaves 43 queues of three nodes as 15, 15 and
-    13, so a stricter rule would move leaders in every run.
+    The share is rounded up, as RabbitMQ's ``rebalance`` does: it leaves 43 queues of three nodes as 15, 15
+    and 13, so a stricter rule would move leaders in every run.
 
     Args:
         leaders: Number of queues that each node leads.
