@@ -12,12 +12,12 @@ from .release import (
     Entry,
     ReleaseError,
     archive,
-    from_directory,
-    from_git,
     locked_version,
     release_id,
     require_hashes,
 )
+from .source.git import from_git
+from .source.tree import from_directory
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,21 @@ import gzip
 import hashlib
 import io
 import re
-import stat
-import subprocess
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 __all__ = [
     "Entry",
     "ReleaseError",
     "archive",
-    "from_directory",
-    "from_git",
     "locked_version",
     "release_id",
     "require_hashes",
     "wheel_platforms",
 ]
 
-# What tools leave in a source tree; none of it is part of the application.
-_LEFT_OUT = frozenset(
-    [".git", ".hg", ".venv", ".tox", ".mypy_cache", ".ruff_cache", ".pytest_cache", "__pycache__"]
-)
 _ID_LENGTH = 12
 
 
@@ -51,99 +43,6 @@ class Entry:
     data: bytes
     executable: bool = False
     link: str | None = None
-
-
-def _inside(path: str, link: str) -> bool:
-    """Return whether the relative link at `path` stays below the first directory of `path`."""
-    depth = len(PurePosixPath(path).parent.parts) - 1
-    for part in PurePosixPath(link).parts:
-        depth += -1 if part == ".." else 1
-        if depth < 0 or part == "/":
-            return False
-    return True
-
-
-def _checked(entry: Entry) -> Entry:
-    if entry.link is not None and not _inside(entry.path, entry.link):
-        raise ReleaseError(
-            f"{entry.path} is a link to {entry.link}, outside of the source: put the file itself there"
-        )
-    return entry
-
-
-def from_directory(root: Path, prefix: str) -> list[Entry]:
-    """Read a tree of files.
-
-    Args:
-        root: The tree's directory.
-        prefix: Directory of the release that it goes to.
-
-    Raises:
-        ReleaseError: There is no such directory, or a link leads out of it.
-    """
-    if not root.is_dir():
-        raise ReleaseError(f"{root} is no directory: set fleet_app.source.path to the source tree")
-    entries: list[Entry] = []
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        if _LEFT_OUT.intersection(relative.parts) or path.suffix == ".pyc":
-            continue
-        name = f"{prefix}/{relative.as_posix()}"
-        if path.is_symlink():
-            entries.append(_checked(Entry(name, b"", link=str(path.readlink()))))
-        elif path.is_file():
-            entries.append(Entry(name, path.read_bytes(), bool(path.stat().st_mode & stat.S_IXUSR)))
-    return entries
-
-
-def _git(*arguments: str, mirror: Path | None = None) -> bytes:
-    place = [] if mirror is None else [f"--git-dir={mirror}"]
-    try:
-        process = subprocess.run(["git", *place, *arguments], check=False, capture_output=True)  # noqa: S603, S607 - no shell
-    except FileNotFoundError as error:
-        raise ReleaseError("fleet_app.source is a git repository, but the controller has no git") from error
-    if process.returncode != 0:
-        raise ReleaseError(f"git {arguments[0]}: {process.stderr.decode(errors='replace').strip()}")
-    return process.stdout
-
-
-def from_git(url: str, version: str, mirror: Path, prefix: str) -> tuple[list[Entry], str]:
-    """Read one revision of a git repository, through a mirror that is kept for the next time.
-
-    Args:
-        url: What `git clone` is given.
-        version: A tag, a branch or a commit.
-        mirror: Directory of the mirror; made if need be.
-        prefix: Directory of the release that the files go to.
-
-    Returns:
-        The files, and the commit.
-
-    Raises:
-        ReleaseError: The repository can't be read, or has no such revision.
-    """
-    if not mirror.is_dir():
-        mirror.parent.mkdir(parents=True, exist_ok=True)
-        _git("clone", "--quiet", "--mirror", "--", url, str(mirror))
-    elif not re.fullmatch(r"[0-9a-f]{40}", version):
-        _git("fetch", "--quiet", "--prune", mirror=mirror)
-    resolve = ["rev-parse", "--verify", "--end-of-options", f"{version}^{{commit}}"]
-    try:
-        commit = _git(*resolve, mirror=mirror).decode().strip()
-    except ReleaseError:
-        _git("fetch", "--quiet", "--prune", mirror=mirror)
-        commit = _git(*resolve, mirror=mirror).decode().strip()
-    entries: list[Entry] = []
-    packed = io.BytesIO(_git("archive", "--format=tar", commit, mirror=mirror))
-    with tarfile.open(fileobj=packed) as tree:
-        for member in tree:
-            name, executable = f"{prefix}/{member.name}", bool(member.mode & stat.S_IXUSR)
-            content = tree.extractfile(member) if member.isfile() else None
-            if member.issym():
-                entries.append(_checked(Entry(name, b"", link=member.linkname)))
-            elif content is not None:
-                entries.append(Entry(name, content.read(), executable))
-    return sorted(entries, key=lambda entry: entry.path), commit
 
 
 def release_id(label: str, entries: Iterable[Entry], python: str) -> str:

@@ -12,13 +12,13 @@ from fleet.release import (
     Entry,
     ReleaseError,
     archive,
-    from_directory,
-    from_git,
     locked_version,
     release_id,
     require_hashes,
     wheel_platforms,
 )
+from fleet.source.git import from_git
+from fleet.source.tree import from_directory
 
 LOCK = """\
 # made by a tool

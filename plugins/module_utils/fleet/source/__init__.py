@@ -1,0 +1,1 @@
+"""The source of the application: what a site names, and the files of it that go to the hosts."""
