@@ -66,4 +66,6 @@ def render(template: str, plan: dict[str, Any] | None = None, *, role: str = "wo
         "worker_app": {"name": "shop", "celery_app": "shop.app:app", "environment": {}},
     } | changes
     text = trust_as_template((place / "templates" / template).read_text())
-    return str(Templar(loader=DataLoader(), variables=variables).template(text))
+    templar = Templar(loader=DataLoader(), variables=variables)
+    # Where it finds what it includes.
+    return str(templar.copy_with_new_env(searchpath=[str(place / "templates")]).template(text))
