@@ -25,8 +25,12 @@ logger = logging.getLogger(__name__)
 BROKER_VARIABLES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
 
 
-def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
+def configure(app: Celery, *, required: bool = False, publish_patience: float = PATIENCE) -> bool:
     """Configure a Celery application with the fleet's broker, queues, routes, limits and readiness.
+
+    Where there is no fleet (on a laptop, in tests, in the build of an image) it leaves the application
+    alone, with its own broker, and logs one line. `celery_fleet.fleet_file.find` says where there has to be
+    one: workers and whatever else the kit starts never run without.
 
     The fleet file and the password are read at once, so that a process without them ends here with
     a clear error; the network is not touched. It may be called before or after
@@ -49,15 +53,27 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
 
     Args:
         app: The Celery application.
+        required: Whether a host without a fleet is an error. CELERY_FLEET_REQUIRED=1 says the same.
         publish_patience: Seconds that a publisher waits for room in a full queue; 0 raises at once.
 
+    Returns:
+        Whether the application is a member of a fleet now.
+
     Raises:
-        FleetFileError: The fleet file or the password file cannot be used, or CELERY_FLEET_POOL names a
-            pool that the fleet file does not have.
+        FleetFileError: The fleet file or the password file cannot be used, or is missing where it is
+            required; or CELERY_FLEET_POOL names a pool that the fleet file does not have.
         SettingsError: The application has settings that the fleet refuses. Where its settings are read later,
             it is raised there: by the first that needs one, at the latest by the first publish.
     """
-    fleet = fleet_file.load()
+    fleet = fleet_file.find(required)
+    if fleet is None:
+        # At import, when this is called, nobody has set up logging, and Python then shows warnings only.
+        logger.warning(
+            "There is no fleet on this host (%s): the application %s keeps its own broker and settings.",
+            fleet_file.DEFAULT_PATH,
+            app.main or "(without a name)",
+        )
+        return False
     pool_name = os.environ.get(POOL_VARIABLE) or None
     if pool_name is not None and pool_name not in fleet.pools:
         raise FleetFileError(
@@ -91,6 +107,7 @@ def configure(app: Celery, *, publish_patience: float = PATIENCE) -> None:
     round_up_short_delays(app)
     canary.register(app, fleet)
     memory.register()
+    return True
 
 
 def _make_amqp(app: Celery, settings: Settings, fleet: Fleet, patience: float) -> FleetAMQP:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,9 @@ from celery_fleet.fleet import Branch, Broker, DeadLetters, Fleet, Node, Pool, Q
 DEFAULT_PATH = "/etc/celery-fleet/fleet.json"
 PATH_VARIABLE = "CELERY_FLEET_FILE"
 POOL_VARIABLE = "CELERY_FLEET_POOL"
+REQUIRED_VARIABLE = "CELERY_FLEET_REQUIRED"
+# Whoever may publish tasks on a host is in this group.
+CLIENTS = "celery-fleet-client"
 SCHEMA = 2
 
 DEPLOY = "Run the deploy play for this host, which writes it; do not edit it by hand"
@@ -88,6 +92,45 @@ class _Section:
         return words
 
 
+def find(required: bool = False) -> Fleet | None:
+    """Read the fleet file where there is one, or where there has to be one.
+
+    There has to be one if CELERY_FLEET_FILE names it, CELERY_FLEET_POOL names a pool, or
+    CELERY_FLEET_REQUIRED is anything but `0`, `false`, `no` or `off`; the kit names the file. Otherwise
+    a host without `/etc/celery-fleet/fleet.json` has no fleet. A file that is there and cannot be read is
+    always an error. CELERY_FLEET_FILE=/dev/null says that there is none.
+
+    Args:
+        required: Whether the caller cannot do without it.
+
+    Returns:
+        Its contents; none where there is no fleet.
+
+    Raises:
+        FleetFileError: As `load`; or there is no fleet where there has to be one.
+    """
+    path = os.environ.get(PATH_VARIABLE)
+    required = required or _is_on(os.environ.get(REQUIRED_VARIABLE)) or bool(os.environ.get(POOL_VARIABLE))
+    if not required and (path == os.devnull or (not path and _is_missing(DEFAULT_PATH))):
+        return None
+    return load()
+
+
+def _is_on(value: str | None) -> bool:
+    return (value or "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
+def _is_missing(path: str) -> bool:
+    """Return whether there is certainly no such file, not whether this process may see one."""
+    try:
+        Path(path).stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def load(path: str | None = None) -> Fleet:
     """Read and check the fleet file.
 
@@ -155,10 +198,21 @@ def read_text(path: str, remedy: str = DEPLOY) -> str:
         raise FleetFileError(path, "no such file", remedy) from error
     except PermissionError as error:
         raise FleetFileError(
-            path, "permission denied", "Run as a user who may read it (group celery-fleet, or root)"
+            path,
+            f"permission denied for user {_user()}",
+            f"If it publishes tasks, name it in fleet_client_users, deploy, and start it again, so that it "
+            f"is in the group {CLIENTS}; the commands of operators need root",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise FleetFileError(path, f"cannot be read: {error}", remedy) from error
+
+
+def _user() -> str:
+    number = os.geteuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # in a container, say
+        return str(number)
 
 
 def _fleet(path: str, top: _Section) -> Fleet:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from celery_fleet.fleet import Fleet
 
 @pytest.fixture(autouse=True)
 def no_fleet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CELERY_FLEET_FILE", "CELERY_FLEET_POOL", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+    own = [name for name in os.environ if name.startswith("CELERY_FLEET_")]
+    for name in (*own, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -52,7 +52,7 @@ def test_permission_denied_names_the_group(monkeypatch: pytest.MonkeyPatch) -> N
         raise PermissionError
 
     monkeypatch.setattr(Path, "read_text", deny)
-    with pytest.raises(FleetFileError, match="group celery-fleet"):
+    with pytest.raises(FleetFileError, match="group celery-fleet-client"):
         fleet_file.load("/etc/celery-fleet/fleet.json")
 
 
