@@ -273,6 +273,18 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "remove it",
         _CELERY,
     ),
+    "app/shell-command": _fault(
+        "A command that needs a shell",
+        "commands are split into arguments and run without one, so it would be given the sign as an argument",
+        "write several entries, quote the sign if it is meant as it is, or run a shell: [sh, -c, '...']",
+        _KIT,
+    ),
+    "app/duplicate-hook": _fault(
+        "Two hooks of one name or command",
+        "messages and records could not tell them apart",
+        "give each its own name, and remove the one that is there twice",
+        _KIT,
+    ),
     # Queues and exchanges
     "queue/two-owners": _fault(
         "A queue of two pools",

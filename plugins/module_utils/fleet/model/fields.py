@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from .commands import TIMEOUT_S, is_command
 from .crontab import is_crontab
 from .names import KINDS, ROUTING_KEY_BYTES
 from .spec import (
@@ -285,6 +286,31 @@ BROKER: Final = {
     ),
 }
 
+_hooks = list_of(
+    table_of(
+        {
+            "name": field(
+                "What it is called in messages.",
+                text_of(r"[^\s\x00-\x1f][^\x00-\x1f]{0,79}", "a line of at most 80 characters"),
+            ),
+            "command": field(
+                "A line that is split into arguments, or a list of them; no shell runs it.",
+                Spec(
+                    "a line, or a list of arguments",
+                    is_command,
+                    {"type": ["string", "array"], "minLength": 1, "minItems": 1},
+                ),
+            ),
+            "timeout": field(
+                f"Seconds that it may take ({TIMEOUT_S} by default).",
+                whole_number(1, "seconds", required=False),
+            ),
+        }
+    ),
+    "a list of commands",
+    required=False,
+)
+
 APP: Final = {
     "name": field(
         "Directory under `/opt`.",
@@ -321,6 +347,11 @@ APP: Final = {
         one_of("refuse", "clamp", required=False),
     ),
     "environment": field("Environment of every worker of the application.", _environment),
+    "prepare": field("Commands on every host that gets a release, before `before_release`.", _hooks),
+    "before_release": field(
+        "Commands on one host before any worker of a release starts; migrations.", _hooks
+    ),
+    "after_release": field("Commands on one host when all workers run a release.", _hooks),
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ..catalogue import CATALOGUE
 from ..findings import Findings, line, nearest
+from .commands import check_hooks
 from .fields import APP, BROKER, RESERVE, ROUTING, SCHEDULE
 from .host import Host
 from .layers import Origins, merge
@@ -89,6 +90,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
             remedy,
             where="fleet_app_environment in the environment's group_vars, or group_vars/all/app.yml",
         )
+    check_hooks(app, findings)
     schedule = _read_schedule(part["schedule"], claims_of(claims), findings)
     model = Model(
         layers=layers,
