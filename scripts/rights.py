@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,10 +97,17 @@ def passwords(raw: dict[str, Any]) -> str:
                     host,
                     ", ".join(f"`{user}`" for user in names)
                     + (" of each of its pools" if host == "worker" else ""),
-                    "root" if set(names) <= set(private) else "the application's user",
+                    _readers(names, private),
                 )
                 for host, names in hosts.items()
             ),
             ("controller", "all", "who runs Ansible"),
         ],
     )
+
+
+def _readers(names: Sequence[str], private: Sequence[str]) -> str:
+    if set(names) <= set(private):
+        return "root"
+    more = "; on a client those of `fleet_client_users`" if "client" in names else ""
+    return f"the application's user{more}"

@@ -50,6 +50,11 @@ VARIABLES: Final = {
     ),
     "fleet_broker": Variable("see below", "see below", "The broker as its clients see it."),
     "fleet_app": Variable("see below", "the demo", "The application."),
+    "fleet_client_users": Variable(
+        "a list of users, such as `[www-data]`",
+        "`[]`",
+        "Users on `clients` that may publish tasks; see [web.md](../use/web.md).",
+    ),
     "fleet_schedule": Variable(
         "entries by name: `task`, `every` (s) or `crontab`, `args`, `kwargs`, `queue`, `expires` (s)",
         "`{}`",

@@ -10,7 +10,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault
 
 
 def secret_files(
-    names: Iterable[str], directory: str, group: str, private: Iterable[str] = ()
+    names: Iterable[str], directory: str, group: str, private: Iterable[str] = (), **groups: str
 ) -> list[dict[str, Any]]:
     """Return a directory that holds secrets, and nothing else, as items of the module host_state.
 
@@ -19,16 +19,21 @@ def secret_files(
         directory: Path of the directory.
         group: Who may read them beside root.
         private: Names of those that only root may read.
+        groups: Who may read those of these names, with or without a suffix, instead of `group`.
 
     Returns:
-        The directory and its files.
+        The directory, whose names only that group may list, and its files.
     """
     own = set(private)
+
+    def rights(name: str) -> dict[str, str]:
+        reader = groups.get(name.partition(".")[0], group)
+        return {"group": "root", "mode": "0600"} if name in own else {"group": reader, "mode": "0640"}
+
     return [
-        {"directory": directory, "owner": "root", "group": group, "mode": "0750", "exact": True},
+        {"directory": directory, "owner": "root", "group": group, "mode": "0751", "exact": True},
         *(
-            {"file": f"{directory}/{name}", "secret": str(name), "owner": "root"}
-            | ({"group": "root", "mode": "0600"} if name in own else {"group": group, "mode": "0640"})
+            {"file": f"{directory}/{name}", "secret": str(name), "owner": "root"} | rights(str(name))
             for name in names
         ),
     ]

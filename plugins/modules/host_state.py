@@ -51,6 +51,10 @@ options:
       group:
         description: Name of a system group; or the group of what the item is.
         type: str
+      members:
+        description: Users of the group; others are taken out of it. If left out, it keeps those that it has.
+        type: list
+        elements: str
       owner:
         description: Owner of a file or directory; if left out, it keeps the one that it has.
         type: str
@@ -166,6 +170,7 @@ ITEM: dict[str, dict[str, Any]] = {
     "absent": PATH,
     "user": TEXT,
     "group": TEXT,
+    "members": {"type": "list", "elements": "str"},
     "owner": TEXT,
     "mode": TEXT,
     "exact": {"type": "bool", "default": False},

@@ -75,12 +75,15 @@ def test_the_operator_s_passwords_are_for_root_alone() -> None:
     )
     assert items[0]["directory"] == "/etc/celery-fleet/secrets"
     assert items[0]["exact"]
+    # Whoever publishes tasks comes through it to one file.
+    assert (items[0]["group"], items[0]["mode"]) == ("celery-fleet", "0751")
     modes = {Path(item["file"]).name: (item["group"], item["mode"]) for item in items[1:]}
     assert {name for name, rights in modes.items() if rights == ("root", "0600")} == {
         "verify",
         "verify.previous",
     }
-    assert modes["client"] == modes["verify2"] == ("celery-fleet", "0640")
+    assert modes["verify2"] == ("celery-fleet", "0640")
+    assert modes["client"] == modes["client.previous"] == ("celery-fleet-client", "0640")
 
 
 def test_a_release_that_was_built_before_is_asked_for_its_periodic_tasks_again() -> None:

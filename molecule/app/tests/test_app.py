@@ -108,10 +108,11 @@ def test_secrets_are_read_by_those_who_need_them(host: Hosts, scenario: Scenario
         found = host(name).file(path)
         return found.user, found.group, found.mode
 
-    assert access("/etc/celery-fleet") == ("root", "celery-fleet", 0o750)
-    assert access("/etc/celery-fleet/fleet.json") == ("root", "celery-fleet", 0o640)
-    assert access("/etc/celery-fleet/secrets") == ("root", "celery-fleet", 0o750)
-    expected = dict.fromkeys(("client", "worker_io", "worker_general"), ("root", "celery-fleet", 416))
+    assert access("/etc/celery-fleet") == ("root", "celery-fleet", 0o751)
+    assert access("/etc/celery-fleet/fleet.json") == ("root", "celery-fleet-client", 0o640)
+    assert access("/etc/celery-fleet/secrets") == ("root", "celery-fleet", 0o751)
+    expected = dict.fromkeys(("worker_io", "worker_general"), ("root", "celery-fleet", 0o640))
+    expected["client"] = ("root", "celery-fleet-client", 0o640)
     if name == INDEX:
         expected |= dict.fromkeys(("verify", "dead_letters"), ("root", "root", 384))
     secrets = "/etc/celery-fleet/secrets"

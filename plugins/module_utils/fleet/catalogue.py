@@ -469,6 +469,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "the broker, the routes and this report follow the fleet's model, so the host may drain other queues",
         "set it for the whole environment; a host differs by fleet_host_pools, a profile by fleet_profiles",
     ),
+    "clients/no-such-user": _fault(
+        "A user that a client host does not have",
+        "nobody can be given the right to publish tasks who is not there",
+        "correct the name, or create the user first: mostly a package does, such as that of the web server",
+    ),
     # Operating systems
     "os/untested": _warning(
         "A distribution that the kit's tests do not run on",

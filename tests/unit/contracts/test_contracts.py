@@ -73,6 +73,8 @@ def test_the_package_reads_the_fleet_file(tmp_path: Path, tls: bool) -> None:
     for name, told in read.pools.items():
         assert {queue.name for queue in told.queues} == set(LOADED["pools"][name]["queues"])
         assert told.password_file == str(names.SECRETS / told.user)
+    assert reader.CLIENTS == names.CLIENTS
+    assert str(names.FLEET_FILE) == reader.DEFAULT_PATH
     assert read.broker.ca_file == (str(names.CA_FILE) if tls else None)
     assert set(read.dead_letters.queues) == set(written["dead_letters"]["queues"])
 

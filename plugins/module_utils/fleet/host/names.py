@@ -9,6 +9,8 @@ from typing import Final
 
 # User and group of every process of the application.
 USER: Final = "celery-fleet"
+# Group of whoever publishes tasks: that user, and those of `fleet_client_users`.
+CLIENTS: Final = "celery-fleet-client"
 UNITS: Final = PurePosixPath("/etc/systemd/system")
 CONFIG: Final = PurePosixPath("/etc/celery-fleet")
 STATE: Final = PurePosixPath("/var/lib/celery-fleet")
@@ -148,14 +150,15 @@ def installation(application: str) -> dict[str, str | list[str]]:
         application: Name of the application.
 
     Returns:
-        The ``user``, directories (``config``, ``drained``, ``secrets``, ``state``, ``units``, ``program``,
-        ``root`` of the application, its ``releases`` and ``incoming``), the link ``current`` to its release,
-        files (``fleet_file``, ``beat_file``, ``beat_started``, ``ca_file``, ``needrestart``, several
-        ``shutdown``) and units (``beat_unit``, ``prune_unit``).
+        The ``user``, the group ``clients``, directories (``config``, ``drained``, ``secrets``, ``state``,
+        ``units``, ``program``, ``root`` of the application, its ``releases`` and ``incoming``), the link
+        ``current`` to its release, files (``fleet_file``, ``beat_file``, ``beat_started``, ``ca_file``,
+        ``needrestart``, several ``shutdown``) and units (``beat_unit``, ``prune_unit``).
     """
     root = root_of(application)
     return {
         "user": USER,
+        "clients": CLIENTS,
         "config": str(CONFIG),
         "drained": str(DRAINED),
         "state": str(STATE),

@@ -71,6 +71,12 @@ class Accounts(Protocol):
     def add_group(self, name: str) -> None:
         """Make a system group."""
 
+    def members(self, group: str) -> list[str]:
+        """Return the users of a group that it is not the primary one of; none if there is no such group."""
+
+    def set_members(self, group: str, users: Sequence[str]) -> None:
+        """Make these users the members of a group, and no others."""
+
     def set_user(self, name: str, user: User, new: bool) -> None:
         """Make a system user, or correct one."""
 
@@ -111,6 +117,21 @@ class System:
             StateError: ``groupadd`` refuses.
         """
         _command("groupadd", "--system", name)
+
+    def members(self, group: str) -> list[str]:
+        """Return the users of a group that it is not the primary one of; none if there is no such group."""
+        try:
+            return grp.getgrnam(group).gr_mem
+        except KeyError:
+            return []
+
+    def set_members(self, group: str, users: Sequence[str]) -> None:
+        """Make these users the members of a group, and no others.
+
+        Raises:
+            StateError: ``gpasswd`` refuses.
+        """
+        _command("gpasswd", "--members", ",".join(users), group)
 
     def set_user(self, name: str, user: User, new: bool) -> None:
         """Make a system user, or correct one.
@@ -154,7 +175,8 @@ class HostState:
 
         Args:
             items: Each with one of the keys of ``KINDS``, whose value is its name or path, and with what that
-                kind takes. A user: ``group``, ``home``, ``shell``. A directory: ``owner``, ``group``,
+                kind takes. A group: ``members`` (nobody else stays in it). A user: ``group``, ``home``,
+                ``shell``. A directory: ``owner``, ``group``,
                 ``mode``, ``exact`` (files in it that no item names are removed). A file: ``content`` or the
                 name of a ``secret``, ``owner``, ``group``, ``mode``, ``validate`` (a command that is given a
                 draft of the same name), ``block`` (the content is the kit's own part of the file). A link:
@@ -164,8 +186,10 @@ class HostState:
             What differed.
 
         Raises:
-            StateError: An item is no item, or can't be put in place. What came before it stays.
+            StateError: A group is to have members that are nobody, and nothing was changed. Or an item is no
+                item, or can't be put in place; what came before it stays.
         """
+        self._check_members(items)
         kinds: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "group": self._group,
             "user": self._user,
@@ -206,6 +230,27 @@ class HostState:
             self._differs(f"group {name}", "missing")
             if not self.check:
                 self.accounts.add_group(name)
+        if item.get("members") is None:
+            return
+        before, after = sorted(self.accounts.members(name)), sorted(set(item["members"]))
+        if before != after:
+            shown = (" ".join(users) + "\n" for users in (before, after))
+            self._differs(f"group {name}", "members", before=next(shown), after=next(shown))
+            if not self.check:
+                self.accounts.set_members(name, after)
+
+    def _check_members(self, items: Sequence[Mapping[str, Any]]) -> None:
+        made = {item["user"] for item in items if item.get("user")}
+        for item in items:
+            nobody = [
+                user
+                for user in item.get("members") or ()
+                if user not in made and self.accounts.uid(user) is None
+            ]
+            if nobody:
+                raise StateError(
+                    f"this host has no user {', '.join(nobody)}, who should be in the group {item['group']}"
+                )
 
     def _user(self, item: Mapping[str, Any]) -> None:
         name, account = item["user"], self.accounts.user(item["user"])

@@ -420,6 +420,15 @@ SCHEDULE: Final = map_of(
     ),
 )
 
+CLIENT_USERS: Final = list_of(
+    field(
+        "User of a client host.",
+        # Also those of a directory service, whose names may have a domain.
+        text_of(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}\$?", "the name of a user, such as www-data"),
+    ),
+    "a list of users",
+)
+
 # Variables of the model whose value is a mapping of known fields. Pools have the same fields on every layer.
 SPECS: Final[Mapping[str, Mapping[str, Spec]]] = {
     "fleet_pools": POOL,

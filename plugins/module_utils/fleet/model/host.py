@@ -23,6 +23,8 @@ class Host:
         distribution_version: Version of its distribution.
         broker_version: The version of RabbitMQ that its inventory states.
         open_files: Its limit of open files for a worker, if its inventory states one.
+        client_users: Users that may publish tasks there.
+        accounts: Those of them that the host has; none if it was not asked.
         installed: What runs on it, as ``records.installed`` returns it; none if it was not read.
         differs: Variables of the model whose value differs from the fleet's.
     """
@@ -37,6 +39,8 @@ class Host:
     distribution_version: Plain = None
     broker_version: Plain = None
     open_files: Plain = None
+    client_users: Plain = None
+    accounts: Plain = None
     installed: Plain = None
     differs: Sequence[str] = ()
 

@@ -16,7 +16,7 @@ from ..plan.derived import CONSUMER_MARGIN_S, consumer_timeout_s
 from ..plan.fits import size_host
 from ..plan.hardware import read_hardware
 from ..plan.sizing import Size
-from . import unread, versions
+from . import clients, unread, versions
 
 BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
@@ -76,6 +76,7 @@ def find(
     if contacted:
         _check_reached(members, all_hosts, findings)
     _check_versions(model, application, members, all_hosts, findings)
+    clients.check([all_hosts[name] for name in members.get(CLIENTS, ()) if name in all_hosts], findings)
     unread.check(_mapping(plain(variables)), len(all_hosts), findings)
     for pool in model.pools.values():
         _check_waits(model, pool, None, findings)

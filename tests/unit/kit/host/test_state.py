@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ class Accounts:
     def __init__(self) -> None:
         self.groups: set[str] = {"root"}
         self.users: dict[str, User] = {"root": User("root", "/root", "/bin/sh")}
+        self.joined: dict[str, Sequence[str]] = {}
 
     def uid(self, name: str) -> int | None:
         return os.getuid() if name in self.users else None
@@ -28,6 +30,12 @@ class Accounts:
 
     def add_group(self, name: str) -> None:
         self.groups.add(name)
+
+    def members(self, group: str) -> list[str]:
+        return list(self.joined.get(group, ()))
+
+    def set_members(self, group: str, users: Sequence[str]) -> None:
+        self.joined[group] = users
 
     def set_user(self, name: str, user: User, new: bool) -> None:
         assert new == (name not in self.users)
@@ -228,3 +236,28 @@ def test_a_text_is_read_without_following_a_link(tmp_path: Path, accounts: Accou
         "",
         "",
     ]
+
+
+def test_a_group_has_the_members_that_it_should_have_and_no_others(apply: Any, accounts: Accounts) -> None:
+    accounts.users |= dict.fromkeys(("www-data", "old"), User("www-data", "/var/www", "/bin/false"))
+    accounts.groups.add("clients")
+    accounts.joined["clients"] = ["old"]
+    items = (*EVERYTHING[:2], {"group": "clients", "members": ["fleet", "www-data"]})
+    assert apply(*items, check=True)["group clients"] == ("members",)
+    assert accounts.members("clients") == ["old"]
+    apply(*items)
+    assert (run := apply.changes[-1]).before == "old\n" and run.after == "fleet www-data\n"
+    assert accounts.members("clients") == ["fleet", "www-data"]
+    assert apply(*items) == {}
+    assert apply({"group": "clients", "members": []}) == {"group clients": ("members",)}
+    assert accounts.members("clients") == []
+    apply({"group": "clients"})
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_member_that_is_nobody_is_named_before_anything_changes(
+    apply: Any, accounts: Accounts, check: bool
+) -> None:
+    with pytest.raises(StateError, match="no user www-dta, nobdy, who should be in the group clients"):
+        apply(*EVERYTHING, {"group": "clients", "members": ["fleet", "www-dta", "nobdy"]}, check=check)
+    assert "fleet" not in accounts.users

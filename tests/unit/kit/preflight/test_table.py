@@ -454,6 +454,31 @@ CASES = [
             (HOST, "client1.distribution_version", "12"),
         ],
     ),
+    (
+        "clients/no-such-user",
+        "fleet_client_users",
+        "www-dta",
+        "client1",
+        [
+            (GROUP, "clients", ["client1"]),
+            (HOST, "client1.client_users", ["www-data", "www-dta"]),
+            (HOST, "client1.accounts", ["www-data"]),
+        ],
+    ),
+    (
+        "model/bad-value",
+        "fleet_client_users.0",
+        "www data; rm",
+        "the environment's group_vars",
+        [(GROUP, "clients", ["client1"]), (HOST, "client1.client_users", ["www data; rm"])],
+    ),
+    (
+        "model/bad-value",
+        "fleet_client_users",
+        "www-data",
+        None,
+        [(GROUP, "clients", ["client1"]), (HOST, "client1.client_users", "www-data")],
+    ),
     # Acceptance
     (
         "accept/no-reason",
