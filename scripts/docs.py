@@ -45,7 +45,7 @@ def model() -> dict[str, Any]:
         "reserve": variables["fleet_reserve"],
         "routing": variables["fleet_routing"],
         "broker": {**variables["fleet_broker"], "nodes": ["broker"], "port": 5672, "tls": False},
-        "app": {**variables["fleet_app"], "environment": {}},
+        "app": {**variables["fleet_app"], "environment": {}, "secrets": {}},
     }
 
 

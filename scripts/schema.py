@@ -53,6 +53,7 @@ def schema(raw: Mapping[str, Any]) -> Schema:
         "fleet_client_users": of(CLIENT_USERS),
         "fleet_schedule": of(SCHEDULE),
         "fleet_app_environment": of(APP["environment"]),
+        "fleet_app_secrets": of(APP["secrets"]),
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -82,6 +83,8 @@ def of(spec: Spec, default: object = None, *, partial: bool = False) -> Schema:
     if spec.fields is not None:
         required = [] if partial else [name for name, inner in spec.fields.items() if inner.required]
         legal = _table({name: of(inner, partial=partial) for name, inner in spec.fields.items()}, required)
+    if spec.short and spec.fields is not None:
+        legal = {"anyOf": [dict(spec.fields[spec.short].schema), legal]}
     if spec.variants is not None:
         unknown = {**MAPPING, "properties": {"type": TEMPLATE}, "required": ["type"]}
         legal = {"anyOf": [*(_variant(kind, fields) for kind, fields in spec.variants.items()), unknown]}

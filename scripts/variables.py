@@ -68,6 +68,11 @@ VARIABLES: Final = {
     "fleet_app_environment": Variable(
         "a mapping of texts", "none", "Environment of every worker, for an inventory to set."
     ),
+    "fleet_app_secrets": Variable(
+        "a mapping of secrets",
+        "none",
+        "The application's secrets, for an inventory to set; see [application.md](../use/application.md).",
+    ),
     "broker_address": Variable(
         "a host name or address", "`ansible_host`", "Where workers and clients reach this host's broker."
     ),

@@ -285,6 +285,39 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "give each its own name, and remove the one that is there twice",
         _KIT,
     ),
+    "app/plain-secret": _warning(
+        "An environment variable that looks like a secret",
+        "an environment stands in the clear in the inventory, in differences, and in units that all may read",
+        "move it to fleet_app.secrets, whose values come from Ansible's vault, or accept this finding",
+        _SYSTEM,
+    ),
+    "app/secret-and-environment": _error(
+        "A variable that is a secret and part of an environment",
+        "the secret wins, so the other value counts nowhere",
+        "keep one of the two",
+        _SYSTEM,
+    ),
+    "app/unfit-secret": _fault(
+        "A secret that cannot be handed over as it is",
+        "systemd would leave it out, or refuse to start the unit",
+        "hand it over as a file",
+        _SYSTEM,
+    ),
+    "app/unknown-reader": _fault(
+        "A reader that does not exist",
+        "the process that was meant would start without its secret or its file",
+        "name pools, scheduler, clients or commands",
+    ),
+    "app/file-content": _fault(
+        "A file of the application that cannot be written as it is",
+        "the file would be missing, empty or readable for everybody",
+        "give either content or source, and what a file of its place may have",
+    ),
+    "app/bad-path": _fault(
+        "A path that the application cannot have",
+        "a file there would be lost, not be seen, or let tasks write what others trust",
+        "choose a directory of the application's own, for example below /etc/<application> or /srv",
+    ),
     # Queues and exchanges
     "queue/two-owners": _fault(
         "A queue of two pools",

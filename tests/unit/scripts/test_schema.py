@@ -30,6 +30,9 @@ LEFT_TO_THE_KIT = {
         "exchange/", "routing/unknown-queue", "routing/alias-of-queue", "routing/no-condition",
     ),
     "an environment may add every pool": ("pool/none",),
+    "what is in a text, and where a path leads": (
+        "app/unfit-secret", "app/unknown-reader", "app/file-content", "app/bad-path",
+    ),
 }  # fmt: skip
 # A field that a layer leaves out may come from another one.
 FROM_ANOTHER_LAYER = ("exchange", "routing_key", "time_limit", "max_tasks_per_child")

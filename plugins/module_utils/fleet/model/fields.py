@@ -7,11 +7,10 @@ values, the plan's fields, the reference and the schema for editors follow.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
+from . import application
 from .commands import TIMEOUT_S, is_command
 from .crontab import is_crontab
 from .names import KINDS, ROUTING_KEY_BYTES
@@ -32,7 +31,6 @@ from .spec import (
     variants_of,
     whole_number,
 )
-from .variables import TAKEN
 
 _entity = text_of(
     r"(?!amq\.)[A-Za-z0-9_.:-]{1,200}",
@@ -41,25 +39,6 @@ _entity = text_of(
 )
 _queue_name = any_text("the name of a queue", missing="routing/no-queue")
 _overflow = ("reject-publish", "drop-head")
-_variable = text_of(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
-_environment = Spec(
-    "a mapping of variables to texts or numbers",
-    lambda v: isinstance(v, dict),
-    {"type": "object"},
-    names=replace(_variable, schema={**_variable.schema, "not": {"pattern": TAKEN}}),
-    each=field(
-        "Value of the variable. Never shown in a plan or a finding.",
-        Spec(
-            "a text without line breaks, or a number",
-            lambda v: is_number(v) or (isinstance(v, str) and not re.search(r"[\x00-\x1f]", v)),
-            {"type": ["string", "number"], "pattern": r"^[^\x00-\x1f]*$"},
-            hidden=True,
-        ),
-    ),
-    required=False,
-    hidden=True,
-)
-
 POOL_NAME: Final = text_of(
     r"[a-z][a-z0-9_]{0,30}",
     "a name of at most 31 lower-case letters, digits and '_' that begins with a letter "
@@ -156,7 +135,7 @@ POOL: Final[Mapping[str, Spec]] = {
             }
         ),
     ),
-    "environment": field("Extra environment of its worker processes.", _environment),
+    "environment": field("Extra environment of its worker processes.", application.environment),
     "demand": field(
         "What one running task needs; sizing divides the host by it.",
         table_of(
@@ -346,12 +325,26 @@ APP: Final = {
         "What a build does with tasks whose own time limits are above those of their pool.",
         one_of("refuse", "clamp", required=False),
     ),
-    "environment": field("Environment of every worker of the application.", _environment),
     "prepare": field("Commands on every host that gets a release, before `before_release`.", _hooks),
     "before_release": field(
         "Commands on one host before any worker of a release starts; migrations.", _hooks
     ),
     "after_release": field("Commands on one host when all workers run a release.", _hooks),
+    "environment": field("Environment of every worker of the application.", application.environment),
+    "secrets": field(
+        "Values that others may not read, for the application's processes.", application.SECRETS
+    ),
+    "files": field("Files that the application reads.", application.FILES),
+    "writable": field("Directories that tasks may write beside their state directory.", application.WRITABLE),
+    "working_directory": field(
+        "Where workers start: a path in the source, or on the host; without one the release.",
+        application.WORKING_DIRECTORY,
+    ),
+    "packages": field("Packages of the distribution that the application needs.", application.PACKAGES),
+    "ca_certificates": field(
+        "Authorities beside the public ones, by name, whose certificates the hosts trust.",
+        application.CERTIFICATES,
+    ),
 }
 
 

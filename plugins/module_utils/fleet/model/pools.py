@@ -12,7 +12,7 @@ from .host import Host
 from .layers import Layer, Origins, merge, origin_of, variable_of
 from .plain import Plain, exact
 from .rules import POOL_RULES
-from .spec import clean_fields
+from .spec import clean_fields, guarded
 from .types import Autoscale, Demand, Model, Pool, Queue
 from .variables import taken
 
@@ -94,7 +94,7 @@ def effective_pools(model: Model, host: Host, findings: Findings) -> dict[str, P
         findings.add(
             "model/bad-value",
             "fleet_host_pools",
-            own,
+            guarded(own),
             "is not a mapping",
             "map pools to fields",
             where=host.name,
@@ -177,7 +177,7 @@ def named_pools(
             findings.add(
                 "model/bad-value",
                 here,
-                fields,
+                guarded(fields),
                 "is not a mapping of fields",
                 "map fields to values",
                 where=host,

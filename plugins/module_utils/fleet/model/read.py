@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ..catalogue import CATALOGUE
 from ..findings import Findings, line, nearest
+from .application import check_application
 from .commands import check_hooks
 from .fields import APP, BROKER, RESERVE, ROUTING, SCHEDULE
 from .host import Host
@@ -19,7 +20,7 @@ from .layers import Origins, merge
 from .plain import Plain, exact, plain
 from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
 from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
-from .spec import Spec, clean, clean_fields, map_of, reporter, table_of
+from .spec import Spec, clean, clean_fields, guarded, map_of, reporter, table_of
 from .types import Broker, Model, Reserve
 from .variables import taken
 
@@ -51,11 +52,13 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     )
     mapping = Spec("a mapping", lambda v: isinstance(v, dict), {"type": "object"})
     if not isinstance(data, dict):
-        findings.add("model/bad-value", "fleet_model", data, "is not a mapping", "give a mapping")
+        findings.add("model/bad-value", "fleet_model", guarded(data), "is not a mapping", "give a mapping")
         data = {}
     for key in data.keys() - {*parts, "accepted"}:
         reason = f"is no part of the model{nearest(key, parts)}"
-        findings.add("model/unknown-key", f"fleet_model.{key}", data[key], reason, "remove it")
+        findings.add(
+            "model/unknown-key", f"fleet_model.{key}", guarded(data[key], text=False), reason, "remove it"
+        )
     part: dict[str, dict[str, Any]] = {}
     findings.accept(_read_accepted(data.get("accepted"), findings))
     for name in parts:
@@ -91,6 +94,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
             where="fleet_app_environment in the environment's group_vars, or group_vars/all/app.yml",
         )
     check_hooks(app, findings)
+    check_application(app, layers["fleet_pools"], reporter(findings, "fleet_app"))
     schedule = _read_schedule(part["schedule"], claims_of(claims), findings)
     model = Model(
         layers=layers,

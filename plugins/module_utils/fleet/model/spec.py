@@ -34,7 +34,9 @@ class Spec:
         nullable: Whether it may be null.
         missing: Id of the finding if it is not given.
         bad: Id of the finding if it is not legal.
-        hidden: Whether a finding must not show the value, because it may be a secret.
+        hidden: Whether a finding must not show the value, because it may be a secret; or what is wrong
+            with a name.
+        short: Of a mapping with known keys, the one that a bare value stands for.
         meaning: What it does, for the reference and for editors.
         fleet_wide: Whether only the fleet's layers may set it, and no profile and no host.
     """
@@ -51,6 +53,7 @@ class Spec:
     missing: str = "model/missing-key"
     bad: str = "model/bad-value"
     hidden: bool = False
+    short: str = ""
     meaning: str = ""
     fleet_wide: bool = False
 
@@ -63,6 +66,7 @@ class _More(TypedDict, total=False):
     missing: str
     bad: str
     hidden: bool
+    short: str
     names: Spec
 
 
@@ -142,7 +146,7 @@ def text_of(pattern: str, legal: str, **more: Unpack[_More]) -> Spec:
 
 def table_of(fields: Mapping[str, Spec], **more: Unpack[_More]) -> Spec:
     """Return the spec of a mapping with known fields."""
-    legal = "a mapping of " + ", ".join(fields)
+    legal = ("its value, or " if "short" in more else "") + "a mapping of " + ", ".join(fields)
     return Spec(legal, lambda v: isinstance(v, dict), {"type": "object"}, fields=fields, **more)
 
 
@@ -184,8 +188,11 @@ def clean(value: Plain, spec: Spec, path: tuple[str, ...], report: Report) -> Pl
     if value is None:
         report(spec.missing, path, value, "is not given", f"give {spec.legal}")
         return _INVALID
+    if spec.short and not isinstance(value, dict):
+        value = {spec.short: value}
     if not spec.test(value):
-        shown = "(not shown)" if spec.hidden else value
+        hidden = spec.hidden or (isinstance(value, str) and spec.schema.get("type") == "object")
+        shown = "(not shown)" if hidden else guarded(value)
         report(spec.bad, path, shown, f"is not {spec.legal}", f"give {spec.legal}")
         return _INVALID
     if spec.variants is not None:
@@ -198,10 +205,32 @@ def clean(value: Plain, spec: Spec, path: tuple[str, ...], report: Report) -> Pl
         items = [clean(item, spec.each, (*path, str(at)), report) for at, item in enumerate(value)]
         return [item for item in items if item is not _INVALID]
     names = [
-        key for key in value if spec.names is None or clean(key, spec.names, (*path, key), report) == key
+        key
+        for key in value
+        if spec.names is None or clean(key, spec.names, (*path, _name(key, spec.names)), report) == key
     ]
     cleaned = {key: clean(value[key], spec.each, (*path, key), report) for key in names}
     return {key: item for key, item in cleaned.items() if item is not _INVALID}
+
+
+def guarded(value: object, *, text: bool = True) -> object:
+    """Return what a finding may show of a value of which nothing is known: what is in it may be a secret.
+
+    Args:
+        value: The value.
+        text: Whether a text is shown.
+    """
+    hidden = isinstance(value, dict | list) or (isinstance(value, str) and not text)
+    return "(not shown)" if hidden else value
+
+
+def _name(key: str, spec: Spec) -> str:
+    """Return what a path shows of a name: of ``DB=hunter2`` only the first word, if it may hold a secret."""
+    if not spec.hidden or spec.test(key):
+        return key
+    word = re.match(r"\w*", key)
+    first = word[0] if word else ""
+    return first if first == key else f"{first}..."
 
 
 def _clean_variant(
@@ -211,7 +240,9 @@ def _clean_variant(
     if isinstance(kind, str) and kind in variants:
         return clean_fields(value, {"type": one_of(kind), **variants[kind]}, path, report)
     choices = ", ".join(variants)
-    report("model/bad-value", (*path, "type"), kind, f"is not one of {choices}", f"use one of {choices}")
+    report(
+        "model/bad-value", (*path, "type"), guarded(kind), f"is not one of {choices}", f"use one of {choices}"
+    )
     return value
 
 
@@ -222,11 +253,13 @@ def clean_fields(
     for key in value:
         if key in RENAMED:
             new = RENAMED[key]
-            report("model/renamed-key", (*path, key), value[key], f"it is now called {new}", f"write {new}")
+            shown = guarded(value[key], text=False)
+            report("model/renamed-key", (*path, key), shown, f"it is now called {new}", f"write {new}")
         elif key not in fields:
             hint = nearest(key, fields)
             remedy = "remove it, or use one of: " + ", ".join(fields)
-            report("model/unknown-key", (*path, key), value[key], f"is no known field{hint}", remedy)
+            shown = guarded(value[key], text=False)
+            report("model/unknown-key", (*path, key), shown, f"is no known field{hint}", remedy)
     cleaned = {}
     for key, spec in fields.items():
         if key not in value and not spec.required:

@@ -14,8 +14,13 @@ _OPTION: Final = (
     r"CELERY_(WORKER|BEAT)_"
     r"(AUTOSCALE|DETACH|EXCLUDE_QUEUES|GID|LOGFILE|PIDFILE|POOL_START_METHOD|PURGE|STATEDB|UID)"
 )
+# What systemd tells the processes of a unit.
+_SYSTEMD: Final = (
+    r"(NOTIFY_SOCKET|WATCHDOG_(PID|USEC)|(STATE|RUNTIME|CREDENTIALS)_DIRECTORY|"
+    r"LISTEN_(FDS|FDNAMES|PID)|MAINPID|MANAGERPID|INVOCATION_ID|JOURNAL_STREAM)"
+)
 # All of them, as JavaScript reads it too.
-TAKEN: Final = f"^({_BROKER}|{_OWN}|{_OPTION})$"
+TAKEN: Final = f"^({_BROKER}|{_OWN}|{_OPTION}|{_SYSTEMD})$"
 
 
 def taken(names: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -40,6 +45,8 @@ def _why(name: str) -> tuple[str, str] | None:
         )
     if re.fullmatch(_OWN, name):
         return "the units of the kit set the variables of this name", "remove it"
+    if re.fullmatch(_SYSTEMD, name):
+        return "systemd tells the process with it what it must know of its unit", "remove it"
     if option := re.fullmatch(_OPTION, name):
         command, flag = option[1].lower(), option[2].lower().replace("_", "-")
         return (

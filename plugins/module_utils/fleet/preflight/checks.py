@@ -16,7 +16,7 @@ from ..plan.derived import CONSUMER_MARGIN_S, consumer_timeout_s
 from ..plan.fits import size_host
 from ..plan.hardware import read_hardware
 from ..plan.sizing import Size
-from . import clients, unread, versions
+from . import clients, environments, unread, versions
 
 BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
@@ -78,8 +78,10 @@ def find(
     _check_versions(model, application, members, all_hosts, findings)
     clients.check([all_hosts[name] for name in members.get(CLIENTS, ()) if name in all_hosts], findings)
     unread.check(_mapping(plain(variables)), len(all_hosts), findings)
+    environments.check_application(model, findings)
     for pool in model.pools.values():
         _check_waits(model, pool, None, findings)
+        environments.check_pool(model, pool, None, findings)
     running: set[str] = set()
     for host in facts.values():
         pools = effective_pools(model, host, findings)
@@ -88,6 +90,7 @@ def find(
         sizes = size_host(model, host.name, pools, hardware, findings) if hardware else {}
         for name, pool in pools.items():
             _check_waits(model, pool, host.name, findings)
+            environments.check_pool(model, pool, host.name, findings)
             if name in sizes:
                 _check_files(pool, sizes[name], host, findings)
         if not pools:

@@ -66,6 +66,60 @@ def test_a_broker_in_the_environment_of_the_application_is_named_without_its_val
     assert "1 error: refused." in text
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("app.secret", {"DATABASE_URL": "hunter2"}),
+        ("app.token", "hunter2"),
+        ("app.enviroment", {"PASSWORD": "hunter2"}),
+        ("app.environment", ["PASSWORD=hunter2"]),
+        ("app.environment", "PASSWORD=hunter2"),
+        ("app.environment", {"PASSWORD=hunter2": ""}),
+        ("app.environment", {"PASSWORD hunter2": None}),
+        ("app.secrets", "PASSWORD=hunter2"),
+        ("app.secrets", ["hunter2"]),
+        ("app.secrets", {"PASSWORD=hunter2": None}),
+        ("app.secrets.PASSWORD", ["hunter2"]),
+        ("app.secrets.PASSWORD", {"vale": "hunter2"}),
+        ("app.secrets.PASSWORD", {"value": ["hunter2"]}),
+        ("app.secrets.PASSWORD", {"value": "hunter2\0"}),
+        ("app.secrets.PASSWORD", {"value": "hunter2", "as": {"file": "hunter2"}}),
+        ("app.secrets.CELERY_BROKER_URL", "amqp://shop:hunter2@elsewhere"),
+        ("app.files./etc/shop/ini", "hunter2"),
+        ("app.files./etc/shop/ini", {"contents": "hunter2"}),
+        ("app.files./etc/shop/ini", {"content": {"password": "hunter2"}}),
+        ("app.files.local", {"content": "hunter2", "secret": True}),
+        ("app.ca_certificates.own", "hunter2"),
+        ("app.source.token", "hunter2"),
+        ("app.source", "https://shop:hunter2@git.example"),
+        ("app.source.type", {"token": "hunter2"}),
+        ("app.python", {"token": "hunter2"}),
+        ("pools.io.enviroment", {"PASSWORD": "hunter2"}),
+        ("pools.io.env", "hunter2"),
+        ("pools.io.environment", {"PASSWORD": ["hunter2"]}),
+        ("pools.io", [{"environment": {"PASSWORD": "hunter2"}}]),
+        ("pools", [{"environment": {"PASSWORD": "hunter2"}}]),
+        ("profiles.cpu_servers.pools.cpu", [{"environment": {"PASSWORD": "hunter2"}}]),
+        ("schedule", {"nightly": {"task": "a", "every": 1, "kwarg": {"token": "hunter2"}}}),
+        ("schedule", {"nightly": ["hunter2"]}),
+        ("secrets", {"PASSWORD": "hunter2"}),
+    ],
+)
+def test_no_finding_shows_what_may_be_a_secret(model, path, value):
+    put(model, path, value)
+    findings = read_model(model)[1]
+    assert findings.errors
+    assert "hunter2" not in report(findings)
+
+
+def test_no_finding_of_a_host_shows_what_may_be_a_secret(model):
+    for own in ([{"environment": "hunter2"}], {"io": [{"A": "hunter2"}]}, {"io": {"env": {"A": "hunter2"}}}):
+        findings = read_model(model)[1]
+        effective_pools(read_model(model)[0], Host("balanced1", ["balanced_servers"], own), findings)
+        assert findings.errors
+        assert "hunter2" not in report(findings)
+
+
 def test_a_misspelt_key_gets_the_nearest_name(model):
     put(model, "pools.cpu.time_limits", 3600)
     put(model, "profiles.cpu_servers.pools.cpuu", {})

@@ -479,6 +479,52 @@ CASES = [
         None,
         [(GROUP, "clients", ["client1"]), (HOST, "client1.client_users", "www-data")],
     ),
+    # Environments
+    (
+        "app/plain-secret",
+        "fleet_app.environment.DATABASE_URL",
+        "(not shown)",
+        "group_vars/all/app.yml",
+        [(MODEL, "app.environment.DATABASE_URL", "postgres://shop:hunter2@db1/shop")],
+    ),
+    (
+        "app/plain-secret",
+        "fleet_pools.io.environment.STRIPE_API_KEY",
+        "(not shown)",
+        None,
+        [(MODEL, "pools.io.environment.STRIPE_API_KEY", "hunter2")],
+    ),
+    (
+        "app/plain-secret",
+        "fleet_host_pools.cpu.environment.SMTP_PASSWORD",
+        "(not shown)",
+        "cpu1",
+        [(HOST, "cpu1.pools", {"cpu": {"environment": {"SMTP_PASSWORD": "hunter2"}}})],
+    ),
+    (
+        "app/secret-and-environment",
+        "fleet_app.secrets.REGION",
+        "(not shown)",
+        None,
+        [(MODEL, "app.environment.REGION", "eu"), (MODEL, "app.secrets.REGION", {"value": "hunter2"})],
+    ),
+    (
+        "app/secret-and-environment",
+        "fleet_pools.io.environment.REGION",
+        "(not shown)",
+        None,
+        [
+            (MODEL, "pools.io.environment.REGION", "eu"),
+            (MODEL, "app.secrets.REGION", {"value": "hunter2", "readers": ["io"]}),
+        ],
+    ),
+    (
+        "app/file-content",
+        "fleet_app.files./etc/shop/ini.source",
+        "/srv/site/none",
+        None,
+        [(MODEL, "app.files./etc/shop/ini", {"source": "/srv/site/none"})],
+    ),
     # Acceptance
     (
         "accept/no-reason",
@@ -543,6 +589,48 @@ def test_a_broken_fleet_is_told_by_name(sound, case):
 
 
 def test_a_sound_fleet_is_told_in_one_line(sound):
+    assert report(sound.look()) == "No finding."
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SSH_KEY", "/etc/shop/key"),
+        ("STRIPE_PUBLIC_KEY", "pk_live_1"),
+        ("STRIPE_PUBLISHABLE_KEY", "pk_live_1"),
+        ("REQUIRE_TOKEN", "true"),
+        ("REQUIRE_TOKEN", True),
+        ("TOKENIZERS_PARALLELISM", "no"),
+        ("BROKER_URL", "https://shop.example/a:b@c"),
+        ("MONKEY", "seven"),
+    ],
+)
+def test_what_only_sounds_like_a_secret_is_none(sound, name, value):
+    sound.model["app"]["environment"][name] = value if not isinstance(value, bool) else str(value)
+    assert report(sound.look()) == "No finding."
+
+
+def test_secrets_files_and_places_of_an_application_have_no_finding(sound, tmp_path):
+    (tmp_path / "settings.py").write_text("DEBUG = False")
+    sound.model["app"] |= {
+        "secrets": {
+            "DATABASE_URL": "postgres://shop:hunter2@db1/shop",
+            "PIN": 1234,
+            "GOOGLE_KEY": {
+                "value": "{}\n",
+                "as": "file",
+                "readers": ["io", "scheduler", "clients", "commands"],
+            },
+            "KEYSTORE": {"value": "AAH/\n", "as": "file", "encoding": "base64"},
+        },
+        "files": {
+            "/etc/shop/shop.ini": {"content": "[shop]\n", "owner": "www-data", "mode": "0440"},
+            "local_settings.py": {"source": str(tmp_path / "settings.py")},
+        },
+        "writable": {"/srv/uploads": {}, "/mnt/nfs/media": {"owner": "www-data", "mode": "2775"}},
+        "working_directory": ".",
+        "packages": ["libpq5", "ffmpeg=7:5.*"],
+    }
     assert report(sound.look()) == "No finding."
 
 
