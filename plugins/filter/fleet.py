@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from ansible.errors import AnsibleFilterError
@@ -20,15 +19,21 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.users
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import (
     Finding,
+    Findings,
     ModelError,
     report,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import installation
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.fields import APP
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.spec import (
+    clean,
+    reporter,
+    table_of,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan import picture, tables
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.fleet import fleet_plan
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.host import host_plan, host_plans
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import versions
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight.periodic import periodic_tasks
 
 Options = ParamSpec("Options")
@@ -49,15 +54,11 @@ def _as_filter(function: Callable[Options, Result]) -> Callable[Options, Result]
     return wrapped
 
 
-def app_versions(app: Mapping[str, Any]) -> dict[str, Any]:
-    """Read from an application's lock file which Celery and kombu it has."""
-    about = plain(app)
-    source = about["source"]
-    if source["type"] != "directory":
-        return {"versions": {}, "lock": f"a source of type {source['type']} is read on the hosts only"}
-    lock = Path(source["path"]) / about["requirements"]
-    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-    return {"versions": versions.read_lock(text), "lock": str(lock)}
+def is_readable(app: object) -> bool:
+    """Return whether every field of ``fleet_app`` that says where an application is has a legal value."""
+    findings = Findings()
+    clean(plain(app), table_of(APP), (), reporter(findings, "fleet_app"))
+    return not findings.errors
 
 
 def findings_text(findings: Iterable[Mapping[str, str]]) -> str:
@@ -104,7 +105,7 @@ class FilterModule:
             "beat_file": beat_file,
             "broker_users": fleet_users,
             "findings_text": findings_text,
-            "app_versions": app_versions,
+            "is_readable": is_readable,
             "periodic_tasks": lambda built, schedule, beat: periodic_tasks(
                 built, plain(schedule), plain(beat)
             ),

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.bundle import Application, make_bundle
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.release import ReleaseError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import Findings, report
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.source.tree import some
 
 DOCUMENTATION = r"""
 module: app_bundle
@@ -16,6 +18,8 @@ short_description: Make the archive of a release on the controller
 description:
   - Collects the application's source, the C(celery_fleet) package and the lock into one archive, and names
     the release after their content. The same content gives the same name on every controller.
+  - Builds the project itself, if it is to be installed.
+  - Everything that keeps the application from becoming a release is found at once.
   - Writes nothing but the cache, so it works in check mode too and never reports a change.
 options:
   name:
@@ -41,6 +45,29 @@ options:
       version:
         description: Tag, branch or commit.
         type: str
+      subdirectory:
+        description: Where the application lies in the tree or the repository.
+        type: str
+      include:
+        description: Paths and patterns of files of the tree that go although git ignores them.
+        type: list
+        elements: str
+      exclude:
+        description: Paths and patterns of files that do not go.
+        type: list
+        elements: str
+      key:
+        description: Private key that may read the repository.
+        type: str
+      known_hosts:
+        description: Lines of C(known_hosts) for the repository's host.
+        type: str
+      username:
+        description: User for HTTPS.
+        type: str
+      password:
+        description: Password or token for HTTPS.
+        type: str
       requirement:
         description: A wheel on the controller, or a package that the lock pins, such as C(shop==1.4.2).
         type: str
@@ -52,6 +79,18 @@ options:
     description: Interpreter on the hosts, part of the release's name.
     type: str
     required: true
+  install:
+    description: Whether the project itself is installed; C(auto) if it names a build system.
+    type: raw
+    default: auto
+  accepted:
+    description: Reasons by the findings that the site accepts.
+    type: dict
+    default: {}
+  look:
+    description: Whether what is found is only returned, and does not fail the task.
+    type: bool
+    default: false
   kit:
     description: Directory of the C(celery_fleet) package.
     type: path
@@ -79,7 +118,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release:
-  description: Name of the release.
+  description: Name of the release, empty if there are errors.
   type: str
   returned: always
   sample: demo-0123456789ab
@@ -91,9 +130,18 @@ lock:
   description: A copy of the lock on the controller, named after its content.
   type: str
   returned: always
-wheel:
-  description: Path in the release of the application's own wheel, empty if it has none.
+versions:
+  description: Versions of Celery and kombu that the lock pins.
+  type: dict
+  returned: always
+requires_python:
+  description: Specifier of the Pythons on which the application runs, empty if it says none.
   type: str
+  returned: always
+findings:
+  description: What is wrong with the source or the lock, or worth knowing.
+  type: list
+  elements: dict
   returned: always
 """
 
@@ -108,6 +156,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "url": {"type": "str"},
             "version": {"type": "str"},
             "requirement": {"type": "str"},
+            "subdirectory": {"type": "str"},
+            "include": {"type": "list", "elements": "str"},
+            "exclude": {"type": "list", "elements": "str"},
+            "key": {"type": "str", "no_log": True},
+            "known_hosts": {"type": "str"},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
         },
         "required_if": [
             ["type", "directory", ["path"]],
@@ -117,6 +172,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "requirements": {"type": "str", "required": True},
     "python": {"type": "str", "required": True},
+    "install": {"type": "raw", "default": "auto"},
+    "accepted": {"type": "dict", "default": {}},
+    "look": {"type": "bool", "default": False},
     "kit": {"type": "path", "required": True},
     "cache": {"type": "path", "required": True},
 }
@@ -129,12 +187,28 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    application = Application(params["name"], params["source"], params["requirements"], params["python"])
-    try:
-        bundle = make_bundle(application, Path(params["kit"]), Path(params["cache"]))
-    except ReleaseError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **{key: str(value) for key, value in vars(bundle).items()})
+    findings = Findings(params["accepted"])
+    install = params["install"] if params["install"] == "auto" else module.boolean(params["install"])
+    application = Application(
+        params["name"], params["source"], params["requirements"], params["python"], install
+    )
+    bundle = make_bundle(application, Path(params["kit"]), Path(params["cache"]), findings)
+    if findings.errors and not params["look"]:
+        module.fail_json(msg=f"The application cannot be released.\n{report(findings)}")
+    if bundle.left_out:
+        module.warn(
+            f"Not in release {bundle.release}: {some(bundle.left_out)}; what it needs of them belongs into "
+            "fleet_app.source.include"
+        )
+    module.exit_json(
+        changed=False,
+        findings=[asdict(finding) for finding in findings],
+        versions=dict(bundle.versions),
+        requires_python=bundle.requires_python,
+        release=bundle.release,
+        archive=str(bundle.archive or ""),
+        lock=str(bundle.lock or ""),
+    )
 
 
 if __name__ == "__main__":

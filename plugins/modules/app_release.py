@@ -40,9 +40,6 @@ options:
   wheels:
     description: Archive of the lock's wheels on the host, removed after use; without it an index is asked.
     type: path
-  wheel:
-    description: Path in the release of the application's own wheel.
-    type: str
   python:
     description: Interpreter of the virtual environment.
     type: str
@@ -104,7 +101,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "release": {"type": "str", "required": True},
     "archive": {"type": "path"},
     "wheels": {"type": "path"},
-    "wheel": {"type": "str"},
     "python": {"type": "str", "default": "python3"},
     "celery_app": {"type": "str", "required": True},
     "user": {"type": "str", "required": True},
@@ -213,12 +209,16 @@ def build(place: Path, params: dict[str, Any]) -> str:
         offline = ["--no-index", f"--find-links={place / 'wheels'}"]
     lock = str(place / "requirements.lock")
     run("Installing the requirements", *pip, "--require-hashes", *offline, f"--requirement={lock}")
-    if params["wheel"]:
-        run("Installing the application", *pip, "--no-deps", "--no-index", str(place / params["wheel"]))
+    own = [str(wheel) for wheel in (place / "package").glob("*.whl")]
+    if own:
+        run("Installing the application", *pip, "--no-deps", "--no-index", *own)
     if params["wheels"]:
         shutil.rmtree(place / "wheels")
 
-    parts = [place / name for name in ("src", "kit") if (place / name).is_dir()]
+    # A project in `src/` of its source that is not installed, and the root, where manage.py and the like lie.
+    parts = [
+        place / name for name in ("src", *([] if own else ["src/src"]), "kit") if (place / name).is_dir()
+    ]
     (packages,) = (place / "venv" / "lib").glob("python*/site-packages")
     (packages / "celery_fleet_release.pth").write_text("".join(f"{part}\n" for part in parts))
     # The user that runs the application may not write here, so nothing would keep the compiled files.

@@ -318,6 +318,80 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "a file there would be lost, not be seen, or let tasks write what others trust",
         "choose a directory of the application's own, for example below /etc/<application> or /srv",
     ),
+    # The application's source and lock
+    "source/missing": _fault(
+        "A source that is not there",
+        "there is nothing to deploy",
+        "set fleet_app.source to what is on the controller, or in the repository",
+    ),
+    "source/unreachable": _fault(
+        "A repository that cannot be read",
+        "there is nothing to deploy",
+        "run `git ls-remote` with this URL on the controller, as the user who runs the playbooks",
+        "git and OpenSSH",
+    ),
+    "source/password-in-url": _fault(
+        "A password in the URL of a repository",
+        "it would stand in logs, in the list of processes and in the mirror's configuration",
+        "give it as fleet_app.source.username and fleet_app.source.password, from ansible-vault",
+    ),
+    "source/unreadable": _fault(
+        "Files that the controller's user may not read",
+        "the release would lack them",
+        "let the user who runs the playbooks read them, or name them in fleet_app.source.exclude",
+    ),
+    "source/outside-link": _fault(
+        "A link that leads out of the source",
+        "on the hosts it would lead nowhere, or to a file of the host's",
+        "put the file itself there, or name the link in fleet_app.source.exclude",
+    ),
+    "source/lfs-pointer": _error(
+        "Files that git LFS keeps elsewhere",
+        "the hosts would get the pointer in place of the file",
+        "run `git lfs pull` in the checkout; for a source of type git install git-lfs on the controller",
+    ),
+    "source/submodule": _error(
+        "A submodule that is not checked out",
+        "the release would lack its files",
+        "run `git submodule update --init --recursive` in the checkout",
+    ),
+    "source/private-key": _error(
+        "A private key in the source",
+        "every user of every host may read what is in a release",
+        "keep it out of the repository and give it to the application from ansible-vault; one that guards "
+        "nothing, such as a test's, is named in fleet_app.source.exclude or accepted",
+    ),
+    "source/secret-file": _warning(
+        "A file in the source that holds secrets by its name",
+        "every user of every host may read what is in a release",
+        "keep it out of the repository, or name it in fleet_app.source.exclude",
+    ),
+    "source/large": _warning(
+        "A large source",
+        "every host gets all of it with every release",
+        "name what the application does not need in fleet_app.source.exclude, uploads and data for example",
+    ),
+    "source/project": _fault(
+        "A pyproject.toml that cannot be read",
+        "what the project needs and whether it is installed is not known",
+        "repair it",
+    ),
+    "source/not-built": _fault(
+        "A project that cannot be built",
+        "without it its metadata and entry points are missing",
+        "run `uv build --wheel` in the source; set fleet_app.install to false if the application only runs "
+        "from its source; give one with compiled modules as a wheel (source.type: package)",
+    ),
+    "lock/missing": _fault(
+        "A lock that is not there",
+        "the hosts would not know what to install",
+        "make it with `uv pip compile --generate-hashes`, or name the one that there is",
+    ),
+    "lock/no-hashes": _fault(
+        "A lock that does not pin everything",
+        "two hosts could install different files",
+        "make it with `uv pip compile --generate-hashes`",
+    ),
     # Queues and exchanges
     "queue/two-owners": _fault(
         "A queue of two pools",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import re
 import tarfile
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +79,10 @@ def archive(entries: Iterable[Entry], target: Path) -> None:
         target: The archive; appears there at once, complete.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}")
+    # Two runs on one controller may write the same archive at once.
+    number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     with (
-        temporary.open("wb") as raw,
+        os.fdopen(number, "wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
@@ -92,7 +95,7 @@ def archive(entries: Iterable[Entry], target: Path) -> None:
             else:
                 member.type, member.linkname = tarfile.SYMTYPE, entry.link
                 tar.addfile(member)
-    temporary.replace(target)
+    Path(name).replace(target)
 
 
 def _requirements(lock: str) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from fleet.bundle import Application, Bundle, make_bundle
-from fleet.release import ReleaseError
+from fleet.findings import Findings
+from fleet.release import Entry
 
 LOCK = "shop==1.4.2 --hash=sha256:aa\n"
 
@@ -34,12 +35,16 @@ def bundle(tmp_path: Path) -> Callable[..., Bundle]:
 
     def make(lock: str | Path = "requirements.lock", **source: Any) -> Bundle:
         application = Application("shop", source, str(lock), "python3")
-        return make_bundle(application, package, tmp_path / "cache")
+        findings = Findings()
+        made = make_bundle(application, package, tmp_path / "cache", findings)
+        assert not list(findings)
+        return made
 
     return make
 
 
 def names(made: Bundle) -> set[str]:
+    assert made.archive
     with tarfile.open(made.archive) as archive:
         return set(archive.getnames())
 
@@ -55,7 +60,8 @@ def test_a_directory_is_named_after_the_application_and_its_content(
         "requirements.lock",
     }
     assert made.release.startswith("shop-")
-    assert (made.archive.name, made.lock.read_text(), made.wheel) == (f"{made.release}.tar.gz", LOCK, "")
+    assert made.archive and made.lock
+    assert (made.archive.name, made.lock.read_text()) == (f"{made.release}.tar.gz", LOCK)
     written = made.archive.stat()
     assert bundle(type="directory", path=str(source)) == made
     assert made.archive.stat() == written, "the archive is in the cache"
@@ -82,28 +88,48 @@ def test_a_package_is_a_wheel_or_what_the_lock_pins(source: Path, bundle: Callab
     wheel.write_bytes(b"wheel")
     made = bundle(lock, type="package", requirement=str(wheel))
     assert made.release.startswith("2.0-")
-    assert made.wheel == f"package/{wheel.name}"
-    assert made.wheel in names(made)
+    assert f"package/{wheel.name}" in names(made)
     pinned = bundle(lock, type="package", requirement="shop")
     assert pinned.release.startswith("1.4.2-")
-    assert pinned.wheel == ""
+    assert not any(name.startswith("package/") for name in names(pinned))
 
 
-@pytest.mark.parametrize(
-    ("lock", "source_fields", "message"),
-    [
-        ("other.lock", {"type": "directory"}, "the source has no other.lock"),
-        ("/none.lock", {"type": "package", "requirement": "shop"}, "/none.lock is no file on the controller"),
-        (None, {"type": "package", "requirement": "/none.whl"}, "there is no wheel /none.whl"),
-        (None, {"type": "package", "requirement": "till==1"}, "does not pin till==1"),
-    ],
-)
-def test_what_is_missing_is_named(
-    source: Path,
-    bundle: Callable[..., Bundle],
-    lock: str | None,
-    source_fields: dict[str, str],
-    message: str,
+PROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "shop"
+dynamic = ["version"]
+requires-python = ">=3.11"
+[project.scripts]
+shop = "shop:main"
+"""
+
+
+def test_a_project_is_installed_as_its_own_tools_would(
+    source: Path, bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ReleaseError, match=message):
-        bundle(lock or source / "requirements.lock", path=str(source), **source_fields)
+    monkeypatch.setattr(
+        "fleet.bundle.build_wheel", lambda *_: Entry("package/shop-1-py3-none-any.whl", b"wheel")
+    )
+    place = {"type": "directory", "path": str(source)}
+    (source / "pyproject.toml").write_text(PROJECT)
+    installed = bundle(**place)
+    assert "package/shop-1-py3-none-any.whl" in names(installed)
+    assert installed.requires_python == ">=3.11"
+    (source / "pyproject.toml").write_text(PROJECT.replace("[build-system]", "[tool.shop]"))
+    assert not any(name.startswith("package/") for name in names(bundle(**place)))
+
+
+def test_a_subdirectory_is_the_release_and_may_have_its_lock_above(
+    source: Path, bundle: Callable[..., Bundle]
+) -> None:
+    backend = source / "backend"
+    backend.mkdir()
+    (backend / "manage.py").write_text("")
+    made = bundle("../requirements.lock", type="directory", path=str(source), subdirectory="backend")
+    assert {name for name in names(made) if not name.startswith("kit/")} == {
+        "src/manage.py",
+        "requirements.lock",
+    }

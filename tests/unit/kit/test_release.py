@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from fleet.release import (
     require_hashes,
     wheel_platforms,
 )
-from fleet.source.git import from_git
 from fleet.source.tree import from_directory
 
 LOCK = """\
@@ -89,45 +87,6 @@ def test_the_archive_keeps_modes_and_links(tmp_path: Path) -> None:
     assert members["src/shop/app.py"].mode == 0o644
     assert members["src/latest"].linkname == "shop/app.py"
     assert {member.mtime for member in members.values()} == {0}
-
-
-@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "shop/../../outside"])
-def test_a_link_out_of_the_source_is_refused(tmp_path: Path, target: str) -> None:
-    (tree(tmp_path / "a") / "bad").symlink_to(target)
-    with pytest.raises(ReleaseError, match="outside of the source"):
-        from_directory(tmp_path / "a", "src")
-
-
-def test_a_missing_source_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match=r"fleet_app\.source\.path"):
-        from_directory(tmp_path / "nothing", "src")
-
-
-def git(root: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    done = subprocess.run(
-        ["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
-
-
-def test_a_git_revision_gives_the_files_of_that_revision(tmp_path: Path) -> None:
-    source, mirror = tree(tmp_path / "a"), tmp_path / "mirror"
-    git(source, "init", "-q", "-b", "main")
-    git(source, "add", ".")
-    git(source, "commit", "-qm", "one")
-    git(source, "tag", "v1")
-    first, commit = from_git(str(source), "v1", mirror, "src")
-    assert commit == git(source, "rev-parse", "HEAD")
-    assert first == from_directory(source, "src")
-
-    (source / "shop" / "app.py").write_text("app = 2\n")
-    git(source, "commit", "-qam", "two")
-    second, _ = from_git(str(source), "main", mirror, "src")
-    assert second != first
-    assert from_git(str(source), commit, mirror, "src")[0] == first
-    with pytest.raises(ReleaseError, match="rev-parse"):
-        from_git(str(source), "v9", mirror, "src")
 
 
 def test_a_lock_is_read_as_logical_lines() -> None:

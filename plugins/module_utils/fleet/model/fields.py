@@ -290,6 +290,21 @@ _hooks = list_of(
     required=False,
 )
 
+_SUBDIRECTORY: Final = field(
+    "Where the application lies in it.",
+    text_of(r"(?!/)(?!.*(?:^|/)\.\.(?:/|$))\S(?:.*\S)?", "a path below the source", required=False),
+)
+
+
+def _paths() -> Spec:
+    each = field(
+        "One of them.", text_of(r"(?!/)(?!.*(?:^|/)\.\.(?:/|$)).+", "a path or a pattern below the source")
+    )
+    return list_of(each, "a list of paths and patterns", required=False)
+
+
+_EXCLUDE: Final = field("Paths and patterns of files that do not go.", _paths())
+
 APP: Final = {
     "name": field(
         "Directory under `/opt`.",
@@ -303,10 +318,41 @@ APP: Final = {
         "Where the application comes from.",
         variants_of(
             {
-                "directory": {"path": field("`type: directory`: a tree on the controller.", any_text())},
+                "directory": {
+                    "path": field("`type: directory`: a tree on the controller.", any_text()),
+                    "subdirectory": _SUBDIRECTORY,
+                    "include": field(
+                        "`type: directory`: paths and patterns of files that go although git ignores them.",
+                        _paths(),
+                    ),
+                    "exclude": _EXCLUDE,
+                },
                 "git": {
                     "url": field("`type: git`: what `git clone` is given.", any_text()),
-                    "version": field("`type: git`: a tag, a branch or a commit.", any_text()),
+                    "version": field(
+                        "`type: git`: a tag, a branch or a commit.",
+                        text_of(r"[^\s-]\S*", "a tag, a branch or a commit"),
+                    ),
+                    "subdirectory": _SUBDIRECTORY,
+                    "exclude": _EXCLUDE,
+                    "key": field(
+                        "`type: git`: private key that may read the repository, from ansible-vault.",
+                        text_of(
+                            r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]+",
+                            "a private key as OpenSSH writes it",
+                            required=False,
+                            hidden=True,
+                        ),
+                    ),
+                    "known_hosts": field(
+                        "`type: git`: lines of `known_hosts` for its host, if the controller has none.",
+                        any_text("lines of known_hosts", required=False),
+                    ),
+                    "username": field("`type: git`: user for HTTPS.", any_text(required=False)),
+                    "password": field(
+                        "`type: git`: password or token for HTTPS, from ansible-vault.",
+                        any_text(required=False, hidden=True),
+                    ),
                 },
                 "package": {
                     "requirement": field(
@@ -319,6 +365,16 @@ APP: Final = {
     ),
     "requirements": field("Lock with hashes, in the source.", any_text()),
     "python": field("Interpreter on the hosts that makes the virtual environment.", any_text()),
+    "install": field(
+        "Whether the project itself is installed, with its metadata and entry points; `auto`: if its "
+        "pyproject.toml names a build system.",
+        Spec(
+            "true, false or auto",
+            lambda v: isinstance(v, bool) or v == "auto",
+            {"enum": [True, False, "auto"]},
+            required=False,
+        ),
+    ),
     "wheelhouse": field("Whether the controller downloads the wheels, for hosts without an index.", flag()),
     "keep_releases": field("Releases that stay on a host, the current one among them.", whole_number(1)),
     "limits_above_pool": field(

@@ -7,6 +7,7 @@ are seconds, MiB and cores unless a name says otherwise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -84,6 +85,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     routing = _read_routing(part["routing"], part["environment_routing"], claims, findings)
     broker = clean_fields(part["broker"], BROKER, (), reporter(findings, "fleet_broker"))
     app = clean_fields(part["app"], APP, (), reporter(findings, "fleet_app"))
+    _check_url(app.get("source"), findings)
     for name, (reason, remedy) in taken(app.get("environment", {})).items():
         findings.add(
             "app/taken-variable",
@@ -115,6 +117,17 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     for profile in profiles:
         effective_pools(model, Host(f"profile {profile}", [profile]), findings)
     return model, findings
+
+
+def _check_url(source: object, findings: Findings) -> None:
+    """Find a password in the URL of a repository, and do not show it."""
+    url = source.get("url") if isinstance(source, dict) else None
+    if not isinstance(url, str):
+        return
+    # A token may stand in the place of the user.
+    shown = re.sub(r"(?<=//)([^/@:]*:[^/@]*|[^/@:]{20,})@", "(not shown)@", url)
+    if shown != url:
+        findings.add("source/password-in-url", "fleet_app.source.url", shown)
 
 
 def _read_accepted(raw: Plain, findings: Findings) -> dict[str, str]:

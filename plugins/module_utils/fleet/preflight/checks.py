@@ -58,8 +58,8 @@ def find(
         groups: The inventory's groups with their hosts.
         allow_untested_os: Whether to go on with a distribution that the kit does not know.
         contacted: Whether every host of the inventory was asked for its facts.
-        application: The ``versions`` of its libraries and the ``lock`` that pins them; none if it was not
-            read.
+        application: The ``findings`` of its source and lock, and the ``versions`` of its libraries; empty if
+            they were not read.
         variables: What ``unread.unread`` returned; none if it was not read.
 
     Returns:
@@ -75,8 +75,11 @@ def find(
         _check_origin(host, findings)
     if contacted:
         _check_reached(members, all_hosts, findings)
-    _check_versions(model, application, members, all_hosts, findings)
     clients.check([all_hosts[name] for name in members.get(CLIENTS, ()) if name in all_hosts], findings)
+    about = _mapping(plain(application))
+    for told in about.get("findings") or ():
+        findings.add(told["id"], told["variable"], told["value"], told["reason"], told["remedy"])
+    _check_versions(model, about, members, all_hosts, findings)
     unread.check(_mapping(plain(variables)), len(all_hosts), findings)
     environments.check_application(model, findings)
     for pool in model.pools.values():
@@ -248,7 +251,7 @@ def _check_reached(groups: Mapping[str, list[str]], hosts: Mapping[str, Host], f
 
 def _check_versions(
     model: Model,
-    application: object,
+    about: Mapping[str, Any],
     groups: Mapping[str, list[str]],
     hosts: Mapping[str, Host],
     findings: Findings,
@@ -261,9 +264,10 @@ def _check_versions(
             brokers[host] = show(stated)
         elif system is not None:
             brokers[host] = versions.packaged(system, details.distribution_version)
-    about = _mapping(plain(application))
-    libraries = {name: show(version) for name, version in _mapping(about.get("versions")).items()}
-    versions.check(model, libraries if about else None, show(about.get("lock")), brokers, findings)
+    pinned = _mapping(about.get("versions"))
+    libraries = {name: show(version) for name, version in pinned.items()}
+    lock = show(model.app.get("requirements"))
+    versions.check(model, libraries if libraries or about.get("release") else None, lock, brokers, findings)
 
 
 def _check_waits(model: Model, pool: Pool, host: str | None, findings: Findings) -> None:

@@ -13,10 +13,11 @@ from fleet.model.spec import RENAMED
 from fleet.preflight.checks import OPEN_FILES, SYSTEMS, find
 from fleet.preflight.versions import PACKAGED, read_lock
 from support.broken_models import BROKEN, DELETE, put
+from support.broken_sources import BROKEN_SOURCES
 from support.fleet_model import LOADED, ROOT, host_plan
 
 SCALED = {"enabled": True, "min": 1, "max": 2}
-LOCKED = {"versions": {"celery": "5.7.0", "kombu": "5.7.0"}, "lock": "requirements.lock"}
+LOCKED = {"versions": {"celery": "5.7.0", "kombu": "5.7.0"}, "release": "shop-1", "findings": []}
 
 
 class Fleet:
@@ -663,7 +664,9 @@ def test_every_finding_is_explained_and_tried():
         named |= {f"{pattern[2:].partition('/')[0]}/{name}" for name in names}
     named |= {f"{layer}/unknown-pool" for layer in ("profile", "host", "environment")}
     assert named == CATALOGUE.keys()
-    assert {case[0] for case in CASES} | {case[0] for case in BROKEN} == CATALOGUE.keys()
+    assert {case[0] for case in (*CASES, *BROKEN, *BROKEN_SOURCES)} | {
+        "source/unreadable"
+    } == CATALOGUE.keys()
     for kind in CATALOGUE.values():
         assert all([kind.title, kind.why, kind.remedy, kind.source])
 
@@ -730,7 +733,7 @@ def test_every_known_distribution_has_a_known_broker():
 
 
 def test_a_lock_file_is_read():
-    assert read_lock((ROOT / "examples/requirements.lock").read_text()) == LOCKED["versions"]
+    assert read_lock((ROOT / "examples/demo/requirements.lock").read_text()) == LOCKED["versions"]
     text = "Celery[redis]==5.6.2 ; python_version > '3'\nkombu == 5.6.0\\\n    --hash=x\ncelery-types==1.0\n"
     assert read_lock(text) == {"celery": "5.6.2", "kombu": "5.6.0"}
     assert read_lock("celery>=5\n# kombu==1\n") == {}
