@@ -128,7 +128,8 @@ def _table(properties: Mapping[str, Schema], required: list[str]) -> Schema:
 
 
 def _variant(kind: str, fields: Mapping[str, Spec]) -> Schema:
-    return _table({"type": {"const": kind}, **{n: of(spec) for n, spec in fields.items()}}, ["type", *fields])
+    required = ["type", *(name for name, spec in fields.items() if spec.required)]
+    return _table({"type": {"const": kind}, **{name: of(spec) for name, spec in fields.items()}}, required)
 
 
 def _map(each: Schema) -> Schema:

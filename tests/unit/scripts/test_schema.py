@@ -32,6 +32,7 @@ LEFT_TO_THE_KIT = {
     "an environment may add every pool": ("pool/none",),
     "what is in a text, and where a path leads": (
         "app/unfit-secret", "app/unknown-reader", "app/file-content", "app/bad-path",
+        "source/password-in-url",
     ),
 }  # fmt: skip
 # A field that a layer leaves out may come from another one.
