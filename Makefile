@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration molecule chaos lab-up lab-down plan verify
+.PHONY: help setup demo test lint unit integration molecule chaos lab-up lab-down plan verify wheel
 
 # Each target is one plain command that works without make too.
 bin := .venv/bin
@@ -39,6 +39,9 @@ lab-down: setup  ## Remove the lab's hosts
 
 plan: setup  ## Show what would run where on the lab, and why
 	$(bin)/ansible-playbook playbooks/plan.yml -i lab
+
+wheel: setup  ## Build the package celery_fleet for machines that the kit does not manage, into dist/
+	$(bin)/uv build --wheel --quiet --out-dir dist
 
 verify: setup  ## Send a canary through every queue of the lab
 	$(bin)/ansible-playbook playbooks/verify.yml -i lab
