@@ -100,7 +100,9 @@ class Fleet:
         source = self.place / "source"
         source.mkdir(exist_ok=True)
         (source / "probe.py").write_text(PROBE + code)
-        (source / "requirements.lock").write_text((ROOT / "examples/requirements.lock").read_text() + lock)
+        (source / "requirements.lock").write_text(
+            (ROOT / "examples/demo/requirements.lock").read_text() + lock
+        )
         app = {
             "name": "probe",
             "celery_app": "probe:app",
