@@ -39,6 +39,7 @@ _KIT: Final = "the kit's own design"
 _GUIDE: Final = "the guide to worker pools that the kit implements"
 _CELERY: Final = "measured with Celery 5.7 on RabbitMQ 4.0"
 _RABBIT: Final = "RabbitMQ's documentation and release notes"
+_PACKAGING: Final = "the documentation of uv, Poetry, Pipenv and pip"
 _SYSTEM: Final = "systemd and Linux"
 
 
@@ -317,6 +318,79 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "A path that the application cannot have",
         "a file there would be lost, not be seen, or let tasks write what others trust",
         "choose a directory of the application's own, for example below /etc/<application> or /srv",
+    # The application's lock
+    "lock/missing": _fault(
+        "A lock that is not there",
+        "the hosts would not know what to install",
+        "name the lock that there is, from the application's directory or by its path on the controller; or make "
+        "one with `uv lock` or `uv pip compile --generate-hashes`",
+    ),
+    "lock/unreadable": _fault(
+        "A lock that cannot be read",
+        "the hosts would not know what to install",
+        "give uv.lock, poetry.lock, Pipfile.lock, pylock.toml or a requirements file, with what lies beside it",
+        _PACKAGING,
+    ),
+    "lock/empty": _fault(
+        "A lock that requires nothing",
+        "not even Celery would be installed",
+        "make it again, and name the groups of your requirements in fleet_app.groups",
+    ),
+    "lock/no-celery": _fault(
+        "A lock without Celery",
+        "no worker could start",
+        "require celery and make the lock again, or name the group that requires it in fleet_app.groups",
+    ),
+    "lock/unpinned": _fault(
+        "Requirements without a version",
+        "each host would get what is newest on its day",
+        "make a lock with `uv pip compile --generate-hashes`",
+    ),
+    "lock/no-hashes": _fault(
+        "Requirements without hashes",
+        "an index could give each host another file",
+        "make the lock with `uv pip compile --generate-hashes`, or set fleet_app.hashes to false",
+    ),
+    "lock/conflict": _fault(
+        "Two versions of one package",
+        "a host can have only one of them",
+        "remove one, or make one lock of both files with `uv pip compile`",
+    ),
+    "lock/moving-revision": _fault(
+        "A repository without a full commit",
+        "a branch or tag may be another revision tomorrow",
+        "name the full commit: `name @ git+https://…@commit`",
+    ),
+    "lock/path": _fault(
+        "Requirements from paths on the controller",
+        "the hosts do not have them",
+        "publish them to an index, or require them from a repository",
+    ),
+    "lock/sdist": _fault(
+        "Requirements without a wheel",
+        "to build them, their own code would run on every host",
+        "name those that you trust in fleet_app.sdists; an unprivileged user then builds them in a sandbox",
+    ),
+    "lock/credentials": _fault(
+        "A password in a lock",
+        "it would be in the release, for everyone on every host",
+        "remove it there, revoke it, and give a new one in fleet_app.indexes from ansible-vault",
+    ),
+    "lock/unused-sdist": _warning(
+        "A permission to build what the lock does not require",
+        "a misspelt name permits nothing",
+        "remove it, or spell it as the lock does",
+    ),
+    "lock/stale": _warning(
+        "A lock that is older than its project",
+        "the hosts would lack what was required since",
+        "make the lock again",
+        _PACKAGING,
+    ),
+    "lock/index": _warning(
+        "An index that hosts do not ask",
+        "they would look for its packages in the index that their own configuration names, by default PyPI",
+        "add it to fleet_app.indexes",
     ),
     # The application's source and lock
     "source/missing": _fault(
