@@ -318,17 +318,18 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "A path that the application cannot have",
         "a file there would be lost, not be seen, or let tasks write what others trust",
         "choose a directory of the application's own, for example below /etc/<application> or /srv",
+    ),
     # The application's lock
     "lock/missing": _fault(
         "A lock that is not there",
         "the hosts would not know what to install",
-        "name the lock that there is, from the application's directory or by its path on the controller; or make "
-        "one with `uv lock` or `uv pip compile --generate-hashes`",
+        "name the lock that there is, by its path in the source or on the controller; or make one with "
+        "`uv lock` or `uv pip compile --generate-hashes`",
     ),
     "lock/unreadable": _fault(
         "A lock that cannot be read",
         "the hosts would not know what to install",
-        "give uv.lock, poetry.lock, Pipfile.lock, pylock.toml or a requirements file, with what lies beside it",
+        "give uv.lock, poetry.lock, Pipfile.lock, pylock.toml or a requirements file, with its project",
         _PACKAGING,
     ),
     "lock/empty": _fault(
@@ -392,7 +393,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "they would look for its packages in the index that their own configuration names, by default PyPI",
         "add it to fleet_app.indexes",
     ),
-    # The application's source and lock
+    # The application's source
     "source/missing": _fault(
         "A source that is not there",
         "there is nothing to deploy",
@@ -455,16 +456,6 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "without it its metadata and entry points are missing",
         "run `uv build --wheel` in the source; set fleet_app.install to false if the application only runs "
         "from its source; give one with compiled modules as a wheel (source.type: package)",
-    ),
-    "lock/missing": _fault(
-        "A lock that is not there",
-        "the hosts would not know what to install",
-        "make it with `uv pip compile --generate-hashes`, or name the one that there is",
-    ),
-    "lock/no-hashes": _fault(
-        "A lock that does not pin everything",
-        "two hosts could install different files",
-        "make it with `uv pip compile --generate-hashes`",
     ),
     # Queues and exchanges
     "queue/two-owners": _fault(

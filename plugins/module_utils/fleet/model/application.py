@@ -193,6 +193,37 @@ WORKING_DIRECTORY: Final = text_of(
     required=False,
 )
 
+_name: Final = text_of(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name")
+GROUPS: Final = list_of(field("Name of a group.", _name), "a list of the lock's groups", required=False)
+EXTRAS: Final = list_of(field("Name of an extra.", _name), "a list of the project's extras", required=False)
+SDISTS: Final = list_of(field("Name of a package.", _name), "a list of packages", required=False)
+INDEXES: Final = list_of(
+    field(
+        "An index of packages.",
+        table_of(
+            {
+                "url": field(
+                    "Its address, as pip takes it.",
+                    text_of(
+                        r"https?://[^\s@/?#]+(/[^\s@?#]*)?",
+                        "an address without a user, such as https://pypi.example.com/simple",
+                        hidden=True,
+                    ),
+                ),
+                "username": field("User that may read it.", text_of(r"[^\s:]+", "a name", required=False)),
+                "password": field(
+                    "Password or token of the user, from Ansible's vault. Shown nowhere.",
+                    text_of(r"\S+", "a text without spaces", required=False, hidden=True),
+                ),
+            },
+            hidden=True,
+        ),
+    ),
+    "a list of indexes",
+    required=False,
+    hidden=True,
+)
+
 # Places that are the system's, that last no reboot, that no unit sees, and that are the kit's own.
 _PLACES: Final[Mapping[str, str]] = {
     **dict.fromkeys(

@@ -363,7 +363,21 @@ APP: Final = {
             }
         ),
     ),
-    "requirements": field("Lock with hashes, in the source.", any_text()),
+    "requirements": field(
+        "Lock: `uv.lock`, `poetry.lock`, `Pipfile.lock`, `pylock.toml` or a requirements file; a path in the "
+        "source or on the controller.",
+        any_text(),
+    ),
+    "groups": field("Groups of the lock that are installed beside the main one.", application.GROUPS),
+    "extras": field("Extras of the project whose requirements are installed.", application.EXTRAS),
+    "hashes": field("Whether every requirement must have hashes; `true` without it.", flag(required=False)),
+    "sdists": field(
+        "Packages without a wheel whose own code may build one on the hosts, as an unprivileged user.",
+        application.SDISTS,
+    ),
+    "indexes": field(
+        "Indexes that the hosts ask, in place of those of their own configuration.", application.INDEXES
+    ),
     "python": field("Interpreter on the hosts that makes the virtual environment.", any_text()),
     "install": field(
         "Whether the project itself is installed, with its metadata and entry points; `auto`: if its "

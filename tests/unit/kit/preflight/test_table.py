@@ -12,6 +12,7 @@ from fleet.findings import report
 from fleet.model.spec import RENAMED
 from fleet.preflight.checks import OPEN_FILES, SYSTEMS, find
 from fleet.preflight.versions import PACKAGED, read_lock
+from support.broken_locks import BROKEN_LOCKS
 from support.broken_models import BROKEN, DELETE, put
 from support.broken_sources import BROKEN_SOURCES
 from support.fleet_model import LOADED, ROOT, host_plan
@@ -664,9 +665,8 @@ def test_every_finding_is_explained_and_tried():
         named |= {f"{pattern[2:].partition('/')[0]}/{name}" for name in names}
     named |= {f"{layer}/unknown-pool" for layer in ("profile", "host", "environment")}
     assert named == CATALOGUE.keys()
-    assert {case[0] for case in (*CASES, *BROKEN, *BROKEN_SOURCES)} | {
-        "source/unreadable"
-    } == CATALOGUE.keys()
+    tried = {case[0] for case in (*CASES, *BROKEN, *BROKEN_SOURCES, *BROKEN_LOCKS)}
+    assert tried | {"source/unreadable"} == CATALOGUE.keys()
     for kind in CATALOGUE.values():
         assert all([kind.title, kind.why, kind.remedy, kind.source])
 
