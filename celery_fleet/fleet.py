@@ -105,6 +105,28 @@ class Verify:
 
 
 @dataclass(frozen=True)
+class Login:
+    """A user, and the file that holds the password."""
+
+    user: str
+    password_file: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """The server that keeps the results of tasks, and who workers and others are there.
+
+    `ca_file` is as the broker's.
+    """
+
+    host: str
+    port: int
+    ca_file: str | None
+    worker: Login
+    client: Login
+
+
+@dataclass(frozen=True)
 class DeadLetters:
     """The dead-letter queues, each with the pools whose tasks end there, and the user that reads them."""
 
@@ -125,6 +147,7 @@ class Fleet:
     routing: Routing
     verify: Verify
     dead_letters: DeadLetters
+    results: Results | None = None
 
     def addresses(self) -> dict[str, tuple[Pool, Queue]]:
         """Map each queue's name to its pool and itself."""

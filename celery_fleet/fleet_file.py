@@ -9,7 +9,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from celery_fleet.errors import FleetFileError
-from celery_fleet.fleet import Branch, Broker, DeadLetters, Fleet, Node, Pool, Queue, Routing, Rule, Verify
+from celery_fleet.fleet import (
+    Branch,
+    Broker,
+    DeadLetters,
+    Fleet,
+    Login,
+    Node,
+    Pool,
+    Queue,
+    Results,
+    Routing,
+    Rule,
+    Verify,
+)
 
 DEFAULT_PATH = "/etc/celery-fleet/fleet.json"
 PATH_VARIABLE = "CELERY_FLEET_FILE"
@@ -233,6 +246,7 @@ def _fleet(path: str, top: _Section) -> Fleet:
             password_file=verify.text("password_file"),
         ),
         dead_letters=_dead_letters(top.section("dead_letters"), pools),
+        results=None if top.fields.get("results") is None else _results(top.section("results")),
     )
     _check_queues(fleet)
     return fleet
@@ -248,6 +262,21 @@ def _broker(section: _Section) -> Broker:
         user=section.text("user"),
         password_file=section.text("password_file"),
         ca_file=None if section.fields.get("tls") is None else section.section("tls").text("ca_file"),
+    )
+
+
+def _results(section: _Section) -> Results:
+    logins = {
+        side: Login(login.text("user"), login.text("password_file"))
+        for side in ("worker", "client")
+        for login in [section.section(side)]
+    }
+    return Results(
+        host=section.text("host"),
+        port=section.number("port"),
+        ca_file=None if section.fields.get("tls") is None else section.section("tls").text("ca_file"),
+        worker=logins["worker"],
+        client=logins["client"],
     )
 
 

@@ -44,7 +44,10 @@ def model() -> dict[str, Any]:
         "profiles": variables["fleet_profiles"],
         "reserve": variables["fleet_reserve"],
         "routing": variables["fleet_routing"],
-        "broker": {**variables["fleet_broker"], "nodes": ["broker"], "port": 5672, "tls": False},
+        "broker": {
+            **variables["fleet_broker"],
+            **{"nodes": ["broker"], "port": 5672, "tls": False, "client_control": False},
+        },
         "app": {**variables["fleet_app"], "environment": {}, "secrets": {}},
     }
 

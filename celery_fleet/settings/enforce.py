@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from celery.app.defaults import DEFAULTS
@@ -12,6 +13,11 @@ from celery_fleet.errors import SettingsError
 from celery_fleet.fleet import Fleet
 from celery_fleet.settings import refusals, values
 from celery_fleet.settings.table import SETTINGS
+
+NO_LIBRARY = (
+    "The fleet keeps results in Valkey or Redis, and the package `redis` is missing: add celery[redis] to "
+    "the requirements, or set result_backend to another one, or to None."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +63,8 @@ class Settings:
         if new := [name for name in replaced if name not in self._said]:
             self._said.update(new)
             logger.warning("The fleet replaces these settings of the application: %s", ", ".join(new))
+        if conf["result_backend"] == values.RESULTS and find_spec("redis") is None:
+            raise SettingsError([("result_backend", "(that of the fleet)", NO_LIBRARY)])
         if refused:
             raise SettingsError([(name, value, SETTINGS[name].meaning) for name, value in refused.items()])
 

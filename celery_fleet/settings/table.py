@@ -213,7 +213,8 @@ PARTS: dict[str, dict[str, Setting]] = {
         "result_backend": _refused(
             "Refused with `rpc://` and `amqp://`: every publisher would declare a queue of its own, and "
             "workers could publish to any queue. Keep results outside of the broker: Redis or Valkey, a "
-            "database, memcached, or none."
+            "database, memcached, or none. Where the inventory has the group `results` and the application "
+            "says nothing, the fleet's own; see [results](../use/results.md)."
         ),
         "result_exchange result_exchange_type result_persistent": _application(
             "No effect: only results in the broker have it."

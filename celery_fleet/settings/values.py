@@ -19,6 +19,9 @@ TRANSPORT_OPTIONS = frozenset(
 
 JSON = frozenset({"json", "application/json"})
 
+# Celery imports the class when it first needs a result.
+RESULTS = "celery_fleet.results:FleetBackend"
+
 CONSUMER = "celery_fleet.worker.consumer:FleetConsumer"
 AUTOSCALER = "celery_fleet.worker.slots:FleetAutoscaler"
 
@@ -144,6 +147,7 @@ def defaults(fleet: Fleet, pool_name: str | None) -> dict[str, Any]:
     """Return the settings that the fleet prefers where the application is silent."""
     green = pool_name is not None and fleet.pools[pool_name].execution == "gevent"
     return {
+        **({} if fleet.results is None else {"result_backend": RESULTS}),
         # Seconds. With heartbeats Celery's loop for gevent waits a tenth of a second in every round,
         # which leaves ten tasks a second; TCP's own keepalive has to do there.
         "broker_heartbeat": 0 if green else 10,

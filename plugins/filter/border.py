@@ -73,6 +73,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "distribution_version": plain(facts.get("distribution_version")),
         "gathered": bool(facts),
         "broker_version": plain(variables.get("broker_version")),
+        "broker_memory": plain(variables.get("broker_memory_watermark")),
         "open_files": plain(variables.get("worker_open_files")),
         "client_users": plain(variables.get("fleet_client_users")),
         "accounts": _accounts(variables.get("preflight_accounts") or {}),

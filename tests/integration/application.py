@@ -16,7 +16,7 @@ from celery.signals import task_prerun
 import celery_fleet
 from celery_fleet.worker import readiness
 
-app = Celery("integration", backend=os.environ["TEST_RESULTS"])
+app = Celery("integration", backend=os.environ["TEST_RESULTS"] or None)
 app.conf.update(json.loads(os.environ.get("TEST_SETTINGS", "{}")))
 celery_fleet.configure(app, publish_patience=float(os.environ.get("TEST_PATIENCE", "20")))
 

@@ -48,5 +48,18 @@ class Authority:
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=1))
             .add_extension(extension, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
+            )
         )
+        if isinstance(extension, x509.BasicConstraints):
+            usage = dict.fromkeys(
+                (
+                    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+                    *("key_agreement", "crl_sign", "encipher_only", "decipher_only"),
+                ),
+                False,
+            )
+            builder = builder.add_extension(x509.KeyUsage(key_cert_sign=True, **usage), critical=True)
         return builder.sign(self.key, SHA256())

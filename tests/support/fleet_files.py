@@ -20,6 +20,7 @@ def document(
     vhost: str = "celery_fleet",
     prefix: str = "",
     ca_file: str | None = None,
+    results: tuple[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return the content of `fleet.json`.
 
@@ -29,8 +30,15 @@ def document(
         vhost: The virtual host.
         prefix: What the names of users begin with, at a broker that several fleets share.
         ca_file: File of the authorities; without one there is no TLS.
+        results: Host and port of the server of results, which has TLS with `ca_file` too.
     """
-    content: dict[str, Any] = deepcopy(fleet_file(LOADED))
+    kept = {} if results is None else {"nodes": [results[0]], "port": results[1], "memory": 0.1}
+    content: dict[str, Any] = deepcopy(fleet_file({**LOADED, "results": kept}))
+    if results is not None:
+        content["results"]["tls"] = None if ca_file is None else {"ca_file": ca_file}
+        for side in ("worker", "client"):
+            login = content["results"][side]
+            login["password_file"] = f"{secrets}/{Path(login['password_file']).name}"
     content["broker"] |= {
         "nodes": [{"host": host, "port": port} for host, port in nodes],
         "vhost": vhost,

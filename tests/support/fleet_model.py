@@ -29,7 +29,7 @@ def load() -> dict[str, Any]:
         variables |= yaml.safe_load((ROOT / "group_vars/all" / f"{name}.yml").read_text())
     parts: dict[str, Any] = {part: variables[f"fleet_{part}"] for part in PARTS}
     parts["environment_pools"] = {}
-    parts["broker"] |= {"nodes": ["10.0.0.1"], "port": 5672, "tls": False}
+    parts["broker"] |= {"nodes": ["10.0.0.1"], "port": 5672, "tls": False, "client_control": False}
     parts["app"] = {
         "name": "demo",
         "celery_app": "demo.app:app",

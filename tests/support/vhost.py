@@ -73,6 +73,14 @@ class Management:
         return json.loads(content) if content else None
 
 
+def free_port() -> int:
+    """Return a port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Proxy:
     """A broker's address that can go away and come back, and have TLS."""
 
@@ -81,9 +89,7 @@ class Proxy:
         self.tls = tls
         self.listener: socket.socket | None = None
         self.open: list[socket.socket] = []
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -248,7 +254,13 @@ class Vhost:
         with suppress(urllib.error.HTTPError):  # it has none
             self.management.call("DELETE", "connections", "username", self.user(name))
 
-    def fleet_file(self, *nodes: tuple[str, int], ca_file: Path | None = None, **pools: object) -> Path:
+    def fleet_file(
+        self,
+        *nodes: tuple[str, int],
+        ca_file: Path | None = None,
+        results: tuple[str, int] | None = None,
+        **pools: object,
+    ) -> Path:
         """Write the file that a host of this fleet has, with fields of all pools changed."""
         contents = document(
             secrets=str(self.secrets),
@@ -256,6 +268,7 @@ class Vhost:
             vhost=self.name,
             prefix=self.user(""),
             ca_file=None if ca_file is None else str(ca_file),
+            results=results,
         )
         for pool in contents["pools"].values():
             pool.update(pools)
@@ -322,7 +335,7 @@ class Vhost:
         monkeypatch.setenv("CELERY_FLEET_FILE", str(fleet_file or self.fleet_file()))
         monkeypatch.setenv("CELERY_FLEET_POOL", pool)
         app = Celery(f"client-{uuid.uuid4().hex[:6]}", set_as_current=False)
-        app.conf.update(task_ignore_result=True, **settings)
+        app.conf.update({"task_ignore_result": True, **settings})
         celery_fleet.configure(app, publish_patience=patience)
         self.apps.append(app)
         return app

@@ -574,6 +574,30 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "use the same distribution, or the same broker_version, on all brokers",
         _RABBIT,
     ),
+    # Results
+    "results/no-address": _fault(
+        "A host of results without an address",
+        "workers could not write a result, and clients could not read one",
+        "set results_address of the host to the name or address at which the fleet reaches it",
+    ),
+    "results/several-hosts": _fault(
+        "Several hosts for results",
+        "each would hold a part of the results, and nobody would know which",
+        "leave one host in the group results; its append-only file survives a restart",
+    ),
+    "results/no-library": _error(
+        "Results without a library that reads them",
+        "workers and clients could not reach the server of results, and each would end at its start",
+        "add celery[redis] to the requirements and lock them again, or remove the group results",
+        _CELERY,
+    ),
+    "results/no-memory": _error(
+        "Results that do not fit their host",
+        "the kernel would kill a task, the broker or the results when each takes what is planned for it",
+        "move the group results to a host without pools, lower fleet_results.memory, or raise "
+        "fleet_reserve.memory; beside a broker lower broker_memory_watermark",
+        _SYSTEM,
+    ),
     # The inventory
     "inventory/missing-group": _fault(
         "A missing group",

@@ -21,6 +21,7 @@ FILES: Final = {
     "fleet_environment_routing": "the environment's group_vars",
     "fleet_schedule": "group_vars/all/schedule.yml",
     "fleet_broker": "group_vars/all/broker.yml",
+    "fleet_results": "group_vars/all/results.yml",
     "fleet_app": "group_vars/all/app.yml",
     "fleet_client_users": "the environment's group_vars",
     "fleet_model": "group_vars/all/derived.yml",

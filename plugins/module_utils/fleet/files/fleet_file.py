@@ -9,7 +9,7 @@ from ..broker.objects import VERIFY_KEY
 from ..broker.rights import worker_user
 from ..host.names import CA_FILE, SECRETS
 from ..model.host import read_host
-from ..model.names import DEAD, VERIFY
+from ..model.names import DEAD, RESULTS_CLIENT, RESULTS_WORKER, VERIFY
 from ..model.pools import effective_pools
 from ..model.read import read_model
 from .digest import digest
@@ -60,6 +60,15 @@ def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
             for name, pool in pools.items()
         },
         "routing": dict(model.routing),
+        "results": None
+        if model.results is None
+        else {
+            "host": model.results.address,
+            "port": model.results.port,
+            "tls": {"ca_file": str(CA_FILE)} if model.results.tls else None,
+            "worker": login_of(RESULTS_WORKER),
+            "client": login_of(RESULTS_CLIENT),
+        },
         "verify": {
             "exchange": VERIFY,
             "queue": VERIFY,

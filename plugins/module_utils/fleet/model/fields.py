@@ -248,6 +248,9 @@ BROKER: Final = {
     "port": field("Port of AMQP.", _port),
     "management_port": field("Port of the management API.", _port),
     "tls": field("Whether connections are encrypted; follows `fleet_tls`.", flag(required=False)),
+    "client_control": field(
+        "Whether clients may revoke and inspect tasks; follows `fleet_client_control`.", flag(required=False)
+    ),
     "nodes": field(
         "Addresses at which workers and clients reach the broker.",
         list_of(
@@ -304,6 +307,32 @@ def _paths() -> Spec:
 
 
 _EXCLUDE: Final = field("Paths and patterns of files that do not go.", _paths())
+
+RESULTS: Final = {
+    "nodes": field(
+        "Address at which workers and clients reach the results; by default the `results_address` of the "
+        "host in `results`.",
+        list_of(
+            field(
+                "Address of the host.",
+                text_of(
+                    r"[^\s/]+",
+                    "a host name or address",
+                    bad="results/no-address",
+                    missing="results/no-address",
+                ),
+            ),
+            "a list of at most one address",
+        ),
+    ),
+    "port": field("Port of the server.", _port),
+    "tls": field("Whether connections are encrypted; follows `fleet_tls`.", flag(required=False)),
+    "memory": field(
+        "Share of the host's memory that results may fill; while the server rewrites its file it may need as "
+        "much again.",
+        share(),
+    ),
+}
 
 APP: Final = {
     "name": field(
@@ -498,5 +527,6 @@ SPECS: Final[Mapping[str, Mapping[str, Spec]]] = {
     "fleet_reserve": RESERVE,
     "fleet_routing": ROUTING,
     "fleet_broker": BROKER,
+    "fleet_results": RESULTS,
     "fleet_app": APP,
 }

@@ -22,6 +22,7 @@ class Host:
         distribution: Name of its distribution.
         distribution_version: Version of its distribution.
         broker_version: The version of RabbitMQ that its inventory states.
+        broker_memory: The share of its memory that its inventory gives RabbitMQ.
         open_files: Its limit of open files for a worker, if its inventory states one.
         client_users: Users that may publish tasks there.
         accounts: Those of them that the host has; none if it was not asked.
@@ -38,6 +39,7 @@ class Host:
     distribution: Plain = None
     distribution_version: Plain = None
     broker_version: Plain = None
+    broker_memory: Plain = None
     open_files: Plain = None
     client_users: Plain = None
     accounts: Plain = None

@@ -7,6 +7,10 @@ from typing import Final
 KINDS: Final = ("cpu", "io", "memory", "general")
 VERIFY: Final = "fleet_verify"
 BEAT: Final = "fleet_beat"
+# Users of the server of results; an operator's, the workers', and everybody else's.
+RESULTS_KIT: Final = "results_kit"
+RESULTS_WORKER: Final = "results_worker"
+RESULTS_CLIENT: Final = "results_client"
 DELAYED: Final = "celery_delayed_"
 DEAD: Final = "_dead"
 # A delayed message carries 28 bits and their dots in front of its key; AMQP allows 255 bytes in all.

@@ -15,17 +15,17 @@ from ..catalogue import CATALOGUE
 from ..findings import Findings, line, nearest
 from .application import check_application
 from .commands import check_hooks
-from .fields import APP, BROKER, RESERVE, ROUTING, SCHEDULE
+from .fields import APP, BROKER, RESERVE, RESULTS, ROUTING, SCHEDULE
 from .host import Host
 from .layers import Origins, merge
 from .plain import Plain, exact, plain
 from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
 from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
 from .spec import Spec, clean, clean_fields, guarded, map_of, reporter, table_of
-from .types import Broker, Model, Reserve
+from .types import Broker, Model, Reserve, Results
 from .variables import taken
 
-_OPTIONAL: Final = ("environment_pools", "environment_routing", "schedule")
+_OPTIONAL: Final = ("environment_pools", "environment_routing", "schedule", "results")
 
 
 def read_model(raw: object) -> tuple[Model, Findings]:
@@ -50,6 +50,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         "broker",
         "app",
         "schedule",
+        "results",
     )
     mapping = Spec("a mapping", lambda v: isinstance(v, dict), {"type": "object"})
     if not isinstance(data, dict):
@@ -110,9 +111,11 @@ def read_model(raw: object) -> tuple[Model, Findings]:
             broker.get("management_port", 15672),
             broker.get("nodes", []),
             broker.get("tls", False),
+            broker.get("client_control", False),
         ),
         app=app,
         schedule=schedule,
+        results=_read_results(part["results"], findings),
     )
     for profile in profiles:
         effective_pools(model, Host(f"profile {profile}", [profile]), findings)
@@ -179,6 +182,21 @@ def _read_routing(
     routing = clean_fields(merged, ROUTING, (), report)
     check_routing(routing, pools, report)
     return routing
+
+
+def _read_results(raw: Mapping[str, Any], findings: Findings) -> Results | None:
+    """Return where results are kept, none if the fleet keeps none."""
+    if not raw:
+        return None
+    fields = clean_fields(raw, RESULTS, (), reporter(findings, "fleet_results"))
+    nodes = fields.get("nodes", [])
+    if len(nodes) > 1:
+        findings.add("results/several-hosts", "fleet_results.nodes", ", ".join(nodes))
+    if not nodes:
+        return None
+    return Results(
+        nodes[0], fields.get("port", 6390), exact(fields.get("memory", 0)), fields.get("tls", False)
+    )
 
 
 def _read_schedule(

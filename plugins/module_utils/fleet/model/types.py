@@ -92,6 +92,17 @@ class Broker:
     management_port: int
     nodes: Sequence[str]
     tls: bool = False
+    client_control: bool = False
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where the results of tasks are kept; ``memory`` is a share of the host's."""
+
+    address: str
+    port: int
+    memory: Fraction
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,3 +117,4 @@ class Model:
     broker: Broker
     app: Mapping[str, Any]
     schedule: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    results: Results | None = None

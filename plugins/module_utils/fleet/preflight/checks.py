@@ -16,7 +16,7 @@ from ..plan.derived import CONSUMER_MARGIN_S, consumer_timeout_s
 from ..plan.fits import size_host
 from ..plan.hardware import read_hardware
 from ..plan.sizing import Size
-from . import clients, environments, unread, versions
+from . import clients, environments, results, unread, versions
 
 BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
@@ -80,6 +80,7 @@ def find(
     for told in about.get("findings") or ():
         findings.add(told["id"], told["variable"], told["value"], told["reason"], told["remedy"])
     _check_versions(model, about, members, all_hosts, findings)
+    results.check(model, members, all_hosts, findings)
     unread.check(_mapping(plain(variables)), len(all_hosts), findings)
     environments.check_application(model, findings)
     for pool in model.pools.values():

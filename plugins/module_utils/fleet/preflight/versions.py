@@ -19,6 +19,7 @@ PACKAGED: Final = {
 }
 
 LIBRARIES: Final = ("celery", "kombu")
+RESULTS_LIBRARY: Final = "redis"
 TESTED: Final[Mapping[str, tuple[Version, ...]]] = {
     "celery": ((5, 7),),
     "kombu": ((5, 7),),
@@ -43,7 +44,7 @@ def read_lock(text: str) -> dict[str, str]:
     """
     pins = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]\n]*\])?\s*==\s*([0-9][^\s;\\#]*)", text, re.MULTILINE)
     pinned = {name.lower(): version for name, version in pins}
-    return {name: pinned[name] for name in LIBRARIES if name in pinned}
+    return {name: pinned[name] for name in (*LIBRARIES, RESULTS_LIBRARY) if name in pinned}
 
 
 def packaged(distribution: object, version: object) -> str | None:
@@ -122,6 +123,8 @@ def _check_libraries(
     variable = "fleet_app.requirements"
     quorum = any(pool.queue_type == "quorum" for pool in model.pools.values())
     strict = {host: release for host, release in brokers.items() if release >= STRICT_BROKER}
+    if model.results and libraries and RESULTS_LIBRARY not in libraries:
+        findings.add("results/no-library", variable, f"no {RESULTS_LIBRARY}", where=lock)
     for name in LIBRARIES:
         version = libraries.get(name)
         release = _release(version)

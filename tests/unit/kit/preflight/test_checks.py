@@ -115,3 +115,39 @@ def test_a_broker_is_looked_at_for_its_system_only(model, hosts, groups):
         ("os/unsupported", "error", "broker1"),
         ("versions/unknown", "warning", "broker1"),
     }
+
+
+RESULTS = {"nodes": ["10.0.0.9"], "port": 6390, "memory": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("host", "memory", "reserve", "watermark", "fits"),
+    [
+        ("client1", 0.4, 0.1, None, True),
+        ("client1", 0.5, 0.1, None, False),
+        ("cpu1", 0.1, 0.1, None, False),
+        ("cpu1", 0.1, 0.25, None, True),
+        ("broker1", 0.25, 0.1, None, True),
+        ("broker1", 0.3, 0.1, None, False),
+        ("broker1", 0.3, 0.1, 0.3, True),
+    ],
+)
+def test_results_fit_their_host(model, hosts, groups, host, memory, reserve, watermark, fits):
+    """While the file is rewritten they take twice as much, beside the pools, the broker and the system."""
+    model["results"] = {**RESULTS, "memory": memory}
+    model["reserve"] = {**model["reserve"], "memory": reserve}
+    groups["results"] = [host]
+    if watermark:
+        hosts.setdefault(host, {"groups": ["brokers"]})["broker_memory"] = watermark
+    found = [each for each in find(model, hosts, groups) if each.id == "results/no-memory"]
+    assert [each.where for each in found] == ([] if fits else [host])
+
+
+def test_results_need_a_library(model, hosts, groups):
+    lock = {"versions": {"celery": "5.7.0", "kombu": "5.7.0"}, "lock": "requirements.lock"}
+    assert not list(find(model, hosts, groups, application=lock))
+    model["results"] = RESULTS
+    (found,) = find(model, hosts, groups, application=lock)
+    assert (found.id, found.where) == ("results/no-library", "requirements.lock")
+    lock["versions"]["redis"] = "8.1.0"
+    assert not list(find(model, hosts, groups, application=lock))
