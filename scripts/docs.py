@@ -48,6 +48,7 @@ def model() -> dict[str, Any]:
             **variables["fleet_broker"],
             **{"nodes": ["broker"], "port": 5672, "tls": False, "client_control": False},
         },
+        "results": {**variables["fleet_results"], "nodes": [], "tls": False},
         "app": {**variables["fleet_app"], "environment": {}, "secrets": {}},
     }
 

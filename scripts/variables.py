@@ -49,6 +49,19 @@ VARIABLES: Final = {
         "fields of `fleet_routing`", "none", "Fields that an environment changes, such as `aliases`."
     ),
     "fleet_broker": Variable("see below", "see below", "The broker as its clients see it."),
+    "fleet_client_control": Variable(
+        "`true` or `false`",
+        "`false`",
+        "Whether clients may revoke and inspect tasks; see [cancel.md](../use/cancel.md) for its price.",
+    ),
+    "fleet_results": Variable(
+        "see below",
+        "none without a host in `results`",
+        "The server that keeps the results of tasks; see [results.md](../use/results.md).",
+    ),
+    "results_address": Variable(
+        "a host name or address", "`ansible_host`", "Where workers and clients reach this host's results."
+    ),
     "fleet_app": Variable("see below", "the demo", "The application."),
     "fleet_client_users": Variable(
         "a list of users, such as `[www-data]`",

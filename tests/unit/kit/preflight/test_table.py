@@ -53,10 +53,31 @@ def sound(model, hosts, groups):
     return Fleet(model, hosts, groups)
 
 
+RESULTS = {"nodes": ["10.0.0.9"], "port": 6390, "memory": 0.1}
+
 # Each: identifier, variable, value as it is shown, place (or none), and what breaks the fleet.
 MODEL, HOST, GROUP, MORE = "model", "host", "group", "more"
 CPU = "fleet_pools.cpu"
 CASES = [
+    # Results
+    (
+        "results/no-library",
+        "fleet_app.requirements",
+        "no redis",
+        "requirements.lock",
+        [(MODEL, "results", RESULTS)],
+    ),
+    (
+        "results/no-memory",
+        "fleet_results.memory",
+        "0.1",
+        "cpu1",
+        [
+            (MODEL, "results", RESULTS),
+            (GROUP, "results", ["cpu1"]),
+            (MORE, "application.versions.redis", "8.1"),
+        ],
+    ),
     # The four mistakes of the guide
     (
         "schedule/when",
