@@ -213,8 +213,7 @@ PARTS: dict[str, dict[str, Setting]] = {
         "result_backend": _refused(
             "Refused with `rpc://` and `amqp://`: every publisher would declare a queue of its own, and "
             "workers could publish to any queue. Keep results outside of the broker: Redis or Valkey, a "
-            "database, memcached, or none. Where the inventory has the group `results` and the application "
-            "says nothing, the fleet's own; see [results](../use/results.md)."
+            "database, memcached, or none. If the application says nothing: the fleet's own, if it has one."
         ),
         "result_exchange result_exchange_type result_persistent": _application(
             "No effect: only results in the broker have it."
