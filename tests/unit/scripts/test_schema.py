@@ -27,7 +27,8 @@ LEFT_TO_THE_KIT = {
     "relations between fields of a pool": ("limits/soft-not-below-hard", "autoscale/", "sizing/"),
     "relations between pools and variables": (
         "name/reserved", "profile/", "environment/", "pool/unknown-call", "queue/two-owners", "mistake/",
-        "exchange/", "results/several-hosts", "routing/unknown-queue", "routing/alias-of-queue", "routing/no-condition",
+        "exchange/", "results/several-hosts", "routing/unknown-queue", "routing/alias-of-queue",
+        "routing/no-condition",
     ),
     "an environment may add every pool": ("pool/none",),
     "what is in a text, and where a path leads": (
