@@ -30,7 +30,9 @@ def check(
         hosts: Every host.
         findings: Receives what does not fit.
     """
-    for name in groups.get("results", []) if model.results else ():
+    if model.results is None:
+        return
+    for name in groups.get("results", []):
         host = hosts.get(name) or Host(name)
         planned = {"results": PEAK * model.results.memory, "the system": SYSTEM_MEMORY}
         if name in groups.get("workers", []) and effective_pools(model, host, findings.fresh()):
