@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.bundle import Application, make_bundle
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import Findings, report
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.lock.types import wanted_of
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.source.tree import some
 
 DOCUMENTATION = r"""
@@ -72,9 +73,39 @@ options:
         description: A wheel on the controller, or a package that the lock pins, such as C(shop==1.4.2).
         type: str
   requirements:
-    description: Lock with hashes; in the source tree, or of a package a path on the controller.
+    description: Lock of uv, Poetry, Pipenv or pip; a path in the source or on the controller.
     type: str
     required: true
+  groups:
+    description: Groups of the lock that are installed beside the main one.
+    type: list
+    elements: str
+  extras:
+    description: Extras of the project whose requirements are installed.
+    type: list
+    elements: str
+  hashes:
+    description: Whether every requirement must have hashes; without it they must.
+    type: bool
+  sdists:
+    description: Packages without a wheel that may be built on the hosts.
+    type: list
+    elements: str
+  indexes:
+    description: Indexes that the hosts ask.
+    type: list
+    elements: dict
+    options:
+      url:
+        description: Address of the index.
+        type: str
+        required: true
+      username:
+        description: User that may read it.
+        type: str
+      password:
+        description: Password or token of the user.
+        type: str
   python:
     description: Interpreter on the hosts, part of the release's name.
     type: str
@@ -171,6 +202,19 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         ],
     },
     "requirements": {"type": "str", "required": True},
+    "groups": {"type": "list", "elements": "str"},
+    "extras": {"type": "list", "elements": "str"},
+    "hashes": {"type": "bool"},
+    "sdists": {"type": "list", "elements": "str"},
+    "indexes": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "url": {"type": "str", "required": True},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+        },
+    },
     "python": {"type": "str", "required": True},
     "install": {"type": "raw", "default": "auto"},
     "accepted": {"type": "dict", "default": {}},
@@ -189,9 +233,7 @@ def main() -> None:
     params = module.params
     findings = Findings(params["accepted"])
     install = params["install"] if params["install"] == "auto" else module.boolean(params["install"])
-    application = Application(
-        params["name"], params["source"], params["requirements"], params["python"], install
-    )
+    application = Application(params["name"], params["source"], wanted_of(params), install)
     bundle = make_bundle(application, Path(params["kit"]), Path(params["cache"]), findings)
     if findings.errors and not params["look"]:
         module.fail_json(msg=f"The application cannot be released.\n{report(findings)}")

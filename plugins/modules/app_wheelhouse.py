@@ -10,16 +10,20 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.lock.requirement import Requirement
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.lock.requirements_file import (
+    read_requirements,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.release import (
     ReleaseError,
-    require_hashes,
     wheel_platforms,
 )
-from packaging.markers import Marker
 
 DOCUMENTATION = r"""
 module: app_wheelhouse
@@ -29,7 +33,7 @@ description:
   - Writes nothing but the cache, so it works in check mode too and never reports a change.
 options:
   lock:
-    description: Lock with hashes on the controller, in a file named after its content.
+    description: Requirements of a release on the controller, in a file named after its content.
     type: path
     required: true
   targets:
@@ -70,29 +74,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def for_target(requirements: list[str], python: str, machine: str) -> str:
+def for_target(requirements: Iterable[Requirement], python: str, machine: str) -> str:
     """Leave out what a kind of host doesn't need.
 
     pip evaluates markers for the interpreter that runs it, which is the controller's.
     """
-    environment = {
-        "implementation_name": "cpython",
-        "os_name": "posix",
-        "platform_machine": machine,
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": f"{python}.0",
-        "python_version": python,
-        "sys_platform": "linux",
-        "extra": "",
-    }
-    lines: list[str] = []
-    for requirement in requirements:
-        head, _, hashes = requirement.partition(" --hash=")
-        name, _, marker = head.partition(";")
-        if not marker.strip() or Marker(marker.strip()).evaluate(environment):
-            lines.append(f"{name.strip()} --hash={hashes}")
-    return "\n".join(lines) + "\n"
+    needed = (requirement for requirement in requirements if requirement.applies(python, machine))
+    return "".join(f"{replace(requirement, marker='').line}\n" for requirement in needed)
 
 
 def pip(cache: Path) -> list[str]:
@@ -122,12 +110,12 @@ def download(lock: Path, target: str, wheels: Path, command: list[str]) -> None:
     python, machine, glibc = target.split()
     with tempfile.TemporaryDirectory(dir=wheels.parent) as place:
         pinned, directory = Path(place) / "lock.txt", Path(place) / "wheels"
-        pinned.write_text(for_target(require_hashes(lock.read_text(), str(lock)), python, machine))
+        pinned.write_text(for_target(read_requirements(lock, lock.parent).requirements, python, machine))
         platforms = [f"--platform={platform}" for platform in wheel_platforms(machine, glibc)]
         process = subprocess.run(  # noqa: S603 - an argument list, no shell
             [
                 *command, "download", "--quiet", "--disable-pip-version-check", "--no-input",
-                "--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation=cp",
+                "--no-deps", "--only-binary=:all:", "--implementation=cp",
                 f"--python-version={python}", *platforms, f"--dest={directory}", f"--requirement={pinned}",
             ],
             check=False,

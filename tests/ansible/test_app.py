@@ -16,6 +16,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from fleet.host.names import installation
+from fleet.lock.requirement import Requirement
 from support.fleet_files import document
 
 ROOT = Path(__file__).parents[2]
@@ -152,9 +153,9 @@ def test_the_wheels_are_asked_for_once_for_each_kind_of_host() -> None:
 
 def test_a_wheelhouse_holds_what_the_host_needs_and_not_what_the_controller_does() -> None:
     requirements = [
-        "celery==5.7.0  --hash=sha256:aa --hash=sha256:bb",
-        "colorama==0.4.6 ; sys_platform == 'win32'  --hash=sha256:cc",
-        "backport==1.0 ; python_full_version < '3.12'  --hash=sha256:dd",
+        Requirement("celery", "5.7.0", hashes=("sha256:aa", "sha256:bb")),
+        Requirement("colorama", "0.4.6", "sys_platform == 'win32'", ("sha256:cc",)),
+        Requirement("backport", "1.0", "python_full_version < '3.12'", ("sha256:dd",)),
     ]
     for_target = module("app_wheelhouse").for_target
     old = for_target(requirements, "3.11", "x86_64").splitlines()

@@ -136,8 +136,8 @@ BROKEN_SOURCES: list[tuple[str, str, Callable[[Path], dict[str, Any]]]] = [
     ),
     ("lock/no-hashes", "fleet_app.requirements", _with(requirements__lock="celery==5.7.0\n")),
     (
-        "lock/no-hashes",
-        "fleet_app.requirements",
+        "lock/other-package",
+        "fleet_app.source.requirement",
         lambda root: {
             "source": {"type": "package", "requirement": "till==1"},
             "requirements": str(write(root / "shop", SOUND) / "requirements.lock"),

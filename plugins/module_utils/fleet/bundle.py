@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from .findings import Findings
-from .preflight.versions import read_lock
-from .release import (
-    Entry,
-    ReleaseError,
-    archive,
-    locked_version,
-    release_id,
-    require_hashes,
-)
+from .lock.read import read_lock
+from .lock.types import Lock, Wanted
+from .preflight.versions import LIBRARIES, RESULTS_LIBRARY
+from .release import Entry, archive, release_id
 from .source.build import NotBuiltError, build_wheel
 from .source.project import Project, wheel_requires
 from .source.read import PREFIX, Source, read_source
@@ -31,15 +26,13 @@ class Application:
     Attributes:
         name: Its name, which labels a release that has no version.
         source: ``type`` (``directory``, ``git`` or ``package``) with the fields of that type.
-        requirements: Lock with hashes: its path in the source, or of a package on the controller.
-        python: Interpreter on the hosts.
+        lock: What it says of its lock.
         install: Whether the project itself is installed; ``auto``: if its own tools would.
     """
 
     name: str
     source: Mapping[str, Any]
-    requirements: str
-    python: str
+    lock: Wanted
     install: bool | str = "auto"
 
 
@@ -80,15 +73,17 @@ def make_bundle(application: Application, package: Path, cache: Path, findings: 
         source, lock = _package(application, findings)
     else:
         source = read_source(application.source, application.name, cache, findings)
-        lock = _lock(application, source, findings) if source else b""
+        lock = read_lock(application.lock, source.files, PREFIX, source.read, findings) if source else None
     about = Bundle(
-        versions=read_lock(lock.decode()), requires_python=source.project.requires_python if source else ""
+        versions=lock.versions([*LIBRARIES, RESULTS_LIBRARY]) if lock else {},
+        requires_python=_requires_python(source, lock),
     )
-    if source is None or findings.errors:
+    if source is None or lock is None or findings.errors:
         return about
-    entries = [*source.files, *from_directory(package, "kit/celery_fleet"), Entry("requirements.lock", lock)]
+    text = lock.wheels_text.encode()
+    entries = [*source.files, *from_directory(package, "kit/celery_fleet"), Entry("requirements.lock", text)]
     install = source.project.installs if application.install == "auto" else bool(application.install)
-    release = release_id(source.label, entries, f"{application.python} {install}")
+    release = release_id(source.label, entries, f"{application.lock.python} {install}")
     packed = cache / "releases" / f"{release}.tar.gz"
     fresh = not packed.is_file()
     if fresh:
@@ -96,51 +91,43 @@ def make_bundle(application: Application, package: Path, cache: Path, findings: 
         if findings.errors:
             return about
         archive([*entries, *filter(None, wheels)], packed)
-    copy = cache / "locks" / f"{_short_hash(lock)}.lock"
+    copy = cache / "locks" / f"{_short_hash(text)}.lock"
     copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(lock)
+    copy.write_bytes(text)
     left_out = source.left_out if fresh else ()
     return replace(about, release=release, archive=packed, lock=copy, left_out=left_out)
 
 
-def _lock(application: Application, source: Source, findings: Findings) -> bytes:
-    """Return the lock of a source."""
-    lock = source.read(application.requirements)
-    if lock is None:
-        reason = f"the source has no {application.requirements}"
-        findings.add("lock/missing", "fleet_app.requirements", application.requirements, reason)
-        return b""
-    try:
-        require_hashes(lock.decode(), application.requirements)
-    except ReleaseError as error:
-        findings.add("lock/no-hashes", "fleet_app.requirements", application.requirements, str(error))
-    return lock
+def _requires_python(source: Source | None, lock: Lock | None) -> str:
+    """Return the specifier of Pythons that fit both the project and its lock."""
+    both = (source.project.requires_python if source else "", lock.requires_python if lock else "")
+    return ",".join(dict.fromkeys(filter(None, both)))
 
 
-def _package(application: Application, findings: Findings) -> tuple[Source | None, bytes]:
+def _package(application: Application, findings: Findings) -> tuple[Source | None, Lock | None]:
     """Return the wheel, or the version of a package, and the lock beside it."""
-    requirement, lock = application.source["requirement"], Path(application.requirements)
+    requirement, name = application.source["requirement"], application.lock.requirements
     wheel = Path(requirement) if requirement.endswith(".whl") else None
     if wheel and not wheel.is_file():
         reason = "there is no such wheel on the controller"
         findings.add("source/missing", "fleet_app.source.requirement", requirement, reason)
-    if not lock.is_file():
-        reason = "there is no such file on the controller; a package needs its lock's path there"
-        findings.add("lock/missing", "fleet_app.requirements", application.requirements, reason)
-        return None, b""
-    try:
-        pinned = require_hashes(lock.read_text(), str(lock))
-        version = "" if wheel else locked_version(requirement, pinned, str(lock))
-    except ReleaseError as error:
-        findings.add("lock/no-hashes", "fleet_app.requirements", application.requirements, str(error))
-        return None, b""
-    if wheel is None:
-        return Source(version, [], lambda _: None), lock.read_bytes()
-    if not wheel.is_file():
-        return None, b""
-    entry = Entry(f"package/{wheel.name}", wheel.read_bytes())
-    project = Project(wheel.name, wheel_requires(wheel))
-    return Source(wheel.name.split("-")[1], [entry], lambda _: None, project), lock.read_bytes()
+    if not Path(name).is_absolute():
+        reason = "a package has no source in which it could lie: give its path on the controller"
+        findings.add("lock/missing", "fleet_app.requirements", name, reason)
+        return None, None
+    lock = read_lock(application.lock, [], PREFIX, lambda _: None, findings)
+    if lock and wheel and wheel.is_file():
+        entry = Entry(f"package/{wheel.name}", wheel.read_bytes())
+        project = Project(wheel.name, wheel_requires(wheel))
+        return Source(wheel.name.split("-")[1], [entry], lambda _: None, project), lock
+    if lock is None or wheel:
+        return None, lock
+    version = lock.version_of(requirement)
+    if version is None:
+        reason = f"the lock does not pin it: {name}"
+        findings.add("lock/other-package", "fleet_app.source.requirement", requirement, reason)
+        return None, lock
+    return Source(version, [], lambda _: None), lock
 
 
 def _built(application: Application, source: Source, findings: Findings) -> Entry | None:

@@ -342,6 +342,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "no worker could start",
         "require celery and make the lock again, or name the group that requires it in fleet_app.groups",
     ),
+    "lock/other-package": _fault(
+        "A package that the lock does not pin",
+        "each host would get what is newest on its day",
+        "require it, and make the lock again",
+    ),
     "lock/unpinned": _fault(
         "Requirements without a version",
         "each host would get what is newest on its day",

@@ -17,9 +17,7 @@ __all__ = [
     "Entry",
     "ReleaseError",
     "archive",
-    "locked_version",
     "release_id",
-    "require_hashes",
     "wheel_platforms",
 ]
 
@@ -96,58 +94,6 @@ def archive(entries: Iterable[Entry], target: Path) -> None:
                 member.type, member.linkname = tarfile.SYMTYPE, entry.link
                 tar.addfile(member)
     Path(name).replace(target)
-
-
-def _requirements(lock: str) -> list[str]:
-    """Return the requirements of a lock, one logical line each, without comments and options of the file."""
-    lines = re.sub(r"\\\n", " ", re.sub(r"(^|\s)#.*", "", lock, flags=re.MULTILINE)).splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("-")]
-
-
-def require_hashes(lock: str, where: str) -> list[str]:
-    """Check that a lock pins every requirement with a hash.
-
-    Args:
-        lock: The text of the requirements file.
-        where: What to call it in a message.
-
-    Returns:
-        Its requirements, one logical line each.
-
-    Raises:
-        ReleaseError: It is empty, or requirements have no hash; names the first of them.
-    """
-    requirements = _requirements(lock)
-    bare = [line for line in requirements if "--hash=" not in line or "==" not in line]
-    if bare or not requirements:
-        fault = f"{bare[0]!r} has no version with a hash" if bare else "it has no requirements"
-        raise ReleaseError(f"{where}: {fault}: make it with `uv pip compile --generate-hashes`")
-    return requirements
-
-
-def locked_version(requirement: str, requirements: list[str], where: str) -> str:
-    """Find the version at which a lock pins a package.
-
-    Args:
-        requirement: A package's name, with or without a version, e.g. `shop==1.4.2`.
-        requirements: Those of the lock.
-        where: What to call the lock in a message.
-
-    Raises:
-        ReleaseError: The lock doesn't pin this package at this version.
-    """
-
-    def split(line: str) -> tuple[str, str]:
-        match = re.match(r"([A-Za-z0-9._-]+)\s*(?:\[[^]]*\])?\s*(?:==\s*([^\s;]+))?", line)
-        if match is None:
-            raise ReleaseError(f"{line!r} is no requirement that can be pinned: write name==version")
-        return re.sub(r"[-_.]+", "-", match[1]).lower(), match[2] or ""
-
-    name, version = split(requirement)
-    pinned = dict(split(line) for line in requirements)
-    if name not in pinned or version not in ("", pinned[name]):
-        raise ReleaseError(f"{where} does not pin {requirement}: add it to the lock, with its hashes")
-    return pinned[name]
 
 
 def wheel_platforms(machine: str, glibc: str) -> list[str]:

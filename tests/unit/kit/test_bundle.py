@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from fleet.bundle import Application, Bundle, make_bundle
 from fleet.findings import Findings
+from fleet.lock.types import Wanted
 from fleet.release import Entry
 
-LOCK = "shop==1.4.2 --hash=sha256:aa\n"
+LOCK = "celery==5.7.0 --hash=sha256:bb\nshop==1.4.2 --hash=sha256:aa\n"
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def bundle(tmp_path: Path) -> Callable[..., Bundle]:
     (package / "__init__.py").write_text("")
 
     def make(lock: str | Path = "requirements.lock", **source: Any) -> Bundle:
-        application = Application("shop", source, str(lock), "python3")
+        application = Application("shop", source, Wanted(str(lock)))
         findings = Findings()
         made = make_bundle(application, package, tmp_path / "cache", findings)
         assert not list(findings)

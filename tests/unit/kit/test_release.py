@@ -9,25 +9,11 @@ from pathlib import Path
 import pytest
 from fleet.release import (
     Entry,
-    ReleaseError,
     archive,
-    locked_version,
     release_id,
-    require_hashes,
     wheel_platforms,
 )
 from fleet.source.tree import from_directory
-
-LOCK = """\
-# made by a tool
-celery==5.7.0 \\
-    --hash=sha256:aa \\
-    --hash=sha256:bb
-    # via shop
-My.Shop[redis]==1.4.2 --hash=sha256:cc
-colorama==0.4.6 ; sys_platform == 'win32' \\
-    --hash=sha256:dd
-"""
 
 
 def tree(root: Path) -> Path:
@@ -87,29 +73,6 @@ def test_the_archive_keeps_modes_and_links(tmp_path: Path) -> None:
     assert members["src/shop/app.py"].mode == 0o644
     assert members["src/latest"].linkname == "shop/app.py"
     assert {member.mtime for member in members.values()} == {0}
-
-
-def test_a_lock_is_read_as_logical_lines() -> None:
-    lines = require_hashes(LOCK, "lock")
-    assert [line.split()[0] for line in lines] == [
-        "celery==5.7.0",
-        "My.Shop[redis]==1.4.2",
-        "colorama==0.4.6",
-    ]
-    assert locked_version("my-shop", lines, "lock") == "1.4.2"
-    assert locked_version("my_shop==1.4.2", lines, "lock") == "1.4.2"
-
-
-@pytest.mark.parametrize("lock", ["", "# nothing\n", "celery==5.7.0\n", "celery>=5 --hash=sha256:aa\n"])
-def test_a_lock_without_hashes_is_refused(lock: str) -> None:
-    with pytest.raises(ReleaseError, match="--generate-hashes"):
-        require_hashes(lock, "requirements.lock")
-
-
-@pytest.mark.parametrize("requirement", ["shop==1.0", "my-shop==2"])
-def test_a_package_that_the_lock_lacks_is_refused(requirement: str) -> None:
-    with pytest.raises(ReleaseError, match="does not pin"):
-        locked_version(requirement, require_hashes(LOCK, "lock"), "lock")
 
 
 def test_wheels_of_an_older_c_library_fit_a_newer_host() -> None:

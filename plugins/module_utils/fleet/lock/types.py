@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .requirement import Requirement
+from packaging.requirements import InvalidRequirement
+from packaging.requirements import Requirement as Specification
+from packaging.version import Version
+
+from .requirement import Requirement, normalized
 
 VARIABLE: Final = "fleet_app.requirements"
 
@@ -65,18 +69,47 @@ class Lock:
         """Requirements that are built on the hosts, one a line."""
         return _text(r for r in self.requirements if r.name in self.sdists)
 
+    def versions(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the versions of those packages that are pinned, the lowest where hosts differ."""
+        found: dict[str, str] = {}
+        for requirement in self.requirements:
+            other = found.get(requirement.name)
+            if requirement.version and (other is None or Version(requirement.version) < Version(other)):
+                found[requirement.name] = requirement.version
+        return {name: found[name] for name in names if name in found}
+
+    def version_of(self, requirement: str) -> str | None:
+        """Return the version at which a package is pinned.
+
+        Args:
+            requirement: Its name, with or without a version, such as ``shop==1.4.2``.
+
+        Returns:
+            The version; none if the lock does not pin this package at this version.
+        """
+        try:
+            asked = Specification(requirement)
+        except InvalidRequirement:
+            return None
+        version = self.versions([normalized(asked.name)]).get(normalized(asked.name))
+        return version if version and asked.specifier.contains(version, prereleases=True) else None
+
 
 def _text(requirements: Iterable[Requirement]) -> str:
     return "".join(f"{requirement.line}\n" for requirement in requirements)
 
 
 def wanted_of(app: Mapping[str, Any]) -> Wanted:
-    """Return what ``fleet_app`` says of its lock."""
+    """Return what a site says of its lock.
+
+    Args:
+        app: The fields of ``fleet_app``; those that are not given may be null.
+    """
     return Wanted(
         app["requirements"],
         tuple(app.get("groups") or ()),
         tuple(app.get("extras") or ()),
-        app.get("hashes", True) is not False,
+        app.get("hashes") is not False,
         tuple(app.get("sdists") or ()),
         tuple(index["url"] for index in app.get("indexes") or ()),
         app["python"],

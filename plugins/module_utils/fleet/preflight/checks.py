@@ -78,7 +78,9 @@ def find(
     clients.check([all_hosts[name] for name in members.get(CLIENTS, ()) if name in all_hosts], findings)
     about = _mapping(plain(application))
     for told in about.get("findings") or ():
-        findings.add(told["id"], told["variable"], told["value"], told["reason"], told["remedy"])
+        findings.add(
+            told["id"], told["variable"], told["value"], told["reason"], told["remedy"], where=told["where"]
+        )
     _check_versions(model, about, members, all_hosts, findings)
     results.check(model, members, all_hosts, findings)
     unread.check(_mapping(plain(variables)), len(all_hosts), findings)

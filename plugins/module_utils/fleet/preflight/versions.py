@@ -33,20 +33,6 @@ EXCLUSIVE_LIBRARIES: Final = (5, 7)
 STRICT_BROKER: Final = (4, 3)
 
 
-def read_lock(text: str) -> dict[str, str]:
-    """Read from a lock file which Celery and kombu it pins.
-
-    Args:
-        text: Lines such as ``celery[redis]==5.7.0``, with or without hashes and markers.
-
-    Returns:
-        Versions by library; those that are not pinned are missing.
-    """
-    pins = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]\n]*\])?\s*==\s*([0-9][^\s;\\#]*)", text, re.MULTILINE)
-    pinned = {name.lower(): version for name, version in pins}
-    return {name: pinned[name] for name in (*LIBRARIES, RESULTS_LIBRARY) if name in pinned}
-
-
 def packaged(distribution: object, version: object) -> str | None:
     """Return which RabbitMQ a distribution has.
 

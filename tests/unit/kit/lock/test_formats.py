@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from fleet.findings import report
+from fleet.lock.requirement import Requirement
+from fleet.lock.types import Lock
 from support.broken_locks import CELERY, HASH, LOCKS, read, write
 
 TOOLS = {
@@ -114,3 +116,18 @@ def test_constraints_pin_what_a_file_requires_and_nothing_else(tmp_path: Path) -
     assert report(findings) == "No finding."
     assert lock is not None
     assert lock.wheels_text == f"celery[redis]==5.7.0 {HASH}\n"
+
+
+def test_a_package_is_found_in_a_lock_by_any_spelling() -> None:
+    lock = Lock(
+        (
+            Requirement("celery", "5.7.0", "python_version >= '3.12'"),
+            Requirement("celery", "5.6.2", "python_version < '3.12'"),
+            Requirement("my-shop", "1.4.2rc1"),
+        )
+    )
+    assert lock.versions(["celery", "kombu"]) == {"celery": "5.6.2"}, "the lowest has to do"
+    assert lock.version_of("My_Shop") == lock.version_of("my.shop[web]==1.4.2rc1") == "1.4.2rc1"
+    assert lock.version_of("my-shop==2") is None
+    assert lock.version_of("till") is None
+    assert lock.version_of("no requirement") is None

@@ -11,7 +11,7 @@ from fleet.catalogue import CATALOGUE
 from fleet.findings import report
 from fleet.model.spec import RENAMED
 from fleet.preflight.checks import OPEN_FILES, SYSTEMS, find
-from fleet.preflight.versions import PACKAGED, read_lock
+from fleet.preflight.versions import PACKAGED
 from support.broken_locks import BROKEN_LOCKS
 from support.broken_models import BROKEN, DELETE, put
 from support.broken_sources import BROKEN_SOURCES
@@ -751,13 +751,6 @@ def test_the_limit_of_open_files_is_the_worker_s():
 
 def test_every_known_distribution_has_a_known_broker():
     assert PACKAGED.keys() == SYSTEMS.keys()
-
-
-def test_a_lock_file_is_read():
-    assert read_lock((ROOT / "examples/demo/requirements.lock").read_text()) == LOCKED["versions"]
-    text = "Celery[redis]==5.6.2 ; python_version > '3'\nkombu == 5.6.0\\\n    --hash=x\ncelery-types==1.0\n"
-    assert read_lock(text) == {"celery": "5.6.2", "kombu": "5.6.0"}
-    assert read_lock("celery>=5\n# kombu==1\n") == {}
 
 
 def test_findings_of_many_hosts_are_one_paragraph(sound):

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from fleet.bundle import Application, Bundle, make_bundle
 from fleet.findings import Findings
+from fleet.lock.types import Wanted
 from support.broken_sources import BROKEN_SOURCES, KEY, LOCK, POINTER, SOUND, write
 
 
 def made(root: Path, said: dict[str, Any], findings: Findings) -> Bundle:
     package = write(root / "celery_fleet", {"__init__.py": ""})
-    fields = {"name": "shop", "requirements": "requirements.lock", "python": "python3"} | said
-    return make_bundle(Application(**fields), package, root / "cache", findings)
+    lock = Wanted(said.get("requirements", "requirements.lock"))
+    application = Application("shop", said["source"], lock, said.get("install", "auto"))
+    return make_bundle(application, package, root / "cache", findings)
 
 
 @pytest.mark.parametrize("case", BROKEN_SOURCES, ids=lambda case: f"{case[0]}-{case[1]}")
