@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.topology import topology
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files import application
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.beat_file import beat_file
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.fleet_file import (
     fleet_file,
@@ -99,8 +100,13 @@ class FilterModule:
             "topology": topology,
             "installation": installation,
             "fleet_file": fleet_file,
-            "worker_digests": lambda fleet: worker_digests(plain(fleet)),
-            "scheduler_digest": lambda fleet: scheduler_digest(plain(fleet)),
+            "application_digests": application.application_digests,
+            "application_state": application.application_state,
+            "environment_lines": application.environment_lines,
+            "process_environment": application.process_environment,
+            "secret_forms": application.secret_forms,
+            "worker_digests": lambda fleet, more=None: worker_digests(plain(fleet), plain(more)),
+            "scheduler_digest": lambda fleet, more=None: scheduler_digest(plain(fleet), plain(more)),
             "host_users": host_users,
             "beat_file": beat_file,
             "broker_users": fleet_users,

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.application import (
+    all_secrets,
+    masked,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import building
 
@@ -56,6 +60,9 @@ options:
     description: Environment of the import.
     type: dict
     default: {}
+  secrets:
+    description: Directory with the secrets of the application's processes, all of which the import gets.
+    type: path
   limits_above_pool:
     description: Whether tasks with time limits above those of their pool are refused, or only warned of.
     type: str
@@ -105,6 +112,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "celery_app": {"type": "str", "required": True},
     "user": {"type": "str", "required": True},
     "environment": {"type": "dict", "default": {}},
+    "secrets": {"type": "path", "no_log": False},
     "limits_above_pool": {"type": "str", "default": "refuse", "choices": ["refuse", "clamp"]},
     "recheck": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 60},
@@ -144,25 +152,27 @@ def import_app(place: Path, params: dict[str, Any]) -> str:
     environment.update({key: str(value) for key, value in params["environment"].items()})
     python = str(place / "venv" / "bin" / "python")
     command = [python, "-P", "-m", "celery_fleet", "check", "--json", params["celery_app"]]
+    directory = Path(params["secrets"]) if params.get("secrets") else None
     try:
-        process = subprocess.run(  # noqa: S603 - an argument list, no shell
-            command + (["--clamp"] if params["limits_above_pool"] == "clamp" else []),
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environment,
-            cwd="/",
-            user=user.pw_uid,
-            group=user.pw_gid,
-            extra_groups=[entry.gr_gid for entry in grp.getgrall() if user.pw_name in entry.gr_mem],
-            timeout=params["timeout"],
-        )
+        with all_secrets(directory, user.pw_uid, user.pw_gid) as secrets:
+            process = subprocess.run(  # noqa: S603 - an argument list, no shell
+                command + (["--clamp"] if params["limits_above_pool"] == "clamp" else []),
+                check=False,
+                capture_output=True,
+                text=True,
+                env=environment | secrets,
+                cwd="/",
+                user=user.pw_uid,
+                group=user.pw_gid,
+                extra_groups=[entry.gr_gid for entry in grp.getgrall() if user.pw_name in entry.gr_mem],
+                timeout=params["timeout"],
+            )
     except subprocess.TimeoutExpired as error:
         raise BuildError(
             f"the import of {params['celery_app']} took more than {params['timeout']} s"
         ) from error
     if process.returncode not in (0, FAULTS):
-        end = "\n".join(process.stderr.strip().splitlines()[-20:])
+        end = "\n".join(masked(process.stderr, secrets.values()).strip().splitlines()[-20:])
         raise BuildError(f"{params['celery_app']} can't be imported as {params['user']}:\n{end}")
     return read_report(process.stdout)
 

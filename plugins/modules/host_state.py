@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.packages import missing
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.packages import missing, unknown
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.state import (
     KINDS,
     HostState,
@@ -28,7 +28,7 @@ options:
   items:
     description:
       - The desired items, in order. The first of the keys C(file), C(directory), C(link), C(absent),
-        C(user) and C(group) that an item has says what it is.
+        C(record), C(user) and C(group) that an item has says what it is.
     type: list
     elements: dict
     default: []
@@ -71,6 +71,30 @@ options:
       secret:
         description: Name in O(secrets) of the file's content.
         type: str
+      encoding:
+        description: Whether the content is given as it is, or as what C(b64encode) makes of it.
+        type: str
+        choices: [text, base64]
+        default: text
+      parents:
+        description: Whether directories above a file are made if they are missing.
+        type: bool
+        default: false
+      keeps:
+        description: Which of owner, group and mode a directory that is there keeps.
+        type: list
+        elements: str
+        choices: [owner, group, mode]
+      writer:
+        description: User who must be able to write in a directory.
+        type: str
+      record:
+        description: Path of a file that records the paths of others; those that left C(paths) are removed.
+        type: path
+      paths:
+        description: The paths of a record. A file that is there and was in no record is refused.
+        type: list
+        elements: path
       template:
         description: Template on the controller, of the role, that gives the content.
         type: str
@@ -146,6 +170,11 @@ missing_packages:
   type: list
   elements: str
   returned: always
+unknown_packages:
+  description: Those of RV(missing_packages) that the host's lists of packages do not offer.
+  type: list
+  elements: str
+  returned: always
 present:
   description: Whether each of O(paths) existed.
   type: dict
@@ -176,6 +205,12 @@ ITEM: dict[str, dict[str, Any]] = {
     "exact": {"type": "bool", "default": False},
     "content": TEXT,
     "secret": {"type": "str", "no_log": False},
+    "encoding": {"type": "str", "choices": ["text", "base64"], "default": "text"},
+    "parents": {"type": "bool", "default": False},
+    "keeps": {"type": "list", "elements": "str", "choices": ["owner", "group", "mode"]},
+    "writer": TEXT,
+    "record": PATH,
+    "paths": {"type": "list", "elements": "path"},
     "block": {"type": "bool", "default": False},
     "validate": {"type": "list", "elements": "str"},
     "to": TEXT,
@@ -191,7 +226,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": [],
         "options": ITEM,
         "required_one_of": [KINDS],
-        "required_by": {"link": ("to",), "user": ("group", "home")},
+        "required_by": {"link": ("to",), "record": ("paths",), "user": ("group", "home")},
     },
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "packages": {"type": "list", "elements": "str", "default": []},
@@ -230,10 +265,12 @@ def main() -> None:
         state.apply(params["items"])
     except StateError as error:
         failure = str(error)
+    absent = missing(params["packages"])
     result: dict[str, Any] = {
         "changed": bool(state.changes),
         "changes": {change.item: change.what for change in state.changes},
-        "missing_packages": missing(params["packages"]),
+        "missing_packages": absent,
+        "unknown_packages": unknown(absent),
         "present": present,
         "texts": texts,
         "units": {},

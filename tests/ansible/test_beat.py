@@ -12,7 +12,7 @@ def test_a_scheduler_imports_nothing_that_a_task_can_write_and_stops_before_its_
             "beat.service.j2",
             role="beat",
             beat_installation=installation("shop"),
-            beat_app={"name": "shop", "celery_app": "shop.app:app", "environment": {}},
+            beat_app={"name": "shop", "celery_app": "shop.app:app", "environment": {}, "secrets": {}},
             beat_file={},
             beat_reads="",
             beat_release="shop-1",

@@ -79,12 +79,21 @@ def test_the_environment_of_the_pool_overrides_that_of_the_application_and_is_qu
     application = {
         "name": "shop",
         "celery_app": "shop.app:app",
-        "environment": {"A": "app", "B": 'x "y" 5% \\'},
+        "environment": {"A": "app", "B": 'x "y" 5% \\', "C": "🦄"},
+        "secrets": {
+            "DATABASE_URL": {},
+            "KEY": {"as": "file", "readers": ["cpu"]},
+            "OTHER": {"readers": ["io"]},
+        },
+        "writable": ["/srv/uploads"],
     }
-    values = service(pool(environment={"A": "pool", "OMP_NUM_THREADS": 1}), worker_app=application)[
-        "Environment"
-    ]
-    assert values[-3:] == ['"A=pool"', '"B=x \\"y\\" 5%% \\\\"', '"OMP_NUM_THREADS=1"']
+    unit = service(pool(environment={"A": "pool", "OMP_NUM_THREADS": 1}), worker_app=application)
+    values = unit["Environment"]
+    own = ['"A=pool"', '"B=x \\"y\\" 5%% \\\\"', '"C=🦄"', '"OMP_NUM_THREADS=1"', "KEY=%d/KEY"]
+    assert values[-5:] == own
+    assert unit["EnvironmentFile"] == ["/etc/celery-fleet/application/cpu.env"]
+    assert unit["LoadCredential"] == ["KEY:/etc/celery-fleet/application/cpu-KEY"]
+    assert unit["ReadWritePaths"] == ["/srv/uploads"]
     assert "CELERY_FLEET_POOL=cpu" in values
     assert "CELERY_FLEET_INSTANCE=%i" in values
     assert "CELERY_FLEET_FILE=/etc/celery-fleet/fleet.json" in values

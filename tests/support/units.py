@@ -63,7 +63,13 @@ def render(template: str, plan: dict[str, Any] | None = None, *, role: str = "wo
         "__worker_node": "cpu_worker_@n@@cpu1",
         "worker_release": "shop-1",
         "worker_installation": installation("shop"),
-        "worker_app": {"name": "shop", "celery_app": "shop.app:app", "environment": {}},
+        "worker_app": {
+            "name": "shop",
+            "celery_app": "shop.app:app",
+            "environment": {},
+            "secrets": {},
+            "writable": [],
+        },
     } | changes
     text = trust_as_template((place / "templates" / template).read_text())
     templar = Templar(loader=DataLoader(), variables=variables)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from ..broker.objects import VERIFY_KEY
 from ..broker.rights import worker_user
 from ..host.names import CA_FILE, SECRETS
+from ..model.application import SCHEDULER
 from ..model.host import read_host
 from ..model.names import DEAD, RESULTS_CLIENT, RESULTS_WORKER, VERIFY
 from ..model.pools import effective_pools
@@ -107,11 +108,26 @@ def worker_reads(fleet: Mapping[str, Any], pool: str) -> dict[str, Any]:
     }
 
 
-def worker_digests(fleet: Mapping[str, Any]) -> dict[str, str]:
-    """Return for each pool a digest of what ``worker_reads`` returns."""
-    return {pool: digest(worker_reads(fleet, pool)) for pool in fleet["pools"]}
+def worker_digests(fleet: Mapping[str, Any], application: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return for each pool a digest of everything that its worker reads beside its unit.
+
+    Args:
+        fleet: The content of ``fleet.json``.
+        application: Digests of the application's secrets and files by reader.
+    """
+    return {pool: digest([worker_reads(fleet, pool), *_of(application, pool)]) for pool in fleet["pools"]}
 
 
-def scheduler_digest(fleet: Mapping[str, Any]) -> str:
-    """Return a digest of what the scheduler reads of ``fleet.json``: where the broker is, and the routing."""
-    return digest([fleet["broker"], fleet["routing"]])
+def scheduler_digest(fleet: Mapping[str, Any], application: Mapping[str, str] | None = None) -> str:
+    """Return a digest of what the scheduler reads: where the broker is, the routing, secrets and files.
+
+    Args:
+        fleet: The content of ``fleet.json``.
+        application: Digests of the application's secrets and files by reader.
+    """
+    return digest([fleet["broker"], fleet["routing"], *_of(application, SCHEDULER)])
+
+
+def _of(application: Mapping[str, str] | None, reader: str) -> list[str]:
+    own = (application or {}).get(reader)
+    return [own] if own else []

@@ -20,6 +20,9 @@ PROGRAM: Final = PurePosixPath("/usr/local/lib/celery-fleet")
 FLEET_FILE: Final = CONFIG / "fleet.json"
 BEAT_FILE: Final = CONFIG / "beat.json"
 SECRETS: Final = CONFIG / "secrets"
+# The application's own secrets; and the paths of its files, so that those that it has no longer are removed.
+APPLICATION: Final = CONFIG / "application"
+FILES_RECORD: Final = CONFIG / "files.json"
 DRAINED: Final = CONFIG / "drained"
 CA_FILE: Final = CONFIG / "ca.pem"
 # How long systemd waits before it forces the end of the host; and what needrestart leaves alone.
@@ -150,16 +153,18 @@ def installation(application: str) -> dict[str, str | list[str]]:
         application: Name of the application.
 
     Returns:
-        The ``user``, the group ``clients``, directories (``config``, ``drained``, ``secrets``, ``state``,
-        ``units``, ``program``, ``root`` of the application, its ``releases`` and ``incoming``), the link
-        ``current`` to its release, files (``fleet_file``, ``beat_file``, ``beat_started``, ``ca_file``,
-        ``needrestart``, several ``shutdown``) and units (``beat_unit``, ``prune_unit``).
+        The ``user``, the group ``clients``, directories (``config``, ``application``, ``drained``,
+        ``secrets``, ``state``, ``units``, ``program``, ``root`` of the application, its ``releases`` and
+        ``incoming``), the link ``current`` to its release, files (``fleet_file``, ``beat_file``,
+        ``beat_started``, ``ca_file``, ``needrestart``, several ``shutdown``) and units (``beat_unit``,
+        ``prune_unit``).
     """
     root = root_of(application)
     return {
         "user": USER,
         "clients": CLIENTS,
         "config": str(CONFIG),
+        "application": str(APPLICATION),
         "drained": str(DRAINED),
         "state": str(STATE),
         "units": str(UNITS),

@@ -1,14 +1,17 @@
-"""Packages of the distribution that a host has, without asking apt, which takes as long as all the rest."""
+"""Packages of the distribution that a host has, or could have."""
 
 from __future__ import annotations
 
 import fnmatch
+import os
+import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 
 
 def missing(packages: Sequence[str]) -> list[str]:
-    """Return the packages that are not installed.
+    """Return the packages that are not installed, without apt, which would take as long as all the rest.
 
     Args:
         packages: Names, each perhaps with ``=`` and a version, in which ``*`` stands for anything.
@@ -32,3 +35,28 @@ def missing(packages: Sequence[str]) -> list[str]:
         for package, name in zip(packages, names, strict=True)
         if not fnmatch.fnmatchcase(versions.get(name, ""), package.partition("=")[2] or "?*")
     ]
+
+
+def unknown(packages: Sequence[str]) -> list[str]:
+    """Return the packages that apt's lists do not have, which may be old.
+
+    Args:
+        packages: Names, each perhaps with ``=`` and a version.
+
+    Returns:
+        Those that no list offers; none if this is no host with apt.
+    """
+    if not packages or shutil.which("apt-cache") is None:
+        return []
+    names = [package.partition("=")[0] for package in packages]
+    query = subprocess.run(  # noqa: S603 - no shell
+        ["apt-cache", "policy", *names],  # noqa: S607
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    offered = set(
+        re.findall(r"^(\S+?):\n  Installed: .*\n  Candidate: (?!\(none\))", query.stdout, re.MULTILINE)
+    )
+    return [package for package, name in zip(packages, names, strict=True) if name not in offered]

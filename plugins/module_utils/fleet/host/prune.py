@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from .machine import Machine
-from .names import NEEDRESTART, PREFIX, PROGRAM, PRUNE, SHUTDOWN, below, pool_of
+from .names import FILES_RECORD, NEEDRESTART, PREFIX, PROGRAM, PRUNE, SHUTDOWN, below, pool_of
 from .steps import RUNNING
 from .systemd import SystemdError
 
@@ -202,7 +203,8 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
         raise InUseError(f"{', '.join(running)} still run")
     units = surplus_units(host, ())
     own = [below(host.root, path) for path in (*SHUTDOWN, NEEDRESTART, PROGRAM)]
-    candidates = (host.units / PRUNE, *own, root, host.config)
+    files = [below(host.root, PurePosixPath(path)) for path in _recorded(host)]
+    candidates = (host.units / PRUNE, *own, *files, root, host.config)
     paths = [path for path in candidates if path.exists() or path.is_symlink()]
     if not check:
         remove_units(host, units)
@@ -217,6 +219,13 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
         if paths:
             host.systemctl("daemon-reload")
     return [str(path) for path in (*units, *paths)]
+
+
+def _recorded(host: Machine) -> list[str]:
+    """Return the files of the application that a deploy wrote outside of the kit's own directories."""
+    record = below(host.root, FILES_RECORD)
+    paths: list[str] = json.loads(record.read_text()) if record.is_file() else []
+    return paths
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ where anybody but root (or who runs this) could put a link, none is followed, on
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import grp
+import json
 import os
 import pwd
 import shutil
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 # The first of these keys that an item has is its kind; a group is also what others belong to.
-KINDS: Final = ("file", "directory", "link", "absent", "user", "group")
+KINDS: Final = ("file", "directory", "link", "absent", "record", "user", "group")
 # What nobody else may read while it is not yet what it should be.
 _DRAFT_MODE: Final = 0o600
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -68,6 +70,9 @@ class Accounts(Protocol):
     def user(self, name: str) -> User | None:
         """Return an account; none if there is no such user."""
 
+    def gids(self, name: str) -> list[int]:
+        """Return the numbers of a user's groups; none if there is no such user."""
+
     def add_group(self, name: str) -> None:
         """Make a system group."""
 
@@ -97,6 +102,13 @@ class System:
             return grp.getgrnam(name).gr_gid
         except KeyError:
             return None
+
+    def gids(self, name: str) -> list[int]:
+        """Return the numbers of a user's groups; none if there is no such user."""
+        try:
+            return os.getgrouplist(name, pwd.getpwnam(name).pw_gid)
+        except KeyError:
+            return []
 
     def user(self, name: str) -> User | None:
         """Return an account; none if there is no such user."""
@@ -174,13 +186,16 @@ class HostState:
         """Compare all items in order, and put those in place that differ.
 
         Args:
-            items: Each with one of the keys of ``KINDS``, whose value is its name or path, and with what that
-                kind takes. A group: ``members`` (nobody else stays in it). A user: ``group``, ``home``,
-                ``shell``. A directory: ``owner``, ``group``,
-                ``mode``, ``exact`` (files in it that no item names are removed). A file: ``content`` or the
-                name of a ``secret``, ``owner``, ``group``, ``mode``, ``validate`` (a command that is given a
-                draft of the same name), ``block`` (the content is the kit's own part of the file). A link:
-                ``to``.
+            items: Each with one of the keys of ``KINDS``, whose value is its name or path, and with what
+                that kind takes. A group: ``members`` (nobody else stays in it). A user: ``group``,
+                ``home``, ``shell``. A directory: ``owner``, ``group``, ``mode``, ``exact`` (files in it
+                that no item names are removed), ``keeps`` (which of owner, group and mode stay if it is
+                there), ``writer`` (a user who must be able to write in it). A file: ``content`` or the name
+                of a ``secret``, in an ``encoding`` (``text`` or ``base64``), ``owner``, ``group``,
+                ``mode``, ``validate`` (a command that is given a draft of the same name), ``block`` (the
+                content is the kit's own part of the file), ``parents`` (directories above it that are
+                missing are made). A link: ``to``. A record: ``paths`` (files that it named before and does
+                not now are removed).
 
         Returns:
             What differed.
@@ -197,6 +212,7 @@ class HostState:
             "file": self._file,
             "link": self._link,
             "absent": self._absent,
+            "record": self._record,
         }
         for item in items:
             kind = next((name for name in KINDS if item.get(name) is not None), None)
@@ -204,6 +220,8 @@ class HostState:
                 raise StateError(f"an item has none of {', '.join(KINDS)}: {sorted(item)}")
             try:
                 kinds[kind](item)
+                if kind == "directory" and item.get("writer"):
+                    self._check_writer(item)
                 if kind == "directory" and item.get("exact"):
                     self._only(item, items)
             except OSError as error:
@@ -272,6 +290,8 @@ class HostState:
             status = _stat(parent, path.name)
             if status is not None and not stat.S_ISDIR(status.st_mode):
                 raise StateError(f"{path} is no directory")
+            if status is not None:
+                item = _without(item, item.get("keeps") or (), status)
             if status is None:
                 self._differs(str(path), "missing", after=self._rights_text(item, None))
                 if self.check:
@@ -283,6 +303,29 @@ class HostState:
                 self._differs(str(path), *wrong, before=before, after=after)
                 if not self.check:
                     self._own(parent, path.name, item)
+
+    def _check_writer(self, item: Mapping[str, Any]) -> None:
+        """Refuse a directory in which a user can't write.
+
+        Raises:
+            StateError: With the owner, group and mode that it has.
+        """
+        path, writer = Path(item["directory"]), item["writer"]
+        number = self.accounts.uid(writer)
+        with self._parent(path) as parent:
+            status = _stat(parent, path.name)
+        # A check, in which the user or the directory would be made.
+        if status is None or number is None:
+            return
+        if status.st_uid == number:
+            bits = stat.S_IWUSR | stat.S_IXUSR
+        elif status.st_gid in self.accounts.gids(writer):
+            bits = stat.S_IWGRP | stat.S_IXGRP
+        else:
+            bits = stat.S_IWOTH | stat.S_IXOTH
+        if status.st_mode & bits != bits:
+            rights = self._rights_text(item, status).strip().replace("\n", ", ")
+            raise StateError(f"{path}: {writer} can't write there ({rights}): give owner, group or mode")
 
     def _only(self, item: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
         """Remove the files of a directory that no item names."""
@@ -304,13 +347,15 @@ class HostState:
 
     def _file(self, item: Mapping[str, Any]) -> None:
         path, secret = Path(item["file"]), item.get("secret") is not None
-        with self._parent(path) as parent:
+        with self._parent(path, make=bool(item.get("parents"))) as parent:
             status = _stat(parent, path.name)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 raise StateError(f"{path} is a directory")
             regular = status is not None and stat.S_ISREG(status.st_mode)
             before = _read(parent, path.name) if regular else b""
             content = (self.secrets[item["secret"]] if secret else item["content"]).encode()
+            if item.get("encoding") == "base64":
+                content = base64.b64decode(content)
             if item.get("block"):
                 content = _with_block(before, content)
             wrong = [] if status is None or not regular else self._wrong_rights(item, status)
@@ -323,7 +368,7 @@ class HostState:
                 str(path),
                 *wrong,
                 before=before.decode(errors="replace") if shown else self._rights_text(item, status),
-                after=content.decode() if shown else self._rights_text(item, None),
+                after=content.decode(errors="replace") if shown else self._rights_text(item, None),
             )
             if self.check:
                 return
@@ -358,6 +403,33 @@ class HostState:
             os.symlink(to, draft, dir_fd=parent)
             # At once, so that there is no moment without it.
             os.rename(draft, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+
+    def _record(self, item: Mapping[str, Any]) -> None:
+        """Remove the files that a record names and an item does not, and write down those that it does.
+
+        Raises:
+            StateError: There is a file already that is in no record, so that it is somebody else's.
+        """
+        path, wanted = item["record"], list(item["paths"])
+        try:
+            known = json.loads(self.text(path) or "[]")
+        except ValueError:
+            known = []
+        for each in wanted:
+            if each not in known and self._exists(each):
+                raise StateError(
+                    f"{each} is there already, and the kit did not write it: remove one of the two"
+                )
+        for each in known:
+            if each not in wanted:
+                self._absent({"absent": each})
+        text = json.dumps(wanted, indent=1) + "\n"
+        if wanted or known:
+            self._file({"file": path, "content": text, "owner": "root", "group": "root", "mode": "0644"})
+
+    def _exists(self, path: str) -> bool:
+        with self._parent(Path(path)) as parent:
+            return _stat(parent, Path(path).name) is not None
 
     def _absent(self, item: Mapping[str, Any]) -> None:
         path = Path(item["absent"])
@@ -478,6 +550,12 @@ class HostState:
 
     def _differs(self, item: str, *what: str, before: str = "", after: str = "") -> None:
         self.changes.append(Change(item, what, before, after))
+
+
+def _without(item: Mapping[str, Any], keeps: Sequence[str], status: os.stat_result) -> Mapping[str, Any]:
+    """Return an item that wants of an object what it has, as far as it keeps that."""
+    has = {"owner": None, "group": None, "mode": f"{stat.S_IMODE(status.st_mode):04o}"}
+    return {**item, **{key: has[key] for key in keeps}}
 
 
 def _trusted(directory: int) -> bool:
