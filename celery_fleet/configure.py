@@ -8,7 +8,7 @@ from functools import partial
 
 from celery import Celery
 
-from celery_fleet import fleet_file
+from celery_fleet import files, fleet_file, membership
 from celery_fleet.errors import FleetFileError
 from celery_fleet.fleet import Fleet
 from celery_fleet.fleet_file import POOL_VARIABLE
@@ -29,7 +29,7 @@ def configure(app: Celery, *, required: bool = False, publish_patience: float = 
     """Configure a Celery application with the fleet's broker, queues, routes, limits and readiness.
 
     Where there is no fleet (on a laptop, in tests, in the build of an image) it leaves the application
-    alone, with its own broker, and logs one line. `celery_fleet.fleet_file.find` says where there has to be
+    alone, with its own broker, and logs one line. `celery_fleet.membership.find` says where there has to be
     one: workers and whatever else the kit starts never run without.
 
     The fleet file and the password are read at once, so that a process without them ends here with
@@ -65,7 +65,7 @@ def configure(app: Celery, *, required: bool = False, publish_patience: float = 
         SettingsError: The application has settings that the fleet refuses. Where its settings are read later,
             it is raised there: by the first that needs one, at the latest by the first publish.
     """
-    fleet = fleet_file.find(required)
+    fleet = membership.find(required)
     if fleet is None:
         # At import, when this is called, nobody has set up logging, and Python then shows warnings only.
         logger.warning(
@@ -79,10 +79,10 @@ def configure(app: Celery, *, required: bool = False, publish_patience: float = 
         raise FleetFileError(
             fleet.path,
             f"has no pool `{pool_name}`, which {POOL_VARIABLE} names, but {', '.join(fleet.pools)}",
-            fleet_file.DEPLOY,
+            files.DEPLOY,
         )
     login = fleet.broker if pool_name is None else fleet.pools[pool_name]
-    fleet_file.read_password(login.password_file)  # so that a process that cannot ends here
+    files.read_password(login.password_file)  # so that a process that cannot ends here
 
     # Also for the processes that this one starts. A value may hold a password, so only the name is logged.
     removed = [name for name in BROKER_VARIABLES if os.environ.pop(name, None) is not None]

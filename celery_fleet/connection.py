@@ -19,7 +19,7 @@ import kombu
 from amqp.exceptions import AccessRefused, AMQPError, RecoverableConnectionError
 from kombu.transport import TRANSPORT_ALIASES, pyamqp
 
-from celery_fleet import fleet_file
+from celery_fleet import files
 from celery_fleet.errors import BrokerRefusedError, FleetFileError, LoginRefusedError
 from celery_fleet.fleet import Broker
 from celery_fleet.frames import tolerant_frame_handler
@@ -113,7 +113,7 @@ class Transport(pyamqp.Transport):
     def _tls(self, ca_file: str | None) -> dict[str, Any] | bool:
         if ca_file is None:
             return False
-        fleet_file.read_text(ca_file)  # for an error that names the file
+        files.read_text(ca_file)  # for an error that names the file
         return {
             "ca_certs": ca_file,
             "cert_reqs": ssl.CERT_REQUIRED,
@@ -218,9 +218,9 @@ def transport_options(
 
 def _passwords(path: str) -> Iterator[str]:
     """The password, then the one before it, which counts until the broker knows the new one."""
-    yield fleet_file.read_password(path)
+    yield files.read_password(path)
     if os.path.exists(path + PREVIOUS):  # noqa: PTH110 - a path in text, like all from the fleet file
-        yield fleet_file.read_password(path + PREVIOUS)
+        yield files.read_password(path + PREVIOUS)
 
 
 def _bracketed(host: str) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
-from pathlib import Path
 from typing import TypeVar
 
 from celery_fleet.errors import FleetFileError
+from celery_fleet.files import DEPLOY, read_text
 from celery_fleet.fleet import (
     Branch,
     Broker,
@@ -27,12 +26,7 @@ from celery_fleet.fleet import (
 DEFAULT_PATH = "/etc/celery-fleet/fleet.json"
 PATH_VARIABLE = "CELERY_FLEET_FILE"
 POOL_VARIABLE = "CELERY_FLEET_POOL"
-REQUIRED_VARIABLE = "CELERY_FLEET_REQUIRED"
-# Whoever may publish tasks on a host is in this group.
-CLIENTS = "celery-fleet-client"
 SCHEMA = 2
-
-DEPLOY = "Run the deploy play for this host, which writes it; do not edit it by hand"
 
 T = TypeVar("T")
 
@@ -105,45 +99,6 @@ class _Section:
         return words
 
 
-def find(required: bool = False) -> Fleet | None:
-    """Read the fleet file where there is one, or where there has to be one.
-
-    There has to be one if CELERY_FLEET_FILE names it, CELERY_FLEET_POOL names a pool, or
-    CELERY_FLEET_REQUIRED is anything but `0`, `false`, `no` or `off`; the kit names the file. Otherwise
-    a host without `/etc/celery-fleet/fleet.json` has no fleet. A file that is there and cannot be read is
-    always an error. CELERY_FLEET_FILE=/dev/null says that there is none.
-
-    Args:
-        required: Whether the caller cannot do without it.
-
-    Returns:
-        Its contents; none where there is no fleet.
-
-    Raises:
-        FleetFileError: As `load`; or there is no fleet where there has to be one.
-    """
-    path = os.environ.get(PATH_VARIABLE)
-    required = required or _is_on(os.environ.get(REQUIRED_VARIABLE)) or bool(os.environ.get(POOL_VARIABLE))
-    if not required and (path == os.devnull or (not path and _is_missing(DEFAULT_PATH))):
-        return None
-    return load()
-
-
-def _is_on(value: str | None) -> bool:
-    return (value or "").strip().lower() not in ("", "0", "false", "no", "off")
-
-
-def _is_missing(path: str) -> bool:
-    """Return whether there is certainly no such file, not whether this process may see one."""
-    try:
-        Path(path).stat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def load(path: str | None = None) -> Fleet:
     """Read and check the fleet file.
 
@@ -172,60 +127,6 @@ def load(path: str | None = None) -> Fleet:
             "Deploy the application again, so that release and file come from the same version",
         )
     return _fleet(path, top)
-
-
-def read_password(path: str) -> str:
-    """Read a broker user's password.
-
-    Args:
-        path: A file that holds the password and at most a line's end.
-
-    Returns:
-        The password.
-
-    Raises:
-        FleetFileError: The file is missing, unreadable or empty.
-    """
-    password = read_text(path).rstrip("\r\n")
-    if not password:
-        raise FleetFileError(path, "empty, but must hold a password", DEPLOY)
-    return password
-
-
-def read_text(path: str, remedy: str = DEPLOY) -> str:
-    """Read a file that the configuration management wrote.
-
-    Args:
-        path: The file.
-        remedy: What a person can do when it is missing.
-
-    Returns:
-        Its text.
-
-    Raises:
-        FleetFileError: The file is missing or unreadable.
-    """
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise FleetFileError(path, "no such file", remedy) from error
-    except PermissionError as error:
-        raise FleetFileError(
-            path,
-            f"permission denied for user {_user()}",
-            f"If it publishes tasks, name it in fleet_client_users, deploy, and start it again, so that it "
-            f"is in the group {CLIENTS}; the commands of operators need root",
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FleetFileError(path, f"cannot be read: {error}", remedy) from error
-
-
-def _user() -> str:
-    number = os.geteuid()
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:  # in a container, say
-        return str(number)
 
 
 def _fleet(path: str, top: _Section) -> Fleet:

@@ -11,6 +11,7 @@ from celery import Celery, Task
 from celery.app.utils import find_app
 from celery.exceptions import QueueNotFound
 
+import celery_fleet_autoconfigure
 from celery_fleet.fleet import Fleet, Pool
 from celery_fleet.publishing.amqp import FleetAMQP, TaskRouter, name_of
 
@@ -76,13 +77,7 @@ def survey(app: Celery, fleet: Fleet, *, clamps: bool = False) -> Survey:
     }
     names = tuple(sorted(tasks))
     if not isinstance(app.amqp, FleetAMQP):
-        return Survey(
-            names,
-            (
-                "The application is no member of the fleet: its module must call celery_fleet.configure(app) "
-                "after the application's own configuration.",
-            ),
-        )
+        return Survey(names, (_stranger(celery_fleet_autoconfigure.target()),))
     router: TaskRouter = app.amqp.router
     pools = {queue: pool for queue, (pool, _) in fleet.addresses().items()}
     unknown: dict[str, list[str]] = {}
@@ -109,6 +104,19 @@ def survey(app: Celery, fleet: Fleet, *, clamps: bool = False) -> Survey:
             "time_limit, or raise that of the pool; fleet_app.limits_above_pool: clamp applies the pool's."
         )
     return Survey(names, tuple(faults), tuple(warnings))
+
+
+def _stranger(target: str) -> str:
+    """Say why an application is no member of the fleet."""
+    if target:
+        return (
+            f"The application is no member of the fleet: fleet_app.autoconfigure names {target}, which is "
+            "another app. Name the module in which this one is made, and its name there."
+        )
+    return (
+        "The application is no member of the fleet: its module must call celery_fleet.configure(app) after "
+        "the application's own configuration. If it is not yours to change, set fleet_app.autoconfigure."
+    )
 
 
 def _of_tasks(tasks: Mapping[str, Task]) -> Iterator[_Asked]:

@@ -17,8 +17,8 @@ from kombu.exceptions import OperationalError
 
 from celery_fleet.connection import CONNECT_TIMEOUT, connect, transport_options, urls
 from celery_fleet.errors import PublishError, QueueFullError, VerifyError
+from celery_fleet.files import read_password
 from celery_fleet.fleet import Fleet
-from celery_fleet.fleet_file import read_password
 from celery_fleet.publishing.producer import FleetProducer
 from celery_fleet.worker import canary
 

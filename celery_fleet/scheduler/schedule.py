@@ -13,7 +13,7 @@ from typing import Any
 from celery.schedules import BaseSchedule, crontab, schedule
 
 from celery_fleet.errors import FleetFileError
-from celery_fleet.fleet_file import DEPLOY, read_text
+from celery_fleet.files import DEPLOY, read_text
 
 DEFAULT_PATH = "/etc/celery-fleet/beat.json"
 PATH_VARIABLE = "CELERY_FLEET_BEAT_FILE"

@@ -13,7 +13,7 @@ from celery import Celery
 from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 
-from celery_fleet import connection, fleet_file
+from celery_fleet import connection, files, fleet_file
 from celery_fleet.errors import FleetError
 from celery_fleet.scheduler import classes, schedule
 from celery_fleet.scheduler.led import CLOCK_TOLERANCE, RETRY_INTERVAL, Led, Term, led
@@ -52,7 +52,7 @@ class FleetScheduler(Scheduler):
     def __init__(self, app: Celery, *args: object, **options: Any) -> None:  # noqa: ANN401 - Celery's
         self._file = schedule.load()
         self._fleet = fleet_file.load()
-        fleet_file.read_password(self._file.password_file)  # so that a process that cannot ends here
+        files.read_password(self._file.password_file)  # so that a process that cannot ends here
         self._systemd = Notifier.from_environment()
         directory = os.environ.get("RUNTIME_DIRECTORY")
         self._state_file = StateFile(Path(directory) / "state.json" if directory else None)

@@ -114,6 +114,10 @@ options:
     description: Whether the project itself is installed; C(auto) if it names a build system.
     type: raw
     default: auto
+  autoconfigure:
+    description: Module and app that become a member of the fleet by themselves; empty if there is none.
+    type: str
+    default: ""
   accepted:
     description: Reasons by the findings that the site accepts.
     type: dict
@@ -217,6 +221,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "python": {"type": "str", "required": True},
     "install": {"type": "raw", "default": "auto"},
+    "autoconfigure": {"type": "str", "default": ""},
     "accepted": {"type": "dict", "default": {}},
     "look": {"type": "bool", "default": False},
     "kit": {"type": "path", "required": True},
@@ -233,7 +238,7 @@ def main() -> None:
     params = module.params
     findings = Findings(params["accepted"])
     install = params["install"] if params["install"] == "auto" else module.boolean(params["install"])
-    application = Application(params["name"], params["source"], wanted_of(params), install)
+    application = Application(params["name"], params["source"], wanted_of(params), install, params["autoconfigure"])
     bundle = make_bundle(application, Path(params["kit"]), Path(params["cache"]), findings)
     if findings.errors and not params["look"]:
         module.fail_json(msg=f"The application cannot be released.\n{report(findings)}")

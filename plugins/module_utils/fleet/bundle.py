@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .findings import Findings
 from .lock.read import read_lock
@@ -18,6 +18,9 @@ from .source.project import Project, wheel_requires
 from .source.read import PREFIX, Source, read_source
 from .source.tree import from_directory
 
+# Where the kit's own packages lie in a release.
+KIT: Final = "kit"
+
 
 @dataclass(frozen=True)
 class Application:
@@ -28,12 +31,14 @@ class Application:
         source: ``type`` (``directory``, ``git`` or ``package``) with the fields of that type.
         lock: What it says of its lock.
         install: Whether the project itself is installed; ``auto``: if its own tools would.
+        autoconfigure: Module and app that become a member of the fleet by themselves; empty: none.
     """
 
     name: str
     source: Mapping[str, Any]
     lock: Wanted
     install: bool | str = "auto"
+    autoconfigure: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def make_bundle(application: Application, package: Path, cache: Path, findings: 
     if source is None or lock is None or findings.errors:
         return about
     text = lock.wheels_text.encode()
-    entries = [*source.files, *from_directory(package, "kit/celery_fleet"), Entry("requirements.lock", text)]
+    entries = [*source.files, *_kit(package, application.autoconfigure), Entry("requirements.lock", text)]
     install = source.project.installs if application.install == "auto" else bool(application.install)
     release = release_id(source.label, entries, f"{application.lock.python} {install}")
     packed = cache / "releases" / f"{release}.tar.gz"
@@ -102,6 +107,27 @@ def _requires_python(source: Source | None, lock: Lock | None) -> str:
     """Return the specifier of Pythons that fit both the project and its lock."""
     both = (source.project.requires_python if source else "", lock.requires_python if lock else "")
     return ",".join(dict.fromkeys(filter(None, both)))
+
+
+def _kit(package: Path, autoconfigure: str) -> list[Entry]:
+    """Return the kit's part of a release: its packages, and what tells them of the application."""
+    hook = "celery_fleet_autoconfigure"
+    entries = [
+        *from_directory(package, f"{KIT}/{package.name}"),
+        *from_directory(package.with_name(hook), f"{KIT}/{hook}"),
+    ]
+    if autoconfigure:
+        # Of another name than the package's own metadata, which the application's lock may bring.
+        metadata = {
+            "METADATA": "Metadata-Version: 2.1\nName: celery-fleet-release\nVersion: 0\n",
+            "entry_points.txt": (
+                f"[kombu.serializers]\ncelery_fleet = {hook}:SERIALIZER\n\n"
+                f"[celery_fleet.autoconfigure]\napp = {autoconfigure}\n"
+            ),
+        }
+        place = f"{KIT}/celery_fleet_release-0.dist-info"
+        entries += [Entry(f"{place}/{name}", text.encode()) for name, text in metadata.items()]
+    return entries
 
 
 def _package(application: Application, findings: Findings) -> tuple[Source | None, Lock | None]:

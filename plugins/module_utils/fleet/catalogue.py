@@ -274,6 +274,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "remove it",
         _CELERY,
     ),
+    "app/no-named-app": _fault(
+        "An application to configure that is not named",
+        "autoconfigure takes the app from its module by its name, which celery_app leaves to Celery to find",
+        "write the module and the app in it, such as shop.celery:app",
+    ),
     "app/shell-command": _fault(
         "A command that needs a shell",
         "commands are split into arguments and run without one, so it would be given the sign as an argument",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from celery_fleet import FleetFileError, fleet_file
+from celery_fleet import FleetFileError, files, fleet_file
 
 
 def _set(contents: dict[str, Any], place: str, value: object) -> None:
@@ -127,13 +127,13 @@ def test_an_empty_password_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "password"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(FleetFileError, match="must hold a password"):
-        fleet_file.read_password(str(path))
+        files.read_password(str(path))
 
 
 def test_only_the_line_end_is_no_part_of_a_password(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text(" a b \n", encoding="utf-8")
-    assert fleet_file.read_password(str(path)) == " a b "
+    assert files.read_password(str(path)) == " a b "
 
 
 def test_environment_names_the_file(tmp_path: Path, contents: dict[str, Any], monkeypatch: Any) -> None:

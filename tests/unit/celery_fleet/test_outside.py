@@ -14,7 +14,7 @@ from celery.app.amqp import AMQP
 from celery.app.control import Control
 
 import celery_fleet
-from celery_fleet import fleet_file
+from celery_fleet import files, fleet_file
 from celery_fleet.fleet import Fleet
 
 OWN = {
@@ -142,6 +142,6 @@ def test_a_fleet_that_a_user_may_not_see_is_never_taken_for_none(tmp_path: Path,
         "FleetFileError",
         "permission denied for user nobody",
         "fleet_client_users",
-        fleet_file.CLIENTS,
+        files.CLIENTS,
     ):
         assert part in last

@@ -28,6 +28,7 @@ from support.fleet_model import LOADED, ROOT
 from support.units import pool, render
 
 import celery_fleet
+from celery_fleet import files, membership
 from celery_fleet import fleet_file as reader
 from celery_fleet.scheduler import schedule
 from celery_fleet.scheduler.scheduler import FleetScheduler
@@ -73,7 +74,7 @@ def test_the_package_reads_the_fleet_file(tmp_path: Path, tls: bool) -> None:
     for name, told in read.pools.items():
         assert {queue.name for queue in told.queues} == set(LOADED["pools"][name]["queues"])
         assert told.password_file == str(names.SECRETS / told.user)
-    assert reader.CLIENTS == names.CLIENTS
+    assert files.CLIENTS == names.CLIENTS
     assert str(names.FLEET_FILE) == reader.DEFAULT_PATH
     assert read.broker.ca_file == (str(names.CA_FILE) if tls else None)
     assert set(read.dead_letters.queues) == set(written["dead_letters"]["queues"])
@@ -98,7 +99,7 @@ def test_every_variable_of_the_kit_is_set_by_one_half_and_read_by_the_other(host
     read = set(re.findall(r'"(CELERY_FLEET_\w+)"', code))
     # Without the first the scheduler reads the file where the kit writes it; tests name another. The second
     # is for people: the kit names the file.
-    assert read - {schedule.PATH_VARIABLE, reader.REQUIRED_VARIABLE} == {
+    assert read - {schedule.PATH_VARIABLE, membership.REQUIRED_VARIABLE} == {
         name for name in variables(host) if name.startswith("CELERY")
     }
 

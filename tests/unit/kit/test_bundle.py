@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tarfile
 from collections.abc import Callable
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from fleet.bundle import Application, Bundle, make_bundle
 from fleet.findings import Findings
 from fleet.lock.types import Wanted
 from fleet.release import Entry
+
+import celery_fleet_autoconfigure
 
 LOCK = "celery==5.7.0 --hash=sha256:bb\nshop==1.4.2 --hash=sha256:aa\n"
 
@@ -29,13 +32,14 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Callable[..., Bundle]:
-    """Make a bundle of a source, with a package of one file beside it."""
+    """Make a bundle of a source, with packages of one file each beside it."""
     package = tmp_path / "celery_fleet"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
+    for place in (package, tmp_path / "celery_fleet_autoconfigure"):
+        place.mkdir()
+        (place / "__init__.py").write_text("")
 
-    def make(lock: str | Path = "requirements.lock", **source: Any) -> Bundle:
-        application = Application("shop", source, Wanted(str(lock)))
+    def make(lock: str | Path = "requirements.lock", autoconfigure: str = "", **source: Any) -> Bundle:
+        application = Application("shop", source, Wanted(str(lock)), autoconfigure=autoconfigure)
         findings = Findings()
         made = make_bundle(application, package, tmp_path / "cache", findings)
         assert not list(findings)
@@ -58,6 +62,7 @@ def test_a_directory_is_named_after_the_application_and_its_content(
         "src/app.py",
         "src/requirements.lock",
         "kit/celery_fleet/__init__.py",
+        "kit/celery_fleet_autoconfigure/__init__.py",
         "requirements.lock",
     }
     assert made.release.startswith("shop-")
@@ -134,3 +139,19 @@ def test_a_subdirectory_is_the_release_and_may_have_its_lock_above(
         "src/manage.py",
         "requirements.lock",
     }
+
+
+def test_an_application_that_the_release_configures(
+    source: Path, bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    about = {"type": "directory", "path": str(source)}
+    made = bundle(autoconfigure="shop.extensions:celery_app", **about)
+    assert made.archive and made.release != bundle(**about).release
+    with tarfile.open(made.archive) as archive:
+        archive.extractall(tmp_path / "release", filter="data")
+    (told,) = distributions(path=[str(tmp_path / "release" / "kit")])
+    assert told.name == "celery-fleet-release"
+    (target,) = told.entry_points.select(group=celery_fleet_autoconfigure.GROUP)
+    assert (target.module, target.attr) == ("shop.extensions", "celery_app")
+    (loaded,) = told.entry_points.select(group="kombu.serializers")
+    assert loaded.load() is celery_fleet_autoconfigure.SERIALIZER

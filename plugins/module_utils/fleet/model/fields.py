@@ -334,6 +334,7 @@ RESULTS: Final = {
     ),
 }
 
+_named_app = text_of(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", "a module and an app in it")
 APP: Final = {
     "name": field(
         "Directory under `/opt`.",
@@ -423,6 +424,16 @@ APP: Final = {
     "limits_above_pool": field(
         "What a build does with tasks whose own time limits are above those of their pool.",
         one_of("refuse", "clamp", required=False),
+    ),
+    "autoconfigure": field(
+        "Whether the release makes an application a member that does not call `celery_fleet.configure` "
+        "itself; or the module and the app in it, where `celery_app` only passes on what another one makes.",
+        Spec(
+            "true, false, or a module and an app in it, such as shop.extensions:celery_app",
+            lambda v: isinstance(v, bool) or _named_app.test(v),
+            {**_named_app.schema, "type": ["boolean", "string"]},
+            required=False,
+        ),
     ),
     "prepare": field("Commands on every host that gets a release, before `before_release`.", _hooks),
     "before_release": field(

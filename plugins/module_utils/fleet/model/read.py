@@ -87,6 +87,8 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     broker = clean_fields(part["broker"], BROKER, (), reporter(findings, "fleet_broker"))
     app = clean_fields(part["app"], APP, (), reporter(findings, "fleet_app"))
     _check_url(app.get("source"), findings)
+    if app.get("autoconfigure") is True and ":" not in app.get("celery_app", ":"):
+        findings.add("app/no-named-app", "fleet_app.celery_app", app["celery_app"])
     for name, (reason, remedy) in taken(app.get("environment", {})).items():
         findings.add(
             "app/taken-variable",
