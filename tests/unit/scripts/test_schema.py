@@ -25,6 +25,7 @@ FILES = [
 # What a schema cannot say of one variable by itself, and why.
 LEFT_TO_THE_KIT = {
     "relations between fields of a pool": ("limits/soft-not-below-hard", "autoscale/", "sizing/"),
+    "relations between fields of the application": ("app/no-named-app",),
     "relations between pools and variables": (
         "name/reserved", "profile/", "environment/", "pool/unknown-call", "queue/two-owners", "mistake/",
         "exchange/", "results/several-hosts", "routing/unknown-queue", "routing/alias-of-queue",
