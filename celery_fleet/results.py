@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from celery_fleet import fleet_file
+from celery_fleet import files
 from celery_fleet.errors import FleetFileError
 from celery_fleet.fleet import Login, Results
 from celery_fleet.fleet_file import POOL_VARIABLE
@@ -54,7 +54,7 @@ class FileCredentials(CredentialProvider):
 
     def get_credentials(self) -> tuple[str, str]:
         """Return the user's name and password."""
-        return self._login.user, fleet_file.read_password(self._login.password_file)
+        return self._login.user, files.read_password(self._login.password_file)
 
 
 class FleetBackend(RedisBackend):

@@ -71,7 +71,8 @@ def test_what_the_wheel_has(wheel: Path) -> None:
         "celery_fleet_autoconfigure",
     }
     # Everything else that it imports comes with Celery.
-    assert re.findall(r"^Requires-Dist: (.*)$", metadata, re.M) == ["celery>=5.5,<6"]
+    needed = re.findall(r"^Requires-Dist: (.*)$", metadata, re.M)
+    assert needed == ["celery>=5.5,<6", "celery[redis] ; extra == 'results'"]
     assert int(version("celery").split(".")[1]) >= 5
 
 
