@@ -238,7 +238,9 @@ def main() -> None:
     params = module.params
     findings = Findings(params["accepted"])
     install = params["install"] if params["install"] == "auto" else module.boolean(params["install"])
-    application = Application(params["name"], params["source"], wanted_of(params), install, params["autoconfigure"])
+    application = Application(
+        params["name"], params["source"], wanted_of(params), install, params["autoconfigure"]
+    )
     bundle = make_bundle(application, Path(params["kit"]), Path(params["cache"]), findings)
     if findings.errors and not params["look"]:
         module.fail_json(msg=f"The application cannot be released.\n{report(findings)}")
