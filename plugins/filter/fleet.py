@@ -104,7 +104,11 @@ class FilterModule:
             "application_state": application.application_state,
             "environment_lines": application.environment_lines,
             "process_environment": application.process_environment,
+            "release_files": application.release_files,
             "secret_forms": application.secret_forms,
+            "working_directory": lambda app, release: application.working_directory(
+                plain(app), plain(release)
+            ),
             "worker_digests": lambda fleet, more=None: worker_digests(plain(fleet), plain(more)),
             "scheduler_digest": lambda fleet, more=None: scheduler_digest(plain(fleet), plain(more)),
             "host_users": host_users,

@@ -114,6 +114,14 @@ options:
     description: Whether the project itself is installed; C(auto) if it names a build system.
     type: raw
     default: auto
+  files:
+    description: Further files of the release by their paths, each with C(content) or C(source).
+    type: dict
+    default: {}
+  working_directory:
+    description: Where processes of the application start; a relative path must be in the source.
+    type: str
+    default: ""
   autoconfigure:
     description: Module and app that become a member of the fleet by themselves; empty if there is none.
     type: str
@@ -221,6 +229,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "python": {"type": "str", "required": True},
     "install": {"type": "raw", "default": "auto"},
+    "files": {"type": "dict", "default": {}},
+    "working_directory": {"type": "str", "default": ""},
     "autoconfigure": {"type": "str", "default": ""},
     "accepted": {"type": "dict", "default": {}},
     "look": {"type": "bool", "default": False},
@@ -239,7 +249,13 @@ def main() -> None:
     findings = Findings(params["accepted"])
     install = params["install"] if params["install"] == "auto" else module.boolean(params["install"])
     application = Application(
-        params["name"], params["source"], wanted_of(params), install, params["autoconfigure"]
+        params["name"],
+        params["source"],
+        wanted_of(params),
+        install,
+        params["autoconfigure"],
+        params["files"],
+        params["working_directory"],
     )
     bundle = make_bundle(application, Path(params["kit"]), Path(params["cache"]), findings)
     if findings.errors and not params["look"]:

@@ -63,6 +63,10 @@ options:
   secrets:
     description: Directory with the secrets of the application's processes, all of which the import gets.
     type: path
+  working_directory:
+    description: Where the import starts, which does not import from there.
+    type: path
+    default: /
   limits_above_pool:
     description: Whether tasks with time limits above those of their pool are refused, or only warned of.
     type: str
@@ -113,6 +117,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "user": {"type": "str", "required": True},
     "environment": {"type": "dict", "default": {}},
     "secrets": {"type": "path", "no_log": False},
+    "working_directory": {"type": "path", "default": "/"},
     "limits_above_pool": {"type": "str", "default": "refuse", "choices": ["refuse", "clamp"]},
     "recheck": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 60},
@@ -153,6 +158,9 @@ def import_app(place: Path, params: dict[str, Any]) -> str:
     python = str(place / "venv" / "bin" / "python")
     command = [python, "-P", "-m", "celery_fleet", "check", "--json", params["celery_app"]]
     directory = Path(params["secrets"]) if params.get("secrets") else None
+    working = Path(params.get("working_directory") or "/")
+    if not working.is_dir():
+        raise BuildError(f"the working directory {working} is not on this host")
     try:
         with all_secrets(directory, user.pw_uid, user.pw_gid) as secrets:
             process = subprocess.run(  # noqa: S603 - an argument list, no shell
@@ -161,7 +169,7 @@ def import_app(place: Path, params: dict[str, Any]) -> str:
                 capture_output=True,
                 text=True,
                 env=environment | secrets,
-                cwd="/",
+                cwd=working,
                 user=user.pw_uid,
                 group=user.pw_gid,
                 extra_groups=[entry.gr_gid for entry in grp.getgrall() if user.pw_name in entry.gr_mem],
@@ -227,7 +235,9 @@ def build(place: Path, params: dict[str, Any]) -> str:
 
     # A project in `src/` of its source that is not installed, and the root, where manage.py and the like lie.
     parts = [
-        place / name for name in ("src", *([] if own else ["src/src"]), "kit") if (place / name).is_dir()
+        place / name
+        for name in ("files", "src", *([] if own else ["src/src"]), "kit")
+        if (place / name).is_dir()
     ]
     (packages,) = (place / "venv" / "lib").glob("python*/site-packages")
     (packages / "celery_fleet_release.pth").write_text("".join(f"{part}\n" for part in parts))

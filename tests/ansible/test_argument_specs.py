@@ -26,6 +26,7 @@ OPEN = {
     "preflight_groups": "by group",
     "preflight_variables": "by variable",
     "app_settings.environment": "by variable",
+    "app_settings.files": "by path",
     "app_extras.items": "the module host_state checks them",
     "app_extras.secrets": "by name",
     "app_fleet_file.pools": "by pool",

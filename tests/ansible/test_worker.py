@@ -86,6 +86,7 @@ def test_the_environment_of_the_pool_overrides_that_of_the_application_and_is_qu
             "OTHER": {"readers": ["io"]},
         },
         "writable": ["/srv/uploads"],
+        "working_directory": ".",
     }
     unit = service(pool(environment={"A": "pool", "OMP_NUM_THREADS": 1}), worker_app=application)
     values = unit["Environment"]
@@ -94,6 +95,7 @@ def test_the_environment_of_the_pool_overrides_that_of_the_application_and_is_qu
     assert unit["EnvironmentFile"] == ["/etc/celery-fleet/application/cpu.env"]
     assert unit["LoadCredential"] == ["KEY:/etc/celery-fleet/application/cpu-KEY"]
     assert unit["ReadWritePaths"] == ["/srv/uploads"]
+    assert unit["WorkingDirectory"] == ["/opt/shop/releases/shop-1/src"]
     assert "CELERY_FLEET_POOL=cpu" in values
     assert "CELERY_FLEET_INSTANCE=%i" in values
     assert "CELERY_FLEET_FILE=/etc/celery-fleet/fleet.json" in values

@@ -68,6 +68,7 @@ def render(template: str, plan: dict[str, Any] | None = None, *, role: str = "wo
             "celery_app": "shop.app:app",
             "environment": {},
             "secrets": {},
+            "working_directory": "",
             "writable": [],
         },
     } | changes

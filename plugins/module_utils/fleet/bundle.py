@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from .findings import Findings
 from .lock.read import read_lock
 from .lock.types import Lock, Wanted
+from .model.application import content
 from .preflight.versions import LIBRARIES, RESULTS_LIBRARY
 from .release import Entry, archive, release_id
 from .source.build import NotBuiltError, build_wheel
@@ -20,6 +21,8 @@ from .source.tree import from_directory
 
 # Where the kit's own packages lie in a release.
 KIT: Final = "kit"
+# Where further files of the site lie in it; Python looks here first.
+FILES: Final = "files"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Application:
         lock: What it says of its lock.
         install: Whether the project itself is installed; ``auto``: if its own tools would.
         autoconfigure: Module and app that become a member of the fleet by themselves; empty: none.
+        files: Further files by their paths, each with its ``content``, or the path of its ``source``.
+        working_directory: Where processes start; if it is relative, it must be in the source.
     """
 
     name: str
@@ -39,6 +44,8 @@ class Application:
     lock: Wanted
     install: bool | str = "auto"
     autoconfigure: str = ""
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    working_directory: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,10 +90,14 @@ def make_bundle(application: Application, package: Path, cache: Path, findings: 
         versions=lock.versions([*LIBRARIES, RESULTS_LIBRARY]) if lock else {},
         requires_python=_requires_python(source, lock),
     )
+    own = _own_files(application, findings)
+    if source:
+        _check_directory(application, source, findings)
     if source is None or lock is None or findings.errors:
         return about
     text = lock.wheels_text.encode()
-    entries = [*source.files, *_kit(package, application.autoconfigure), Entry("requirements.lock", text)]
+    kit = _kit(package, application.autoconfigure)
+    entries = [*source.files, *own, *kit, Entry("requirements.lock", text)]
     install = source.project.installs if application.install == "auto" else bool(application.install)
     release = release_id(source.label, entries, f"{application.lock.python} {install}")
     packed = cache / "releases" / f"{release}.tar.gz"
@@ -101,6 +112,33 @@ def make_bundle(application: Application, package: Path, cache: Path, findings: 
     copy.write_bytes(text)
     left_out = source.left_out if fresh else ()
     return replace(about, release=release, archive=packed, lock=copy, left_out=left_out)
+
+
+def _check_directory(application: Application, source: Source, findings: Findings) -> None:
+    """Find a working directory that the source does not have."""
+    own = application.working_directory
+    place = f"{PurePosixPath(PREFIX, own)}/"
+    if own and not own.startswith("/") and not any(entry.path.startswith(place) for entry in source.files):
+        reason = "the source has no such directory"
+        findings.add(
+            "app/bad-path", "fleet_app.working_directory", own, reason, "name one of its directories"
+        )
+
+
+def _own_files(application: Application, findings: Findings) -> list[Entry]:
+    """Return the files that the site adds to the release."""
+    entries = []
+    for path, file in application.files.items():
+        try:
+            data = Path(file["source"]).read_bytes() if "source" in file else content(file)
+        except OSError as error:
+            findings.add("app/file-content", f"fleet_app.files.{path}.source", file["source"], error.strerror)
+            continue
+        if data.startswith(b"$ANSIBLE_VAULT;"):
+            reason = "it is encrypted, and everybody on a host may read a release"
+            findings.add("app/file-content", f"fleet_app.files.{path}", "(not shown)", reason)
+        entries.append(Entry(f"{FILES}/{path}", data))
+    return entries
 
 
 def _requires_python(source: Source | None, lock: Lock | None) -> str:

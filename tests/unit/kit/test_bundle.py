@@ -38,8 +38,13 @@ def bundle(tmp_path: Path) -> Callable[..., Bundle]:
         place.mkdir()
         (place / "__init__.py").write_text("")
 
-    def make(lock: str | Path = "requirements.lock", autoconfigure: str = "", **source: Any) -> Bundle:
-        application = Application("shop", source, Wanted(str(lock)), autoconfigure=autoconfigure)
+    def make(
+        lock: str | Path = "requirements.lock",
+        autoconfigure: str = "",
+        files: dict[str, Any] | None = None,
+        **source: Any,
+    ) -> Bundle:
+        application = Application("shop", source, Wanted(str(lock)), "auto", autoconfigure, files or {})
         findings = Findings()
         made = make_bundle(application, package, tmp_path / "cache", findings)
         assert not list(findings)
@@ -155,3 +160,47 @@ def test_an_application_that_the_release_configures(
     assert (target.module, target.attr) == ("shop.extensions", "celery_app")
     (loaded,) = told.entry_points.select(group="kombu.serializers")
     assert loaded.load() is celery_fleet_autoconfigure.SERIALIZER
+
+
+def test_files_of_the_site_are_part_of_the_release_and_of_its_name(
+    source: Path, bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text("DEBUG = False")
+    files = {
+        "local_settings.py": {"source": str(tmp_path / "own.py")},
+        "shop_data/logo.bin": {"content": "AP8=", "encoding": "base64"},
+    }
+    made = bundle(type="directory", path=str(source), files=files)
+    assert {"files/local_settings.py", "files/shop_data/logo.bin"} <= names(made)
+    with tarfile.open(made.archive) as archive:
+        logo = archive.extractfile("files/shop_data/logo.bin")
+        assert logo and logo.read() == b"\0\xff"
+    (tmp_path / "own.py").write_text("DEBUG = True")
+    assert bundle(type="directory", path=str(source), files=files).release != made.release
+
+
+@pytest.mark.parametrize(
+    ("more", "id", "reason"),
+    [
+        ({"working_directory": "web"}, "app/bad-path", "the source has no such directory"),
+        (
+            {"files": {"own.py": {"source": "/srv/site/none"}}},
+            "app/file-content",
+            "No such file or directory",
+        ),
+        (
+            {"files": {"own.py": {"content": "$ANSIBLE_VAULT;1.1;AES256"}}},
+            "app/file-content",
+            "it is encrypted, and everybody on a host may read a release",
+        ),
+    ],
+)
+def test_what_the_release_cannot_have_is_found(
+    source: Path, tmp_path: Path, more: Any, id: str, reason: str
+) -> None:
+    where = {"type": "directory", "path": str(source)}
+    findings = Findings()
+    application = Application("shop", where, Wanted("requirements.lock"), **more)
+    made = make_bundle(application, tmp_path, tmp_path / "cache", findings)
+    assert [(finding.id, finding.reason) for finding in findings] == [(id, reason)]
+    assert not made.release

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from ..host import names
@@ -22,6 +22,7 @@ from ..model.host import read_host
 from ..model.plain import plain
 from ..model.pools import effective_pools
 from ..model.read import read_model
+from ..source.read import PREFIX
 
 # Where Debian keeps the certificates of all authorities; some libraries of Python bring their own instead.
 TRUSTED: Final = "/etc/ssl/certs/ca-certificates.crt"
@@ -80,6 +81,27 @@ def environment_lines(
             f"Environment={name}=%d/{name}",
         ]
     return lines
+
+
+def release_files(raw_app: object) -> dict[str, dict[str, Any]]:
+    """Return the files that lie in the release, where Python finds them.
+
+    Args:
+        raw_app: The mapping ``fleet_app``.
+    """
+    files = plain(raw_app).get("files") or {}
+    return {path: file for path, file in files.items() if not path.startswith("/")}
+
+
+def working_directory(app: Mapping[str, Any], release: str) -> str:
+    """Return the directory in which processes of a release start.
+
+    Args:
+        app: The mapping ``fleet_app``, or its ``working_directory``.
+        release: Directory of the release.
+    """
+    own = app.get("working_directory")
+    return str(PurePosixPath(release, PREFIX, own)) if own else release
 
 
 def application_digests(raw_model: object, key: str) -> dict[str, str]:

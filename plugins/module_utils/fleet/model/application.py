@@ -309,7 +309,7 @@ def check_application(app: Mapping[str, Any], pools: Iterable[str], report: Repo
         if why_not := _writable_refusal(path, app):
             report("app/bad-path", ("writable", path), path, why_not)
     directory = app.get("working_directory", "")
-    if directory.startswith("/") and (why_not := _working_refusal(directory, app)):
+    if directory and (why_not := _working_refusal(directory, app)):
         report("app/bad-path", ("working_directory",), directory, why_not)
 
 
@@ -450,6 +450,9 @@ def _writable_refusal(path: str, app: Mapping[str, Any]) -> str | None:
 
 def _working_refusal(directory: str, app: Mapping[str, Any]) -> str | None:
     """Return why workers may not start in a directory, from which they import."""
+    if not directory.startswith("/"):
+        packaged = app.get("source", {}).get("type") == "package"
+        return "a package has no source in which it could lie" if packaged else None
     if directory == "/":
         return None
     if _not_normal(directory):

@@ -28,7 +28,7 @@ def check_application(model: Model, findings: Findings) -> None:
         findings.add("app/secret-and-environment", f"fleet_app.secrets.{name}", HIDDEN)
     for path, file in model.app.get("files", {}).items():
         source = file.get("source")
-        if source is not None and not Path(source).is_file():
+        if path.startswith("/") and source is not None and not Path(source).is_file():
             reason = "the controller has no such file"
             findings.add("app/file-content", f"fleet_app.files.{path}.source", source, reason)
 
