@@ -49,7 +49,12 @@ def model() -> dict[str, Any]:
             **{"nodes": ["broker"], "port": 5672, "tls": False, "client_control": False},
         },
         "results": {**variables["fleet_results"], "nodes": [], "tls": False},
-        "app": {**variables["fleet_app"], "environment": {}, "secrets": {}},
+        "app": {
+            **variables["fleet_app_defaults"],
+            **variables["fleet_app"],
+            "environment": {},
+            "secrets": {},
+        },
     }
 
 

@@ -51,6 +51,7 @@ def schema(raw: Mapping[str, Any]) -> Schema:
         "fleet_broker": _fields(BROKER, raw["broker"]),
         "fleet_results": _fields(RESULTS, raw["results"]),
         "fleet_app": _fields(APP, raw["app"]),
+        "fleet_app_defaults": _layer(APP, {}),
         "fleet_client_users": of(CLIENT_USERS),
         "fleet_schedule": of(SCHEDULE),
         "fleet_app_environment": of(APP["environment"]),

@@ -63,6 +63,9 @@ VARIABLES: Final = {
         "a host name or address", "`ansible_host`", "Where workers and clients reach this host's results."
     ),
     "fleet_app": Variable("see below", "the demo", "The application."),
+    "fleet_app_defaults": Variable(
+        "fields of `fleet_app`", "see below", "Fields of an application that does not say otherwise."
+    ),
     "fleet_client_users": Variable(
         "a list of users, such as `[www-data]`",
         "`[]`",

@@ -408,7 +408,7 @@ APP: Final = {
     "indexes": field(
         "Indexes that the hosts ask, in place of those of their own configuration.", application.INDEXES
     ),
-    "python": field("Interpreter on the hosts that makes the virtual environment.", any_text()),
+    "python": field("Interpreter on the hosts that makes the virtual environment.", any_text(required=False)),
     "install": field(
         "Whether the project itself is installed, with its metadata and entry points; `auto`: if its "
         "pyproject.toml names a build system.",
@@ -419,8 +419,12 @@ APP: Final = {
             required=False,
         ),
     ),
-    "wheelhouse": field("Whether the controller downloads the wheels, for hosts without an index.", flag()),
-    "keep_releases": field("Releases that stay on a host, the current one among them.", whole_number(1)),
+    "wheelhouse": field(
+        "Whether the controller downloads the wheels, for hosts without an index.", flag(required=False)
+    ),
+    "keep_releases": field(
+        "Releases that stay on a host, the current one among them.", whole_number(1, required=False)
+    ),
     "limits_above_pool": field(
         "What a build does with tasks whose own time limits are above those of their pool.",
         one_of("refuse", "clamp", required=False),
