@@ -138,6 +138,10 @@ options:
     description: Directory of the C(celery_fleet) package.
     type: path
     required: true
+  builders:
+    description: Lock of what builds packages without a wheel.
+    type: path
+    required: true
   cache:
     description: Directory on the controller for archives and git mirrors.
     type: path
@@ -155,6 +159,7 @@ EXAMPLES = r"""
     requirements: requirements.lock
     python: python3
     kit: /srv/celery-fleet/celery_fleet
+    builders: /srv/celery-fleet/requirements/builders.txt
     cache: /srv/celery-fleet/.cache
   delegate_to: localhost
 """
@@ -235,6 +240,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "accepted": {"type": "dict", "default": {}},
     "look": {"type": "bool", "default": False},
     "kit": {"type": "path", "required": True},
+    "builders": {"type": "path", "required": True},
     "cache": {"type": "path", "required": True},
 }
 
@@ -256,8 +262,11 @@ def main() -> None:
         params["autoconfigure"],
         params["files"],
         params["working_directory"],
+        params["indexes"] or (),
     )
-    bundle = make_bundle(application, Path(params["kit"]), Path(params["cache"]), findings)
+    bundle = make_bundle(
+        application, Path(params["kit"]), Path(params["builders"]), Path(params["cache"]), findings
+    )
     if findings.errors and not params["look"]:
         module.fail_json(msg=f"The application cannot be released.\n{report(findings)}")
     if bundle.left_out:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from .findings import Findings
+from .lock.fetch import Origin, fetch_sources
 from .lock.read import read_lock
 from .lock.types import Lock, Wanted
 from .model.application import content
@@ -16,7 +17,7 @@ from .preflight.versions import LIBRARIES, RESULTS_LIBRARY
 from .release import Entry, archive, release_id
 from .source.build import NotBuiltError, build_wheel
 from .source.project import Project, wheel_requires
-from .source.read import PREFIX, Source, read_source
+from .source.read import PREFIX, Source, access_of, read_source
 from .source.tree import from_directory
 
 # Where the kit's own packages lie in a release.
@@ -37,6 +38,7 @@ class Application:
         autoconfigure: Module and app that become a member of the fleet by themselves; empty: none.
         files: Further files by their paths, each with its ``content``, or the path of its ``source``.
         working_directory: Where processes start; if it is relative, it must be in the source.
+        indexes: Indexes of packages, as ``fleet_app.indexes``.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Application:
     autoconfigure: str = ""
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     working_directory: str = ""
+    indexes: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,15 @@ class Bundle:
     requires_python: str = ""
 
 
-def make_bundle(application: Application, package: Path, cache: Path, findings: Findings) -> Bundle:
+def make_bundle(
+    application: Application, package: Path, builders: Path, cache: Path, findings: Findings
+) -> Bundle:
     """Collect a release, and write its archive unless the cache has it.
 
     Args:
         application: The application.
         package: Directory of the package ``celery_fleet``.
+        builders: Lock of what builds packages without a wheel.
         cache: Directory for archives, locks and git mirrors.
         findings: Receives everything that keeps the application from becoming a release.
 
@@ -97,7 +103,12 @@ def make_bundle(application: Application, package: Path, cache: Path, findings: 
         return about
     text = lock.wheels_text.encode()
     kit = _kit(package, application.autoconfigure)
-    entries = [*source.files, *own, *kit, Entry("requirements.lock", text)]
+    url = application.source.get("url") or ""
+    origin = Origin(application.indexes, url, access_of(application.source), builders, cache)
+    sources = fetch_sources(lock, origin, findings)
+    if findings.errors:
+        return about
+    entries = [*source.files, *own, *kit, Entry("requirements.lock", text), *sources]
     install = source.project.installs if application.install == "auto" else bool(application.install)
     release = release_id(source.label, entries, f"{application.lock.python} {install}")
     packed = cache / "releases" / f"{release}.tar.gz"

@@ -382,6 +382,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "to build them, their own code would run on every host",
         "name those that you trust in fleet_app.sdists; an unprivileged user then builds them in a sandbox",
     ),
+    "lock/unfetched": _fault(
+        "A source that the controller cannot fetch",
+        "hosts build packages without a network, from what the controller brings them",
+        "let the controller reach the index or the repository, and give what it needs to log in",
+    ),
     "lock/credentials": _fault(
         "A password in a lock",
         "it would be in the release, for everyone on every host",

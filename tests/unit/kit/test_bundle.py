@@ -46,7 +46,7 @@ def bundle(tmp_path: Path) -> Callable[..., Bundle]:
     ) -> Bundle:
         application = Application("shop", source, Wanted(str(lock)), "auto", autoconfigure, files or {})
         findings = Findings()
-        made = make_bundle(application, package, tmp_path / "cache", findings)
+        made = make_bundle(application, package, tmp_path / "none", tmp_path / "cache", findings)
         assert not list(findings)
         return made
 

@@ -55,6 +55,7 @@ def test_the_kit_imports_neither_ansible_nor_celery(file):
     allowed = {
         "files/secret_file": {"yaml"},
         "broker/client": {"amqp"},
+        "lock/fetch": {"pip"},
         "lock/pylock": {"packaging"},
         "lock/requirement": {"packaging"},
         "lock/requirements_file": {"packaging", "pip"},

@@ -120,16 +120,16 @@ def _directory(source: Mapping[str, Any], name: str, findings: Findings) -> Sour
     )
 
 
+def access_of(source: Mapping[str, Any]) -> Access:
+    """Return how a source's repository, and those that its lock names, are reached."""
+    given = (source.get(name) or "" for name in ("key", "known_hosts", "username", "password"))
+    return Access(*given)
+
+
 def _revision(source: Mapping[str, Any], cache: Path, findings: Findings) -> Source | None:
     url, version, below = source["url"], str(source["version"]), _below(source)
-    access = Access(
-        source.get("key") or "",
-        source.get("known_hosts") or "",
-        source.get("username") or "",
-        source.get("password") or "",
-    )
     try:
-        with reached(access) as environment:
+        with reached(access_of(source)) as environment:
             revision = fetched(url, version, cache / "git", environment)
             if below and not revision.has_directory(below):
                 reason = f"there is no such directory in {url} at {version}"

@@ -18,7 +18,7 @@ def made(root: Path, said: dict[str, Any], findings: Findings) -> Bundle:
     package = write(root / "celery_fleet", {"__init__.py": ""})
     lock = Wanted(said.get("requirements", "requirements.lock"))
     application = Application("shop", said["source"], lock, said.get("install", "auto"))
-    return make_bundle(application, package, root / "cache", findings)
+    return make_bundle(application, package, root / "none", root / "cache", findings)
 
 
 @pytest.mark.parametrize("case", BROKEN_SOURCES, ids=lambda case: f"{case[0]}-{case[1]}")
