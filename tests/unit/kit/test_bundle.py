@@ -201,6 +201,6 @@ def test_what_the_release_cannot_have_is_found(
     where = {"type": "directory", "path": str(source)}
     findings = Findings()
     application = Application("shop", where, Wanted("requirements.lock"), **more)
-    made = make_bundle(application, tmp_path, tmp_path / "cache", findings)
+    made = make_bundle(application, tmp_path, tmp_path / "none", tmp_path / "cache", findings)
     assert [(finding.id, finding.reason) for finding in findings] == [(id, reason)]
     assert not made.release
