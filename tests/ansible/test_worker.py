@@ -94,6 +94,7 @@ def test_the_environment_of_the_pool_overrides_that_of_the_application_and_is_qu
     assert values[-5:] == own
     assert unit["EnvironmentFile"] == ["/etc/celery-fleet/application/cpu.env"]
     assert unit["LoadCredential"] == ["KEY:/etc/celery-fleet/application/cpu-KEY"]
+    assert unit["SetCredential"] == ["KEY:\\n"]
     assert unit["ReadWritePaths"] == ["/srv/uploads"]
     assert unit["WorkingDirectory"] == ["/opt/shop/releases/shop-1/src"]
     assert "CELERY_FLEET_POOL=cpu" in values

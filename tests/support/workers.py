@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,21 @@ class Worker:
         Args:
             held: Whether it goes on until it is told to end.
         """
+        return self._send("trace", held)
+
+    def given(self) -> dict[str, str]:
+        """Return hashes of what a task of the pool finds in its environment, or in the files there."""
+        path = self._send("environment")
+        until(lambda: self.trace(path), f"{path} is written by {self.unit}", 30)
+        found: dict[str, str] = json.loads(self.host.check_output(f"cat {path}"))
+        return found
+
+    def _send(self, task: str, *arguments: object) -> str:
         self.host.check_output(f"install -d -o celery-fleet -g celery-fleet {TRACES}")
         path = f"{TRACES}/{uuid.uuid4()}"
         queue = min(self.plan["queues"])
-        send = f"apply_async(('{path}', {held}), queue='{queue}')"
-        code = f"import probe; probe.app.tasks['probe.trace'].{send}"
+        send = f"apply_async({(path, *arguments)}, queue='{queue}')"
+        code = f"import probe; probe.app.tasks['probe.{task}'].{send}"
         self.host.check_output(f'{AS_WORKER} {PYTHON} -c "{code}"')
         return path
 
@@ -95,15 +105,23 @@ class Fleet:
         """Return the worker that serves a pool now."""
         return Worker(self.host(name), self.plans[name]["worker_plan"]["pools"][pool])
 
-    def command(self, verb: str, *limit: str, code: str = "", lock: str = "", **extra: Any) -> list[str]:
-        """Return the command of a verb, with a release of this code."""
+    def command(
+        self,
+        verb: str,
+        *limit: str,
+        code: str = "",
+        lock: str = "",
+        app: dict[str, Any] | None = None,
+        **extra: Any,
+    ) -> list[str]:
+        """Return the command of a verb, with a release of this code and further fields of the application."""
         source = self.place / "source"
         source.mkdir(exist_ok=True)
         (source / "probe.py").write_text(PROBE + code)
         (source / "requirements.lock").write_text(
             (ROOT / "examples/demo/requirements.lock").read_text() + lock
         )
-        app = {
+        app = (app or {}) | {
             "name": "probe",
             "celery_app": "probe:app",
             "source": {"type": "directory", "path": str(source)},
@@ -119,10 +137,16 @@ class Fleet:
         options = [f"--inventory={self.scenario.inventory}", *limited, f"--extra-vars={json.dumps(values)}"]
         return ["ansible-playbook", *options, str(ROOT / "playbooks" / f"{verb}.yml")]
 
-    def run(self, verb: str, *limit: str, fails: bool = False, **more: Any) -> str:
+    def run(
+        self, verb: str, *limit: str, fails: bool = False, options: Sequence[str] = (), **more: Any
+    ) -> str:
         """Run a verb, and return its output."""
         process = subprocess.run(
-            self.command(verb, *limit, **more), cwd=ROOT, capture_output=True, text=True, check=False
+            [*self.command(verb, *limit, **more), *options],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert (process.returncode != 0) == fails, process.stdout + process.stderr
         return process.stdout + process.stderr

@@ -1,5 +1,8 @@
-"""An application whose tasks leave a trace of when they ran."""
+"""An application whose tasks leave a trace of when they ran, and of what they were given."""
 
+import hashlib
+import json
+import os
 import time
 from pathlib import Path
 
@@ -27,4 +30,21 @@ def trace(path: str, held: bool) -> None:
         lines.write("end\n")
 
 
+def environment(path: str) -> None:
+    """Write what the task finds in its environment.
+
+    Args:
+        path: The file. It gets a hash of each variable, or of the file whose path that holds.
+    """
+    found = {}
+    for name, value in os.environb.items():
+        is_path = value.startswith(b"/run/credentials/") and name != b"CREDENTIALS_DIRECTORY"
+        content = Path(os.fsdecode(value)).read_bytes() if is_path else value
+        found[os.fsdecode(name)] = hashlib.sha256(content).hexdigest()
+    draft = Path(f"{path}.draft")
+    draft.write_text(json.dumps(found))
+    draft.rename(path)
+
+
 app.task(trace, name="probe.trace")
+app.task(environment, name="probe.environment")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -11,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from support.leaks import leaks
 from support.scenario import MOLECULE, ROOT, Scenario, until
 from support.workers import AS_WORKER, BROKER, FIRST, SECOND, Fleet, Hosts, Worker, serves
 
@@ -184,6 +187,61 @@ def test_workers_wait_for_a_broker_that_is_down(
     assert [(worker.show("MainPID"), worker.show("NRestarts")) for worker in running] == before
 
 
+FIRST_LINE = "Tr0ub4dor&3 of io"
+ODD = f"{FIRST_LINE}\n\\n 'single' \"double\" $HOME ${{X}} $(id) `id` \\ %d #no =a; ü 🦄\t\r\n\x01\x1b[0m \\"
+OWN = "of the scheduler alone"
+KEY = bytes(range(256)) * 4
+SECRETS: dict[str, Any] = {
+    "DATABASE_URL": {"value": ODD, "readers": ["io", "cpu"]},
+    "KEY_FILE": {
+        "value": base64.b64encode(KEY).decode(),
+        "as": "file",
+        "encoding": "base64",
+        "readers": ["io", "cpu"],
+    },
+    "OWN": {"value": OWN, "readers": ["scheduler"]},
+}
+
+
+def test_a_secret_arrives_whole_at_its_readers_is_nowhere_else_and_replaces_no_other(
+    workers: dict[tuple[str, str], Worker], fleet: Fleet
+) -> None:
+    host = fleet.host(FIRST)
+    host.check_output("install -d -m 0755 /srv/kept")
+    app = {
+        "secrets": SECRETS,
+        "files": {"/etc/probe/probe.ini": {"content": "[probe]\n", "readers": ["io", "cpu"]}},
+        "writable": {"/srv/probe/uploads": {}, "/srv/kept": {"mode": "0777"}},
+    }
+    said = fleet.run("deploy", app=app, options=["-vvv", "--diff"])
+    shown = [text for text in (*ODD.splitlines(), OWN, base64.b64encode(KEY).decode()[:40]) if text in said]
+    assert [text for text in shown if len(text) > 5] == []
+    for name, pool in ((FIRST, "io"), (SECOND, "cpu")):
+        reader = fleet.worker(name, pool)
+        given = reader.given()
+        assert given["DATABASE_URL"] == hashlib.sha256(ODD.encode()).hexdigest()
+        assert given["KEY_FILE"] == hashlib.sha256(KEY).hexdigest()
+        assert "OWN" not in given
+        assert "$HOME" not in reader.host.check_output(f"systemctl show {reader.unit}")
+    assert "DATABASE_URL" not in fleet.worker(FIRST, "general").given()
+    assert host.file("/etc/celery-fleet/application").mode == 0o700
+    assert host.file("/etc/probe/probe.ini").group == "celery-fleet"
+    made = host.check_output("stat -c '%U %a' /srv/probe/uploads /srv/kept")
+    assert made.splitlines() == ["celery-fleet 750", "root 777"]
+    for name in (FIRST, SECOND):
+        found = leaks(name, {"DATABASE_URL": FIRST_LINE, "OWN": OWN}).splitlines()
+        # Its readers have it in their environment, which their own user may read.
+        assert [line for line in found if not line.endswith("/environ holds DATABASE_URL")] == []
+
+    # Another value replaces its readers, and nothing else.
+    untouched, io = fleet.worker(FIRST, "general").unit, fleet.worker(FIRST, "io").unit
+    other = {**SECRETS, "DATABASE_URL": {"value": "another", "readers": ["io", "cpu"]}}
+    fleet.run("deploy", FIRST, app={**app, "secrets": other})
+    assert fleet.worker(FIRST, "general").unit == untouched
+    assert fleet.worker(FIRST, "io").unit != io
+    assert fleet.worker(FIRST, "io").given()["DATABASE_URL"] == hashlib.sha256(b"another").hexdigest()
+
+
 def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: None, fleet: Fleet) -> None:
     old = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
     long = [worker.send(held=True) for worker in old]
@@ -191,6 +249,11 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: No
         worker.begun(path)
     fleet.run("deploy", code="# second\n", fleet_environment_pools={"general": {"rollover": "wait"}})
     new = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
+    # What the application has no longer is gone, though a rollback goes back to a unit that reads it.
+    assert "DATABASE_URL" not in fleet.worker(FIRST, "io").given()
+    gone = "/etc/probe/probe.ini /etc/celery-fleet/application/io-KEY_FILE"
+    assert fleet.host(FIRST).run(f"ls {gone}").stdout == ""
+    assert fleet.host(FIRST).file("/etc/celery-fleet/application/io.env").content == b""
     for before, after, path in zip(old, new, long, strict=True):
         assert before.unit != after.unit
         assert before.show("ActiveState") == "deactivating"

@@ -73,11 +73,12 @@ def environment_lines(
         "Environment=" + json.dumps(f"{name}={value}", ensure_ascii=False).replace("%", "%%")
         for name, value in sorted(variables.items())
     ]
-    if len(as_files) < len(own):
-        lines.append(f"EnvironmentFile={names.APPLICATION}/{reader}{SUFFIX}")
+    lines.append(f"EnvironmentFile={names.APPLICATION}/{reader}{SUFFIX}")
     for name in as_files:
+        # An empty line instead of a file that is gone: a release that still reads it can be rolled back to.
         lines += [
             f"LoadCredential={name}:{names.APPLICATION}/{reader}-{name}",
+            f"SetCredential={name}:\\n",
             f"Environment={name}=%d/{name}",
         ]
     return lines
@@ -181,9 +182,9 @@ def _secrets(app: Mapping[str, Any], readers: Sequence[str]) -> Iterator[Item]:
         variables = {name: secret["value"] for name, secret in own.items() if name not in as_files}
         # Its processes have no unit of the kit.
         variables = environment | variables if reader == CLIENTS else variables
-        if variables:
-            path = f"{names.APPLICATION}/{reader}{SUFFIX}"
-            yield {"file": path, "mode": "0600", **root}, write_variables(variables).encode()
+        # Without variables too, since units name it: also one to which a rollback goes back.
+        path = f"{names.APPLICATION}/{reader}{SUFFIX}"
+        yield {"file": path, "mode": "0600", **root}, write_variables(variables).encode()
         for name, data in as_files.items():
             yield {"file": f"{names.APPLICATION}/{reader}-{name}", "mode": "0600", **root}, data
 

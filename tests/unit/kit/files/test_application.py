@@ -161,6 +161,8 @@ def test_no_form_of_a_secret_has_its_value(model):
     assert lines == [
         "EnvironmentFile=/etc/celery-fleet/application/scheduler.env",
         "LoadCredential=GOOGLE:/etc/celery-fleet/application/scheduler-GOOGLE",
+        "SetCredential=GOOGLE:\\n",
         "Environment=GOOGLE=%d/GOOGLE",
     ]
-    assert application.environment_lines({"environment": {}, "secrets": {}}, "io") == []
+    nothing = application.environment_lines({"environment": {}, "secrets": {}}, "io")
+    assert nothing == ["EnvironmentFile=/etc/celery-fleet/application/io.env"]
