@@ -14,6 +14,7 @@ import overrides
 import reference
 import rights
 import schema
+import sites
 import verbs
 import yaml
 from fleet.catalogue import CATALOGUE, Kind
@@ -225,6 +226,7 @@ BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     **{f"options_{verb}": partial(reference.verb_options, verb=verb) for verb in verbs.verbs()},
     **{name: partial(reference.model_fields, variable=name) for name in SPECS},
     **{f"override_{name}": partial(overrides.example, name) for name in overrides.examples()},
+    **{f"site_{name}": partial(sites.site, name) for name in sites.sites()},
 }
 PICTURES: Final = {"docs/fleet.svg": svg, "docs/fleet.mmd": mermaid}
 
