@@ -45,6 +45,10 @@ class ControlRefusedError(FleetError):
     """The broker refuses remote control, such as `revoke` or `inspect`, from this process."""
 
 
+class TaskMemoryError(FleetError):
+    """A task raised `MemoryError`, by which Celery would end the worker and every task in it."""
+
+
 class BrokerRefusedError(RecoverableConnectionError):
     """A broker node was reached but gave no connection.
 

@@ -16,6 +16,7 @@ from kombu import Connection
 from celery_fleet.publishing.unconfirmed import UNCONFIRMED
 from celery_fleet.worker import canary
 from celery_fleet.worker.consumption import Consumption
+from celery_fleet.worker.execution import contain
 from celery_fleet.worker.gate import Ending, Gate
 from celery_fleet.worker.intake import GuardedConsumer
 from celery_fleet.worker.limits import Limits
@@ -61,6 +62,7 @@ class FleetConsumer(GuardedConsumer):
         self._in_loop = False
         self._next_round = 0.0
         super().__init__(*args, **kwargs)
+        contain(self.pool)
         self.gate = Gate(self._start_task, self._task_ended, self._task_broken)
         self.on_task_request = self.gate.submit
         self.instance = Instance.from_environment()
@@ -233,9 +235,9 @@ class FleetConsumer(GuardedConsumer):
         self.limits.apply(request)
         return request.execute_using_pool(self.pool)
 
-    def _task_broken(self, request: Request, error: Exception) -> None:
+    def _task_broken(self, request: Request, error: Exception, again: bool) -> None:
         self.slots.forget(request)
-        self.refuse_task(request, error)
+        self.refuse_task(request, error, again=again)
 
     def _task_ended(self, request: Request, ending: Ending) -> None:
         self.report.task_ended(request, ending)

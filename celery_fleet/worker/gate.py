@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, WorkerLostError
+from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
 from celery.worker.request import Request
 
+from celery_fleet.worker.execution import bearable, cause_of, is_lost
 from celery_fleet.worker.intake import BROKEN
 
 # Of a request, those that end it: by a result, an exception or a lost process, a limit.
@@ -43,14 +43,15 @@ class Gate:
     Args:
         start: Gives a request to the pool; raises `TaskRevokedError` when it must not run.
         ended: Is told of each end.
-        broken: Is told of each request that cannot be given to the pool, and why.
+        broken: Is told of each request that cannot be given to the pool or whose end cannot be recorded, why,
+            and whether it should run again.
     """
 
     def __init__(
         self,
         start: Callable[[Request], object],
         ended: Callable[[Request, Ending], None] | None = None,
-        broken: Callable[[Request, Exception], None] | None = None,
+        broken: Callable[[Request, Exception, bool], None] | None = None,
     ) -> None:
         self._start = start
         self._ended = ended
@@ -119,7 +120,7 @@ class Gate:
                 self.release(request)
                 if self._broken is None:
                     raise
-                self._broken(request, error)
+                self._broken(request, error, False)
             except BaseException:
                 self.release(request)
                 raise
@@ -129,8 +130,16 @@ class Gate:
             soft = options.get("soft", args[0] if handler.__name__ == "on_timeout" and args else False)
             if soft:  # it may still end well
                 return handler(*args, **options)
+            if handler.__name__ == "on_failure":
+                args = (bearable(args[0]), *args[1:])
             try:
                 return handler(*args, **options)
+            except Exception as error:  # the result backend's, or a signal handler's of the application
+                if self._broken is None or request.acknowledged:
+                    raise
+                lost = handler.__name__ == "on_failure" and is_lost(args[0])
+                self._broken(request, error, lost)
+                return None
             finally:
                 was_running = request in self._running
                 self.release(request)
@@ -150,10 +159,8 @@ def _how(request: Request, handler: str, args: tuple[Any, ...]) -> Ending:
             return Ending("SUCCESS", runtime)
     else:
         result = args[0]
-    error = result.exception
-    if isinstance(error, ExceptionWithTraceback):
-        error = error.exc
+    error = cause_of(result)
     for kind, state in ((Retry, "RETRY"), (Reject, "REJECTED"), (Ignore, "IGNORED")):
         if isinstance(error, kind):
             return Ending(state, runtime)
-    return Ending("FAILURE", runtime, lost=isinstance(error, WorkerLostError))
+    return Ending("FAILURE", runtime, lost=is_lost(result))

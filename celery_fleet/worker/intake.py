@@ -94,19 +94,21 @@ class GuardedConsumer(Consumer):
         if not message.acknowledged:
             message.reject_log_error(logger, self.connection_errors)
 
-    def refuse_task(self, request: Request, reason: Exception) -> None:
-        """Make the message of a task that cannot be given to the pool a dead letter.
+    def refuse_task(self, request: Request, reason: Exception, *, again: bool = False) -> None:
+        """Make a task a dead letter that cannot be given to the pool, or whose end cannot be recorded.
 
         Args:
             request: The task.
             reason: Why.
+            again: Whether to have it delivered again instead, as far as its queue's limit goes.
         """
         logger.error(
-            "A task was refused and is a dead letter now: %s. Task %s, id %s",
+            "A task was refused and %s now: %s. Task %s, id %s",
+            "is delivered again" if again else "is a dead letter",
             *map(clean, (reason, request.name, request.id)),
         )
         state.task_ready(request)
-        request.reject(requeue=False)
+        request.reject(requeue=again)
 
     @staticmethod
     def _forget(message: Message) -> None:

@@ -7,10 +7,12 @@ import os
 import signal
 import time
 import uuid
+from asyncio import CancelledError
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.signals import task_prerun
 
 import celery_fleet
@@ -89,6 +91,54 @@ def _poison(label: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class UnspeakableError(Exception):
+    """Cannot be shown, and needs an argument that a copy of it would not get."""
+
+    def __init__(self, needed: object) -> None:
+        super().__init__()
+        self.needed = needed
+
+    def __str__(self) -> str:
+        raise RuntimeError("it has no text")
+
+    __repr__ = __str__
+
+
+class TooLargeError(MemoryError):
+    """What a library raises that asked for more memory than there is."""
+
+
+_RAISED = {
+    "MemoryError": MemoryError,
+    "a MemoryError of a library": TooLargeError,
+    "SystemExit": SystemExit,
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "WorkerShutdown": WorkerShutdown,
+    "WorkerTerminate": WorkerTerminate,
+    "GeneratorExit": GeneratorExit,
+    "CancelledError": CancelledError,
+    "StopIteration": StopIteration,
+    "an error without text": lambda: UnspeakableError(lambda: None),
+    "an error with what cannot be sent": lambda: RuntimeError(lambda: None, object()),
+}
+
+
+def _misbehave(manner: str) -> object:
+    """End in a way that an application did not mean."""
+    _mark("start", manner)
+    if manner == "recursion":
+        return _recurse(0)
+    if manner == "a result that cannot be sent":
+        return object()
+    if manner in _RAISED:
+        raise _RAISED[manner]()
+    return None
+
+
+def _recurse(depth: int) -> int:
+    return _recurse(depth + 1) + 1
+
+
 def _again(task: Any, label: str, countdowns: list[float]) -> None:
     _mark("start", label)
     if task.request.retries < len(countdowns):
@@ -132,4 +182,5 @@ retry_when_released = app.task(_retry_when_released, name="retry_when_released",
 poison = app.task(_poison, name="poison")
 hold = app.task(_hold, name="hold")
 grow = app.task(_grow, name="grow")
+misbehave = app.task(_misbehave, name="misbehave", ignore_result=False)
 again = app.task(_again, name="again", bind=True)

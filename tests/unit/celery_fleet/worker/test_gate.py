@@ -28,7 +28,7 @@ def requests(count: int) -> list[Any]:
     return [Request() for _ in range(count)]
 
 
-def raised(error: Exception) -> ExceptionInfo:
+def raised(error: BaseException) -> ExceptionInfo:
     try:
         raise error
     except type(error):
@@ -99,3 +99,48 @@ def test_each_end_is_told_once(how: str, result: Any, state: str, failed: bool) 
     assert ended[0].lost == (how == "on_failure" and failed)
     if how == "on_success":
         assert ended[0].runtime == 1.5
+
+
+@pytest.mark.parametrize("error", [WorkerLostError(), SystemExit(), ValueError()])
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_a_task_whose_end_cannot_be_recorded_is_settled(error: Any, acknowledged: bool) -> None:
+    def break_down(_: object) -> None:
+        raise ConnectionError("no result backend")
+
+    settled: list[Any] = []
+    gate = Gate(lambda _: None, lambda *_: None, lambda *told: settled.append(told))
+    gate.set(slots=1, is_open=True)
+    (request,) = requests(1)
+    request.acknowledged = acknowledged
+    break_down.__name__ = "on_failure"
+    request.on_failure = break_down
+    gate.submit(request)
+    if acknowledged:
+        with pytest.raises(ConnectionError):
+            request.on_failure(raised(error))
+        assert settled == []
+    else:
+        request.on_failure(raised(error))
+        assert [(given, again) for given, _, again in settled] == [
+            (request, not isinstance(error, ValueError))
+        ]
+    assert gate.running == []
+
+
+def test_what_celery_would_end_the_worker_for_is_a_failure_of_the_task() -> None:
+    given: list[ExceptionInfo] = []
+
+    def note(failure: ExceptionInfo) -> None:
+        given.append(failure)
+
+    ended: list[Any] = []
+    gate = Gate(lambda _: None, lambda _, ending: ended.append(ending))
+    gate.set(slots=1, is_open=True)
+    (request,) = requests(1)
+    note.__name__ = "on_failure"
+    request.on_failure = note
+    gate.submit(request)
+    request.on_failure(raised(MemoryError("1 TiB")))
+    assert [str(failure.exception) for failure in given] == ["MemoryError: 1 TiB"]
+    assert not isinstance(given[0].exception, MemoryError)
+    assert [(ending.state, ending.lost) for ending in ended] == [("FAILURE", False)]
