@@ -9,7 +9,9 @@ import os
 import pwd
 import shutil
 import subprocess
+import tarfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,32 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.applic
     all_secrets,
     masked,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.environment import (
+    BuildError,
+    Environments,
+    compiled,
+    copied,
+    key_of,
+    packages_of,
+    run,
+    uv_in,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import building
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.pythons import (
+    Interpreter,
+    PythonError,
+    find,
+)
 
 DOCUMENTATION = r"""
 module: app_release
 short_description: Build a release of the application on a host
 description:
-  - Unpacks the archive, makes the virtual environment from the lock, and imports the application as the user
-    that will run it. Only then the release is marked complete.
+  - Unpacks the archive, makes the virtual environment, and imports the application as the user that will run
+    it. Only then the release is marked complete.
+  - The environment of a lock is made once on a host, by uv; that of a release is a copy by hard links, with
+    the application's own package in it.
   - A release whose application asks for what the fleet does not have is refused, with all of it.
   - A release that is complete is left alone; one that is not is built anew.
 options:
@@ -44,8 +63,11 @@ options:
   wheels:
     description: Archive of the lock's wheels on the host, removed after use; without it an index is asked.
     type: path
+  uv:
+    description: Archive of a wheel of uv on the host; needed unless the release is complete.
+    type: path
   python:
-    description: Interpreter of the virtual environment.
+    description: Interpreter of the virtual environment, a command, a path or a version.
     type: str
     default: python3
   celery_app:
@@ -105,6 +127,10 @@ seconds:
   description: How long the build took.
   type: float
   returned: when built
+reused:
+  description: Whether the environment of the lock was there.
+  type: bool
+  returned: when built
 """
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -112,6 +138,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "release": {"type": "str", "required": True},
     "archive": {"type": "path"},
     "wheels": {"type": "path"},
+    "uv": {"type": "path"},
     "python": {"type": "str", "default": "python3"},
     "celery_app": {"type": "str", "required": True},
     "user": {"type": "str", "required": True},
@@ -125,24 +152,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 # What the import ends with if the application has faults; one that raises ends with 1.
 FAULTS = 3
-
-
-class BuildError(Exception):
-    """A step of the build failed."""
-
-
-def run(step: str, *command: str, remedy: str = "") -> None:
-    """Run a command as root.
-
-    Raises:
-        BuildError: It failed; with its output.
-    """
-    environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PIP_NO_INPUT": "1"}
-    process = subprocess.run(  # noqa: S603 - an argument list, no shell
-        command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-    )
-    if process.returncode != 0:
-        raise BuildError(f"{step} failed{remedy}:\n{process.stdout.strip()}")
 
 
 def import_app(place: Path, params: dict[str, Any]) -> str:
@@ -200,51 +209,66 @@ def read_report(printed: str) -> str:
     return report
 
 
-def build(place: Path, params: dict[str, Any]) -> str:
-    """Build the release in its empty directory, and return the report of its import.
+def build(place: Path, params: dict[str, Any], python: Interpreter, environments: Environments) -> bool:
+    """Build the release in its directory, and return whether its lock's environment was there.
 
     Raises:
         BuildError: A step failed.
     """
     run("Unpacking", "tar", "-xzf", params["archive"], "-C", str(place), "--no-same-owner")
-    remedy = f"; is the package with the venv module of {params['python']} installed (app_packages)?"
-    run("Making the virtual environment", params["python"], "-m", "venv", str(place / "venv"), remedy=remedy)
+    lock = place / "requirements.lock"
 
-    python = place / "venv" / "bin" / "python"
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    offline: list[str] = []
-    if params["wheels"]:
-        (place / "wheels").mkdir()
-        run(
-            "Unpacking the wheels",
-            "tar",
-            "-xf",
-            params["wheels"],
-            "-C",
-            str(place / "wheels"),
-            "--no-same-owner",
-        )
-        offline = ["--no-index", f"--find-links={place / 'wheels'}"]
-    lock = str(place / "requirements.lock")
-    run("Installing the requirements", *pip, "--require-hashes", *offline, f"--requirement={lock}")
-    own = [str(wheel) for wheel in (place / "package").glob("*.whl")]
+    def install(environment: Path) -> None:
+        offline: list[str] = []
+        if params["wheels"]:
+            wheels = place / "wheels"
+            wheels.mkdir()
+            run("Unpacking the wheels", "tar", "-xf", params["wheels"], "-C", str(wheels), "--no-same-owner")
+            offline = ["--no-index", f"--find-links={wheels}"]
+        environments.install(environment, "--require-hashes", *offline, f"--requirements={lock}")
+        shutil.rmtree(place / "wheels", ignore_errors=True)
+
+    environment, made = environments.make(params["environment_key"], python, install)
+    venv = place / "venv"
+    copied(environment, venv)
+    own = sorted((place / "package").glob("*.whl"))
     if own:
-        run("Installing the application", *pip, "--no-deps", "--no-index", *own)
-    if params["wheels"]:
-        shutil.rmtree(place / "wheels")
-
+        environments.install(venv, "--no-deps", "--no-index", *map(str, own))
     # A project in `src/` of its source that is not installed, and the root, where manage.py and the like lie.
     parts = [
         place / name
         for name in ("files", "src", *([] if own else ["src/src"]), "kit")
         if (place / name).is_dir()
     ]
-    (packages,) = (place / "venv" / "lib").glob("python*/site-packages")
-    (packages / "celery_fleet_release.pth").write_text("".join(f"{part}\n" for part in parts))
+    (packages_of(venv) / "celery_fleet_release.pth").write_text("".join(f"{part}\n" for part in parts))
     # The user that runs the application may not write here, so nothing would keep the compiled files.
-    # A source tree may hold templates that aren't valid Python; the import below is the check that counts.
-    subprocess.run([str(python), "-m", "compileall", "-qq", *map(str, parts)], check=False)  # noqa: S603 - no shell
-    return import_app(place, params)
+    compiled(python, *parts, *tops(packages_of(venv), own))
+    return not made
+
+
+def lock_of(archive: Path) -> bytes:
+    """Return the lock in a release's archive.
+
+    Raises:
+        BuildError: It has none.
+    """
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.name == "requirements.lock" else None
+            if content:
+                return content.read()
+    raise BuildError(f"{archive} holds no requirements.lock")
+
+
+def tops(packages: Path, wheels: list[Path]) -> set[Path]:
+    """Return what wheels have put into the directory of the packages."""
+    names: set[str] = set()
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            names |= {name.split("/")[0] for name in archive.namelist()}
+    return {
+        packages / name for name in names if (packages / name).exists() and not name.endswith(".dist-info")
+    }
 
 
 def warn(module: AnsibleModule, report: str) -> None:
@@ -259,7 +283,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    place = Path(params["root"]) / "releases" / params["release"]
+    root = Path(params["root"])
+    place = root / "releases" / params["release"]
     complete = place / ".complete"
     if complete.exists():
         try:
@@ -268,7 +293,7 @@ def main() -> None:
             module.fail_json(msg=f"Release {params['release']}: {error}")
         warn(module, report)
         module.exit_json(changed=False)
-    if not params["archive"]:
+    if not (params["archive"] and params["uv"]):
         module.fail_json(msg=f"Release {params['release']} is not complete, and there is no archive of it.")
     state = "partly built" if place.exists() else "absent"
     diff = {"before": f"{place}: {state}\n", "after": f"{place}: complete\n"}
@@ -278,16 +303,22 @@ def main() -> None:
     os.umask(0o022)
     begun = time.monotonic()
     try:
-        with building(Machine(), place):
-            report = build(place, params)
-    except BuildError as error:
+        python = find(params["python"])
+        environments = Environments(root, uv_in(Path(params["uv"]), root))
+        key = key_of(lock_of(Path(params["archive"])), python)
+        with building(Machine(), place, key):
+            reused = build(place, params | {"environment_key": key}, python, environments)
+            report = import_app(place, params)
+    except (BuildError, PythonError) as error:
         module.fail_json(msg=f"Release {params['release']}: {error}")
     finally:
         for used in filter(None, (params["archive"], params["wheels"])):
             Path(used).unlink()
     complete.write_text(report, encoding="utf-8")
     warn(module, report)
-    module.exit_json(changed=True, diff=diff, report=report, seconds=round(time.monotonic() - begun, 1))
+    module.exit_json(
+        changed=True, diff=diff, report=report, reused=reused, seconds=round(time.monotonic() - begun, 1)
+    )
 
 
 if __name__ == "__main__":

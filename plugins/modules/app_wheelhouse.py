@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import re
 import shutil
@@ -33,7 +34,7 @@ description:
   - Writes nothing but the cache, so it works in check mode too and never reports a change.
 options:
   lock:
-    description: Requirements of a release on the controller, in a file named after its content.
+    description: Requirements of a release on the controller, or of another tool.
     type: path
     required: true
   targets:
@@ -145,8 +146,9 @@ def main() -> None:
     )
     lock, cache = Path(module.params["lock"]), Path(module.params["cache"])
     (cache / "wheels").mkdir(parents=True, exist_ok=True)
+    name = f"{lock.stem}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
     wheelhouses = {
-        target: cache / "wheels" / f"{lock.stem}-{target.replace(' ', '-')}.tar"
+        target: cache / "wheels" / f"{name}-{target.replace(' ', '-')}.tar"
         for target in sorted(set(module.params["targets"]))
     }
     missing = {target: wheels for target, wheels in wheelhouses.items() if not wheels.is_file()}

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from .environment import CACHE, ENVIRONMENTS, REFERENCE
 from .machine import Machine
 from .names import FILES_RECORD, NEEDRESTART, PREFIX, PROGRAM, PRUNE, SHUTDOWN, below, pool_of
 from .steps import RUNNING
@@ -35,12 +36,14 @@ class Surplus:
     Attributes:
         units: Files of units and slices.
         releases: Directories of releases.
+        environments: Directories of environments of which no release is made, and what they were made from.
         records: Directories with records of releases that are gone, or go.
         in_use: Names of releases beyond the number that stay because something needs them.
     """
 
     units: tuple[Path, ...] = ()
     releases: tuple[Path, ...] = ()
+    environments: tuple[Path, ...] = ()
     records: tuple[Path, ...] = ()
     in_use: tuple[str, ...] = ()
 
@@ -51,17 +54,19 @@ class Surplus:
 
 
 @contextlib.contextmanager
-def building(host: Machine, place: Path) -> Iterator[None]:
-    """Make the directory of a release, and keep it from being removed while it is built.
+def building(host: Machine, place: Path, environment: str) -> Iterator[None]:
+    """Make the directory of a release, and keep it and its environment from being removed while it is built.
 
     Args:
         host: The host.
         place: The directory; what an earlier attempt left in it is removed.
+        environment: Name of the environment that it is made from.
     """
     with host.alone():
         if place.exists():
             shutil.rmtree(place)
         place.mkdir(parents=True)
+        (place / REFERENCE).write_text(environment)
         directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(directory, fcntl.LOCK_EX)
     try:
@@ -109,9 +114,19 @@ def surplus(host: Machine, root: Path, current: str, keep: int) -> Surplus:
     return Surplus(
         units=tuple(surplus_units(host, host.served())),
         releases=tuple(releases),
+        environments=tuple(_environments(root, {path for path in present if path not in releases})),
         records=tuple(path for path in _directories(host.config / "units") if path.name not in remaining),
         in_use=tuple(path.name for path in beyond if path.name in needed),
     )
+
+
+def _environments(root: Path, releases: Iterable[Path]) -> list[Path]:
+    """Return the environments of which none of some releases is made, with the cache if there are any."""
+    references = [path / REFERENCE for path in releases]
+    used = {reference.read_text() for reference in references if reference.is_file()}
+    present = _directories(root / ENVIRONMENTS)
+    unused = [path for path in present if path.name not in used and path.name != CACHE]
+    return [path for path in present if path in unused or (unused and path.name == CACHE)]
 
 
 def _directories(place: Path) -> list[Path]:
@@ -179,7 +194,7 @@ def prune(host: Machine, root: Path, current: str, keep: int) -> Surplus:
         if newest != mark:
             mark.touch()
     remove_units(host, unneeded.units)
-    for path in (*unneeded.releases, *unneeded.records):
+    for path in (*unneeded.releases, *unneeded.environments, *unneeded.records):
         shutil.rmtree(path)
     return unneeded
 

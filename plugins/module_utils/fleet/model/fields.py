@@ -408,7 +408,26 @@ APP: Final = {
     "indexes": field(
         "Indexes that the hosts ask, in place of those of their own configuration.", application.INDEXES
     ),
-    "python": field("Interpreter on the hosts that makes the virtual environment.", any_text(required=False)),
+    "python": field(
+        "Interpreter on the hosts.",
+        table_of(
+            {
+                "version": field(
+                    "A command such as `python3`, a path, or a version such as 3.12.",
+                    text_of(r"[^\s-]\S*", "a command, a path or a version"),
+                ),
+                "archive": field(
+                    "A tar archive on the controller that holds this Python.", any_text(required=False)
+                ),
+                "sha256": field(
+                    "The archive's checksum.",
+                    text_of(r"[0-9a-f]{64}", "64 hexadecimal digits", required=False),
+                ),
+            },
+            short="version",
+            required=False,
+        ),
+    ),
     "install": field(
         "Whether the project itself is installed, with its metadata and entry points; `auto`: if its "
         "pyproject.toml names a build system.",
