@@ -77,6 +77,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "open_files": plain(variables.get("worker_open_files")),
         "client_users": plain(variables.get("fleet_client_users")),
         "accounts": _accounts(variables.get("preflight_accounts") or {}),
+        "python": plain(facts.get("fleet_python")),
         "installed": plain((variables.get("plan_installed") or {}).get("pools")),
     }
 

@@ -35,6 +35,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.spec 
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan import picture, tables
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.fleet import fleet_plan
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.host import host_plan, host_plans
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import python
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight.periodic import periodic_tasks
 
 Options = ParamSpec("Options")
@@ -116,6 +117,7 @@ class FilterModule:
             "broker_users": fleet_users,
             "findings_text": findings_text,
             "is_readable": is_readable,
+            "fits_python": python.fits,
             "periodic_tasks": lambda built, schedule, beat: periodic_tasks(
                 built, plain(schedule), plain(beat)
             ),

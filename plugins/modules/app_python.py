@@ -34,7 +34,7 @@ options:
     type: path
     required: true
   archive:
-    description: Archive on the host that holds the interpreter, removed after use; needed once if O(sha256) is given.
+    description: Archive on the host that holds the interpreter, removed after use; needed once.
     type: path
   sha256:
     description: Checksum of the archive; without it an interpreter of the host is taken.

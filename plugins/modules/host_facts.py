@@ -13,6 +13,7 @@ from ansible.module_utils.facts.system.local import LocalFactCollector
 from ansible.module_utils.facts.system.platform import PlatformFactCollector
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import look
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.cgroup import limits
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.pythons import looked_for
 
 DOCUMENTATION = r"""
 module: host_facts
@@ -22,7 +23,17 @@ description:
     does, without its disks, devices and services, which the kit never reads.
   - C(/proc) of a container shows the cores and the memory of the machine around it, so this also reads the
     CPU quota and the memory limit of the control groups (version 1 and 2) above what the host's init starts.
+  - Looks for the interpreter that the application is to have, if it is given.
   - Reports by hashes which file of secrets the host's secrets come from.
+options:
+  python:
+    description: A command, a path or a version; empty if none is looked for.
+    type: str
+    default: ""
+  fact_path:
+    description: Directory of local facts.
+    type: path
+    default: /etc/ansible/facts.d
 attributes:
   check_mode: {support: full}
 author: celery-fleet (@celery-fleet)
@@ -42,6 +53,9 @@ ansible_facts:
     fleet_limits:
       description: C(cores) and C(memory_mib) that may be used; null where there is no limit.
       type: dict
+    fleet_python:
+      description: C(wanted), with C(path), C(version) and C(target) of the interpreter, or with the C(fault).
+      type: dict
     fleet_vault:
       description:
         - C(mark), a hash of the id of the file of secrets; empty if there is none.
@@ -54,7 +68,10 @@ COLLECTORS = (PlatformFactCollector, DistributionFactCollector, LocalFactCollect
 # What LocalFactCollector reads of setup's arguments.
 LOCAL_FACTS = "/etc/ansible/facts.d"
 
-ARGUMENTS: dict[str, dict[str, Any]] = {"fact_path": {"type": "path", "default": LOCAL_FACTS}}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "fact_path": {"type": "path", "default": LOCAL_FACTS},
+    "python": {"type": "str", "default": ""},
+}
 
 
 def facts(module: AnsibleModule) -> dict[str, Any]:
@@ -66,7 +83,9 @@ def facts(module: AnsibleModule) -> dict[str, Any]:
     collected |= hardware.get_cpu_facts(collected_facts=collected)
     collected |= hardware.get_memory_facts()
     collected |= LinuxNetwork(module).populate(collected_facts=collected)
-    return collected | {"fleet_limits": limits(), "fleet_vault": look()}
+    wanted = module.params["python"]
+    known = {"fleet_python": looked_for(wanted)} if wanted else {}
+    return collected | known | {"fleet_limits": limits(), "fleet_vault": look()}
 
 
 def main() -> None:

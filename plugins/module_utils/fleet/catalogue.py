@@ -472,6 +472,24 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "run `uv build --wheel` in the source; set fleet_app.install to false if the application only runs "
         "from its source; give one with compiled modules as a wheel (source.type: package)",
     ),
+    # The interpreter
+    "python/absent": _error(
+        "An interpreter that a host does not have, or that the service may not run",
+        "no environment could be made there",
+        "name one that is there; install it from the distribution, below /opt/python, or by pyenv or uv "
+        "outside of a home directory; or let the controller bring it: {version, archive, sha256}",
+        _SYSTEM,
+    ),
+    "python/unfit": _error(
+        "An interpreter on which the application does not run",
+        "it would not install, or fail when it is imported",
+        "name another interpreter in fleet_app.python, or change requires-python of the application",
+    ),
+    "python/archive": _fault(
+        "An archive of Python that is not what the site says",
+        "hosts would run another Python, or none",
+        "give the path of a tar archive on the controller and its checksum (`sha256sum`)",
+    ),
     # Queues and exchanges
     "queue/two-owners": _fault(
         "A queue of two pools",

@@ -57,6 +57,7 @@ def test_the_kit_imports_neither_ansible_nor_celery(file):
         "broker/client": {"amqp"},
         "lock/fetch": {"pip"},
         "lock/pylock": {"packaging"},
+        "preflight/python": {"packaging"},
         "lock/requirement": {"packaging"},
         "lock/requirements_file": {"packaging", "pip"},
         "lock/types": {"packaging"},

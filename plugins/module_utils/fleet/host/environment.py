@@ -128,7 +128,7 @@ class Environments:
 
     def __init__(self, root: Path, uv: Path) -> None:
         self.root, self.uv = root, uv
-        # Beside the environments, so that packages of the next lock are links too; removed with an environment.
+        # Beside the environments, so that their packages are links to it; removed with one of them.
         self.settings = {
             "UV_CACHE_DIR": str(root / ENVIRONMENTS / CACHE),
             "UV_PYTHON_DOWNLOADS": "never",
@@ -194,7 +194,7 @@ def packages_of(place: Path) -> Path:
 def compiled(python: Interpreter, *places: Path) -> None:
     """Compile modules, by the interpreter itself: that of an environment would run what packages put there.
 
-    A tree may hold templates that are no valid Python; the import of the application is the check that counts.
+    A tree may hold templates that are no valid Python; the import of the application is what counts.
     """
     command = [python.path, "-I", "-S", "-m", "compileall", "-qq", "-j0", *map(str, places)]
     subprocess.run(command, check=False, cwd="/", capture_output=True)  # noqa: S603 - no shell

@@ -26,6 +26,8 @@ class Host:
         open_files: Its limit of open files for a worker, if its inventory states one.
         client_users: Users that may publish tasks there.
         accounts: Those of them that the host has; none if it was not asked.
+        python: What is known of the interpreter that the application is to have, as
+            ``host.pythons.looked_for`` returns it; none if it was not looked for.
         installed: What runs on it, as ``records.installed`` returns it; none if it was not read.
         differs: Variables of the model whose value differs from the fleet's.
     """
@@ -43,6 +45,7 @@ class Host:
     open_files: Plain = None
     client_users: Plain = None
     accounts: Plain = None
+    python: Plain = None
     installed: Plain = None
     differs: Sequence[str] = ()
 

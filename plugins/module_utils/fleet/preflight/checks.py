@@ -16,7 +16,7 @@ from ..plan.derived import CONSUMER_MARGIN_S, consumer_timeout_s
 from ..plan.fits import size_host
 from ..plan.hardware import read_hardware
 from ..plan.sizing import Size
-from . import clients, environments, results, unread, versions
+from . import clients, environments, python, results, unread, versions
 
 BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
@@ -81,6 +81,9 @@ def find(
         findings.add(
             told["id"], told["variable"], told["value"], told["reason"], told["remedy"], where=told["where"]
         )
+    members_with_app = {*members.get(WORKERS, ()), *members.get(CLIENTS, ())}
+    with_app = [host for name, host in all_hosts.items() if name in members_with_app]
+    python.check(model.app.get("python", {}), str(about.get("requires_python") or ""), with_app, findings)
     _check_versions(model, about, members, all_hosts, findings)
     results.check(model, members, all_hosts, findings)
     unread.check(_mapping(plain(variables)), len(all_hosts), findings)
