@@ -136,19 +136,33 @@ def test_the_fleet_file_is_json_in_a_stable_order() -> None:
     assert json.loads(one) == {"a": {"c": True, "d": None}, "b": [1, "ü"]}
 
 
-def test_the_wheels_are_asked_for_once_for_each_kind_of_host() -> None:
-    (_, download) = load("tasks/wheelhouse.yml")
+def test_wheels_are_asked_for_once_for_each_kind_of_host() -> None:
     known = {
         "ansible_play_batch": ["a", "b", "c", "d"],
         "hostvars": {
-            "a": {"__app_target": {"stdout": "3.13 x86_64 2.41"}},
-            "b": {"__app_target": {"stdout": "3.13 x86_64 2.41"}},
-            "c": {"__app_target": {"stdout": "3.11 x86_64 2.36"}},
+            "a": {"__app_python": {"target": "3.13 x86_64 2.41"}},
+            "b": {"__app_python": {"target": "3.13 x86_64 2.41"}},
+            "c": {"__app_python": {"target": "3.11 x86_64 2.36"}},
             "d": {},
         },
     }
-    targets = download["celery_fleet.kit.app_wheelhouse"]["targets"]
-    assert evaluate(targets, **known, **download["vars"]) == ["3.13 x86_64 2.41", "3.11 x86_64 2.36"]
+    targets = load("vars/main.yml")["__app_targets"]
+    assert evaluate(targets, **known) == ["3.13 x86_64 2.41", "3.11 x86_64 2.36"]
+
+
+@pytest.mark.parametrize(
+    ("python", "wanted", "text"),
+    [
+        ("python3", "python3", "python3"),
+        ({"version": "3.12"}, "3.12", "3.12"),
+        ({"version": "3.12", "archive": "/srv/p.tar", "sha256": "ab"}, "3.12", "3.12 ab"),
+    ],
+)
+def test_a_python_is_a_name_or_what_the_controller_brings(python: object, wanted: str, text: str) -> None:
+    known = {"app_settings": {"python": python}}
+    variables = load("vars/main.yml")
+    assert evaluate(variables["__app_wanted"], **known) == wanted
+    assert evaluate(variables["__app_python_text"], **known) == text
 
 
 def test_a_wheelhouse_holds_what_the_host_needs_and_not_what_the_controller_does() -> None:

@@ -135,6 +135,8 @@ class Environments:
             "UV_NO_PROGRESS": "1",
             "UV_SYSTEM_CERTS": "1",
             "UV_HTTP_TIMEOUT": "120",
+            # As pip does; hashes say which file is meant, whichever index has it.
+            "UV_INDEX_STRATEGY": "unsafe-best-match",
         }
 
     def make(self, key: str, python: Interpreter, install: Callable[[Path], None]) -> tuple[Path, bool]:

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from .environment import CACHE, ENVIRONMENTS, REFERENCE
 from .machine import Machine
 from .names import FILES_RECORD, NEEDRESTART, PREFIX, PROGRAM, PRUNE, SHUTDOWN, below, pool_of
+from .pythons import PYTHONS
 from .steps import RUNNING
 from .systemd import SystemdError
 
@@ -36,7 +37,7 @@ class Surplus:
     Attributes:
         units: Files of units and slices.
         releases: Directories of releases.
-        environments: Directories of environments of which no release is made, and what they were made from.
+        environments: Directories of environments and Pythons of which no release is made.
         records: Directories with records of releases that are gone, or go.
         in_use: Names of releases beyond the number that stay because something needs them.
     """
@@ -121,12 +122,15 @@ def surplus(host: Machine, root: Path, current: str, keep: int) -> Surplus:
 
 
 def _environments(root: Path, releases: Iterable[Path]) -> list[Path]:
-    """Return the environments of which none of some releases is made, with the cache if there are any."""
+    """Return the environments and Pythons of which none of some releases is made."""
     references = [path / REFERENCE for path in releases]
     used = {reference.read_text() for reference in references if reference.is_file()}
     present = _directories(root / ENVIRONMENTS)
     unused = [path for path in present if path.name not in used and path.name != CACHE]
-    return [path for path in present if path in unused or (unused and path.name == CACHE)]
+    gone = [path for path in present if path in unused or (unused and path.name == CACHE)]
+    configurations = [path / "venv" / "pyvenv.cfg" for path in releases]
+    homes = " ".join(config.read_text() for config in configurations if config.is_file())
+    return gone + [path for path in _directories(root / PYTHONS) if f"{path}/" not in homes]
 
 
 def _directories(place: Path) -> list[Path]:

@@ -27,6 +27,8 @@ _PLACES: Final = (
     "~/.pyenv/versions/{v}*/bin/python{v}",
     "~/.local/share/uv/python/cpython-{v}*/bin/python{v}",
 )
+# Where those that the controller brings lie, below the application's directory.
+PYTHONS: Final = "python"
 # Whom every host has, and who may read no more than the service's user.
 _NOBODY: Final = 65534
 _ABOUT: Final = """
@@ -173,7 +175,7 @@ def place_of(root: Path, sha256: str) -> Path:
         root: Directory of the application.
         sha256: The archive's checksum.
     """
-    return root / "python" / sha256[:16]
+    return root / PYTHONS / sha256[:16]
 
 
 def unpacked(archive: Path, sha256: str, place: Path) -> None:

@@ -107,7 +107,7 @@ def test_units_of_what_ended_and_slices_of_pools_that_went_are_removed(fake, roo
 def test_an_incomplete_release_goes_unless_somebody_builds_it(fake, root):
     release(root, "r1", 0)
     release(root, "broken", 0, complete=False)
-    with building(fake.host, root / "releases" / "r2"):
+    with building(fake.host, root / "releases" / "r2", "e1"):
         assert prune(fake.host, root, "r1", 1).names == ["broken"]
     assert left(root) == ["r1", "r2"]
     # One whose builder is gone is a broken one.
@@ -119,7 +119,7 @@ def test_a_builder_that_is_killed_leaves_nothing_locked(fake, root):
     code = (
         "import sys, time; from pathlib import Path; from fleet.host.machine import Machine\n"
         "from fleet.host.prune import building\n"
-        "with building(Machine(Path(sys.argv[1])), Path(sys.argv[2])):\n"
+        "with building(Machine(Path(sys.argv[1])), Path(sys.argv[2]), 'e1'):\n"
         "    print('begun', flush=True); time.sleep(60)\n"
     )
     place = root / "releases" / "r2"
@@ -136,8 +136,33 @@ def test_a_builder_that_is_killed_leaves_nothing_locked(fake, root):
 
 def test_a_release_is_built_in_an_empty_directory(fake, root):
     place = release(root, "r1", 0, complete=False)
-    with building(fake.host, place):
-        assert list(place.iterdir()) == []
+    with building(fake.host, place, "e1"):
+        assert [path.name for path in place.iterdir()] == ["environment"]
+
+
+def test_environments_and_pythons_go_when_no_release_is_made_of_them(fake, root):
+    for age, (name, environment, python) in enumerate(
+        [("r3", "e2", "p2"), ("r2", "e1", "p1"), ("r1", "e0", "p0")]
+    ):
+        place = release(root, name, age)
+        (place / "environment").write_text(environment)
+        (place / "venv" / "pyvenv.cfg").write_text(f"home = {root}/python/{python}/bin\n")
+        (root / "environments" / environment).mkdir(parents=True)
+        (root / "python" / python).mkdir(parents=True)
+    (root / "environments" / ".cache").mkdir()
+    with building(fake.host, root / "releases" / "r4", "e4"):
+        (root / "environments" / "e4").mkdir()
+        prune(fake.host, root, "r3", 3)
+        assert sorted(path.name for path in (root / "environments").iterdir()) == [
+            ".cache",
+            "e0",
+            "e1",
+            "e2",
+            "e4",
+        ]
+        prune(fake.host, root, "r3", 2)
+    assert sorted(path.name for path in (root / "environments").iterdir()) == ["e1", "e2", "e4"]
+    assert sorted(path.name for path in (root / "python").iterdir()) == ["p1", "p2"]
 
 
 def test_no_link_is_followed(fake, root, tmp_path):

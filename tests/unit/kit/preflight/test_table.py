@@ -78,6 +78,28 @@ CASES = [
             (MORE, "application.versions.redis", "8.1"),
         ],
     ),
+    # The interpreter
+    (
+        "python/absent",
+        "fleet_app.python",
+        "python3",
+        "cpu1",
+        [(HOST, "cpu1.python", {"wanted": "python3", "fault": "there is no python3"})],
+    ),
+    (
+        "python/unfit",
+        "fleet_app.python",
+        "python3",
+        "cpu1",
+        [(HOST, "cpu1.python", {"wanted": "python3", "version": "3.9.2", "path": "/usr/bin/python3"})],
+    ),
+    (
+        "python/archive",
+        "fleet_app.python.archive",
+        "/srv/none.tar",
+        None,
+        [(MODEL, "app.python", {"version": "3.12", "archive": "/srv/none.tar", "sha256": "0" * 64})],
+    ),
     # The four mistakes of the guide
     (
         "schedule/when",
