@@ -93,8 +93,10 @@ def uv_in(wheels: Path, root: Path) -> Path:
     draft.chmod(0o755)
     draft.replace(program)
     for other in program.parent.parent.iterdir():
-        if other != program.parent:
+        if other.is_dir() and other != program.parent:
             shutil.rmtree(other)
+        elif other.is_file() and other != wheels:
+            other.unlink()
     return program
 
 
@@ -212,7 +214,11 @@ def copied(source: Path, target: Path) -> None:
     Raises:
         BuildError: It cannot be copied.
     """
-    run("Copying the environment", "cp", "-a", "--link", str(source), str(target))
+    try:
+        run("Copying the environment", "cp", "-a", "--link", str(source), str(target))
+    except BuildError:  # releases that lie in another file system
+        shutil.rmtree(target, ignore_errors=True)
+        run("Copying the environment", "cp", "-a", str(source), str(target))
     (target / COMPLETE).unlink(missing_ok=True)
     old, new = str(source).encode(), str(target).encode()
     for script in sorted((target / "bin").iterdir()):
