@@ -1,7 +1,7 @@
-"""Which packages a host lacks, by a dpkg that a test writes."""
+"""Which packages a host lacks, and which it could not get, by a dpkg and an apt that a test writes."""
 
 import pytest
-from fleet.host.packages import missing
+from fleet.host.packages import missing, unknown
 
 
 @pytest.fixture
@@ -34,3 +34,16 @@ def test_a_package_is_there_if_it_is_installed_in_the_version_that_is_named(dpkg
 def test_nothing_is_asked_for_nothing(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     assert missing([]) == []
+    assert unknown([]) == []
+
+
+def test_a_package_is_unknown_if_no_list_offers_it(tmp_path, monkeypatch):
+    command = tmp_path / "apt-cache"
+    command.write_text(
+        "#!/bin/sh\nprintf 'one:\\n  Installed: (none)\\n  Candidate: 1.2-3\\n  Version table:\\n'\n"
+        "printf 'virtual:\\n  Installed: (none)\\n  Candidate: (none)\\n  Version table:\\n'\n"
+        "echo 'N: Unable to locate package never' >&2\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert unknown(["one=1.2*", "virtual", "never"]) == ["virtual", "never"]

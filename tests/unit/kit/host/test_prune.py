@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from fleet.host.names import NEEDRESTART, PROGRAM, PRUNE, SHUTDOWN, Name, below, slice_of
+from fleet.host.names import FILES_RECORD, NEEDRESTART, PROGRAM, PRUNE, SHUTDOWN, Name, below, slice_of
 from fleet.host.prune import InUseError, building, prune, retire, surplus
 from fleet.host.records import Worker, keep
 from support.fake_systemd import FakeSystemd
@@ -199,6 +199,9 @@ def test_a_retired_host_keeps_nothing_of_the_fleet(fake, root, tmp_path):
         below(fake.host.root, path).parent.mkdir(parents=True)
         below(fake.host.root, path).touch()
     below(fake.host.root, PROGRAM).mkdir(parents=True)
+    below(fake.host.root, FILES_RECORD).write_text('["/etc/shop/shop.ini", "/etc/shop/gone"]')
+    (tmp_path / "etc/shop").mkdir()
+    (tmp_path / "etc/shop/shop.ini").touch()
     keep(fake.host, "cpu", Worker("r1", "00000000", "overlap", ""))
     with pytest.raises(InUseError, match=r"celery-fleet-cpu@r1\S* still run"):
         retire(fake.host, root)
@@ -212,4 +215,5 @@ def test_a_retired_host_keeps_nothing_of_the_fleet(fake, root, tmp_path):
     assert not any(path.exists() for path in (root, fake.host.config, below(fake.host.root, PROGRAM)))
     assert not below(fake.host.root, NEEDRESTART).exists()
     assert (tmp_path / "precious").exists()
+    assert list((tmp_path / "etc/shop").iterdir()) == []
     assert retire(fake.host, root) == []

@@ -37,6 +37,9 @@ class Accounts:
     def set_members(self, group: str, users: Sequence[str]) -> None:
         self.joined[group] = users
 
+    def gids(self, name: str) -> list[int]:
+        return [os.getgid()] if name in self.users else []
+
     def set_user(self, name: str, user: User, new: bool) -> None:
         assert new == (name not in self.users)
         self.users[name] = user
@@ -261,3 +264,70 @@ def test_a_member_that_is_nobody_is_named_before_anything_changes(
     with pytest.raises(StateError, match="no user www-dta, nobdy, who should be in the group clients"):
         apply(*EVERYTHING, {"group": "clients", "members": ["fleet", "www-dta", "nobdy"]}, check=check)
     assert "fleet" not in accounts.users
+
+
+def test_content_may_be_of_any_bytes_and_directories_above_it_are_made(apply: Any, tmp_path: Path) -> None:
+    item = {"file": "/etc/shop/keys/one", "mode": "0600", "parents": True, "encoding": "base64"}
+    assert apply({**item, "secret": "key"}, key="AP8=") == {"/etc/shop/keys/one": ("missing",)}
+    assert (tmp_path / "etc/shop/keys/one").read_bytes() == b"\0\xff"
+    assert apply({**item, "content": "AP8="}) == {}
+    assert apply({**item, "content": "AP4="}, check=True) == {"/etc/shop/keys/one": ("content",)}
+
+
+RECORD = {"record": "/etc/fleet/files.json"}
+
+
+def test_files_that_left_the_record_are_removed_and_no_others(apply: Any, tmp_path: Path) -> None:
+    etc = {"directory": "/etc/fleet", "mode": "0755"}
+    paths = ["/etc/one", "/etc/two"]
+    both = (etc, {**RECORD, "paths": paths}, *map(file, paths))
+    assert list(apply(*both)) == ["/etc/fleet", "/etc/fleet/files.json", *paths]
+    assert apply(*both) == {}
+    (tmp_path / "etc/other").touch()
+    one = (etc, {**RECORD, "paths": paths[:1]}, file(paths[0]))
+    told = {"/etc/two": ("surplus",), "/etc/fleet/files.json": ("content",)}
+    assert apply(*one, check=True) == told
+    assert (tmp_path / "etc/two").exists()
+    assert apply(*one) == told
+    assert {path.name for path in (tmp_path / "etc").iterdir()} == {"fleet", "one", "other"}
+    # A run that was cut short between the record and the file goes on.
+    (tmp_path / "etc/one").unlink()
+    assert apply(*one) == {"/etc/one": ("missing",)}
+    assert list(apply(etc, {**RECORD, "paths": []})) == ["/etc/one", "/etc/fleet/files.json"]
+
+
+def test_a_file_of_somebody_else_is_refused_before_anything_of_the_record_changes(
+    apply: Any, tmp_path: Path
+) -> None:
+    etc = {"directory": "/etc/fleet", "mode": "0755"}
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/theirs").write_text("theirs")
+    with pytest.raises(StateError, match="/etc/theirs is there already, and the kit did not write it"):
+        apply(etc, {**RECORD, "paths": ["/etc/theirs"]}, file("/etc/theirs"))
+    assert (tmp_path / "etc/theirs").read_text() == "theirs"
+    assert not (tmp_path / "etc/fleet/files.json").exists()
+    (tmp_path / "etc/fleet/files.json").write_text("no list")
+    with pytest.raises(StateError, match="/etc/theirs"):
+        apply({**RECORD, "paths": ["/etc/theirs"]})
+
+
+def test_a_directory_keeps_what_the_site_does_not_say_of_it(
+    apply: Any, tmp_path: Path, accounts: Accounts
+) -> None:
+    accounts.users["fleet"] = User("fleet", "/", "/bin/sh")
+    item = {
+        "directory": "/srv/uploads",
+        "mode": "0750",
+        "keeps": ["owner", "group", "mode"],
+        "writer": "fleet",
+    }
+    assert apply(item) == {"/srv/uploads": ("missing",)}
+    assert (tmp_path / "srv/uploads").stat().st_mode & 0o777 == 0o750
+    (tmp_path / "srv/uploads").chmod(0o705)
+    assert apply(item) == {}
+    assert apply({**item, "keeps": ["owner", "group"]}) == {"/srv/uploads": ("mode",)}
+    (tmp_path / "srv/uploads").chmod(0o555)
+    with pytest.raises(StateError, match=r"/srv/uploads: fleet can't write there \(owner: .* mode: 0555\)"):
+        apply(item)
+    # In a check before the first run there is no such user.
+    assert apply({**item, "writer": "nobody-yet"}, check=True) == {}
