@@ -20,11 +20,9 @@ from kombu.transport.native_delayed_delivery import (
 
 from celery_fleet.connection import REPLY_TIMEOUT, connect
 from celery_fleet.fleet import Fleet
+from celery_fleet.minors import PERIODIC_HEADER
 from celery_fleet.publishing.producer import PATIENCE, FleetProducer
 from celery_fleet.publishing.router import HINT_HEADER, Router
-
-# Celery's own mark on what beat publishes.
-PERIODIC_HEADER = "celery_beat_task"
 
 # Waits for the tasks of a chord where the result backend cannot count them, by looking again and again.
 CHORD_UNLOCK = "celery.chord_unlock"
@@ -64,7 +62,10 @@ class TaskRouter(CeleryRouter):
         task_type: Task | None = None,
     ) -> dict[str, Any]:
         """Route a task: as its publisher says, by hint, by the application's own routes, by the rules."""
-        return self.with_address(self.choose(options, name, args, kwargs, task_type))
+        routed = self.with_address(self.choose(options, name, args, kwargs, task_type))
+        # Celery 5.5.0 asks the queue of every task for the type of its exchange.
+        routed["queue"] = routed["queue"] or Queue(exchange=Exchange(type=routed["exchange_type"]))
+        return routed
 
     def choose(
         self,

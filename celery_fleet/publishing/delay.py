@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from celery import Celery
-from celery.utils.time import subtract_datetimes
+from celery.utils.time import maybe_make_aware
 
 # Seconds. Celery cuts the time that is left to whole seconds, a moment after we look at it, and
 # refuses what is then none.
@@ -34,11 +34,15 @@ def round_up_short_delays(app: Celery) -> None:
         *rest: object,
         **options: object,
     ) -> object:
-        remaining = (
-            subtract_datetimes(eta, app.now()).total_seconds() if isinstance(eta, datetime) else countdown
-        )
+        remaining = _until(eta, app.now()) if isinstance(eta, datetime) else countdown
         if remaining is not None and 0 < remaining < SHORT:
             countdown, eta = math.ceil(remaining), None
         return send(name, args, kwargs, countdown, eta, *rest, **options)
 
     app.send_task = send_task
+
+
+def _until(eta: datetime, now: datetime) -> float:
+    """Return the seconds until a time. Without a zone it is UTC, as Celery has it."""
+    left: timedelta = maybe_make_aware(eta).astimezone(UTC) - maybe_make_aware(now).astimezone(UTC)
+    return left.total_seconds()

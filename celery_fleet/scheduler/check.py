@@ -113,7 +113,7 @@ def _sending_faults(app: Celery, entry: Mapping[str, Any], options: Mapping[str,
         except Exception as error:  # the application's own routes may raise anything
             yield f"it has no route: {type(error).__name__}: {error}"
         else:
-            if chosen.get("queue") is None:
+            if not chosen["queue"].name:
                 address = f"exchange {chosen['exchange']!r} and routing key {chosen['routing_key']!r}"
                 yield f"the fleet has no queue for {address}"
     lazy = any(isinstance(each, BeatLazyFunc) for each in (*args, *dict(kwargs).values()))

@@ -17,6 +17,7 @@ from celery.utils.time import maybe_make_aware
 from kombu.exceptions import OperationalError
 
 from celery_fleet.errors import PublishError
+from celery_fleet.minors import PERIODIC_HEADER
 from celery_fleet.publishing.producer import FleetProducer
 from celery_fleet.scheduler.lock import Lock
 
@@ -152,7 +153,8 @@ class Led(Scheduler):
         """
         term, at = self.term, self.run_at(entry)
         own = entry.options
-        headers = {**(own.get("headers") or {}), **term.lock.headers({entry.name: at})}
+        marks = {PERIODIC_HEADER: True, **term.lock.headers({entry.name: at})}
+        headers = {**(own.get("headers") or {}), **marks}
         entry.options = {**own, "headers": headers, "retry": False, "user_id": term.lock.user}
         term.sending = True
         attempts = term.lock.producer.attempts

@@ -13,7 +13,7 @@ from celery import Celery
 from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 
-from celery_fleet import connection, files, fleet_file
+from celery_fleet import connection, files, fleet_file, minors
 from celery_fleet.errors import FleetError
 from celery_fleet.scheduler import classes, schedule
 from celery_fleet.scheduler.led import CLOCK_TOLERANCE, RETRY_INTERVAL, Led, Term, led
@@ -66,6 +66,7 @@ class FleetScheduler(Scheduler):
         self._next = 0.0
         self._options = {"schedule_filename": app.conf.beat_schedule_filename, **options}
         self._failed = False
+        minors.count_real_time()
         # A scheduler that runs the tasks itself publishes nothing, and takes that for the loss of its lock.
         override(app.conf, "task_always_eager", False)
         super().__init__(app, *args, **options)

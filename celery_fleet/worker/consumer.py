@@ -13,6 +13,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu import Connection
 
+from celery_fleet.minors import ConnectionTimers
 from celery_fleet.publishing.unconfirmed import UNCONFIRMED
 from celery_fleet.worker import canary
 from celery_fleet.worker.consumption import Consumption
@@ -67,6 +68,7 @@ class FleetConsumer(GuardedConsumer):
         self.on_task_request = self.gate.submit
         self.instance = Instance.from_environment()
         self.limits = Limits(self.app.amqp.fleet.pools.get(self.instance.pool))
+        self.timers = ConnectionTimers(self.hub)
         self.slots = Slots(self.condition, self.gate, self.pool, self.controller)
         self.consumption = Consumption(self.condition, self.gate, self)
         self.report = Report(
@@ -75,6 +77,7 @@ class FleetConsumer(GuardedConsumer):
             self.hostname,
             self.instance,
             self.consumption.queue_of,
+            self.consumption.reserved,
             self.limits.hard,
         )
         self.self_test = SelfTest(
@@ -109,6 +112,11 @@ class FleetConsumer(GuardedConsumer):
                 logger.warning("Cannot tell the broker that this worker stops: %s", error)
         self.report.write(at_once=True)
         super().stop()
+
+    def connect(self) -> Connection:
+        """Connect for the tasks."""
+        self.timers.connecting()
+        return super().connect()
 
     def ensure_connected(self, conn: Connection) -> Connection:
         """Connect, waiting for a broker as long as it takes, with signs of life meanwhile."""
@@ -148,6 +156,7 @@ class FleetConsumer(GuardedConsumer):
     def on_ready(self) -> None:
         """Begin with control in the first round of the loop, after Celery's own last checks."""
         super().on_ready()
+        self.timers.connected()
         self.condition.connected = True
         self.condition.obstacle = ""
         self.consumption.check_soon()

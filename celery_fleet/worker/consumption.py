@@ -7,9 +7,11 @@ import time
 from typing import Any
 
 from amqp.exceptions import ConsumerCancelled
+from celery.utils.quorum_queues import detect_quorum_queues
 from celery.worker import state
 from celery.worker.request import Request
 
+from celery_fleet.minors import scheduled
 from celery_fleet.worker.gate import Gate
 from celery_fleet.worker.phase import Condition
 
@@ -41,7 +43,9 @@ class Consumption:
         celery, consumer = self._celery, self._celery.task_consumer
         prefetch = max(self._condition.slots, 1) * celery.prefetch_multiplier
         celery.initial_prefetch_count = prefetch
-        consumer.channel.basic_qos(0, prefetch, bool(celery.qos_global))
+        # As Celery decides it: for all consumers of the channel at once, which quorum queues do not know.
+        quorum, _ = detect_quorum_queues(celery.app, "amqp")
+        consumer.channel.basic_qos(0, prefetch, not quorum)
         celery.qos.value = celery.qos.prev = prefetch
         consumer.allowed = True
         consumer.consume()
@@ -71,9 +75,8 @@ class Consumption:
     def give_back(self) -> None:
         """Return to the queues what was received and has not started."""
         requests = self._gate.withdraw()
-        for request in list(state.scheduled_requests):
-            if request._eta_timer_entry is not None:
-                self._celery.timer.cancel(request._eta_timer_entry)
+        for request, entry in scheduled(self._celery.timer):
+            self._celery.timer.cancel(entry)
             requests.append(request)
         for bucket in self._celery.task_buckets.values():
             if bucket:
@@ -87,6 +90,10 @@ class Consumption:
             request.message.reject_log_error(logger, self._celery.connection_errors, requeue=True)
         if requests:
             logger.info("Gave %d tasks back that had not started", len(requests))
+
+    def reserved(self) -> int:
+        """Count what was received and has not started."""
+        return self._gate.waiting + sum(1 for _ in scheduled(self._celery.timer))
 
     def check(self) -> None:
         """Notice that the broker has no consumer any more though nobody said so.

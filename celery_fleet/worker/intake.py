@@ -11,6 +11,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu import Message
 
+from celery_fleet.minors import acknowledging_at_once
 from celery_fleet.worker import envelope
 from celery_fleet.worker.inflation import limit_decompression
 
@@ -37,7 +38,8 @@ class GuardedConsumer(Consumer):
 
     def create_task_handler(self, *args: object, **kwargs: object) -> Callable[[Message], None]:
         """Make what is called with each message, of which Celery's own gets those that it can handle."""
-        handle = super().create_task_handler(*args, **kwargs)
+        with acknowledging_at_once(self):
+            handle = super().create_task_handler(*args, **kwargs)
 
         def receive(message: Message) -> None:
             try:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from celery.worker import state
 from celery.worker.request import Request
 
 from celery_fleet.state_file import StateFile
@@ -31,6 +30,7 @@ class Report:
         hostname: The name of its node.
         instance: The worker as its unit made it.
         queue_of: Names the queue that a task came from.
+        reserved: Counts the tasks that it holds and has not begun.
         time_limit: Seconds that a task may run whose message and definition say nothing.
     """
 
@@ -41,6 +41,7 @@ class Report:
         hostname: str,
         instance: Instance,
         queue_of: Callable[[Request], str],
+        reserved: Callable[[], int],
         time_limit: float | None,
     ) -> None:
         self._condition = condition
@@ -48,6 +49,7 @@ class Report:
         self._hostname = hostname
         self._instance = instance
         self._queue_of = queue_of
+        self._reserved = reserved
         self._time_limit = time_limit
         self.systemd = Notifier.from_environment()
         self._journal = Journal.from_environment()
@@ -152,9 +154,6 @@ class Report:
             POOL=self._instance.pool,
             STATE=ending.state,
         )
-
-    def _reserved(self) -> int:
-        return self._gate.waiting + len(state.scheduled_requests)
 
     def _task(self, request: Request) -> dict[str, Any]:
         return {

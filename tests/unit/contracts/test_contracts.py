@@ -147,7 +147,7 @@ def reported(worker: Instance, **facts: Any) -> Report:
     gate = Gate(lambda _: None, lambda *_: None)
     gate.set(slots=1, is_open=True)
     gate.submit(Request())
-    report = Report(condition, gate, str(Node("io", "h", 2)), worker, lambda _: "io_q", 60)
+    report = Report(condition, gate, str(Node("io", "h", 2)), worker, lambda _: "io_q", lambda: 0, 60)
     report.write(at_once=True)
     return report
 

@@ -106,6 +106,6 @@ def test_a_task_that_is_delayed_again_and_again_stays_in_its_queue(
         found = (routed["queue"].name, routed["exchange"], routed["routing_key"])
         assert found == (queue.name, pool.exchange, queue.routing_key)
         if delay is not None:
-            key = kombu_delays.calculate_routing_key(delay, key)
+            key = kombu_delays.calculate_routing_key(delay, queue.routing_key)  # as Celery does
             assert len(key) < 255
             exchange = TOPOLOGY.last_exchange(key)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.worker import state
+from kombu.asynchronous.timer import Timer
 from support.worker_parts import Clock, Manager, Pool, TaskConsumer
 
 from celery_fleet.worker.consumer import FleetConsumer
@@ -41,9 +42,6 @@ def make_worker(make_app: Callable[..., Celery], clock: Clock) -> Iterator[Calla
         app.finalize()
         app.conf.worker_enable_remote_control = False
         pool = Pool()
-        timer = SimpleNamespace(
-            call_repeatedly=lambda *_: None, call_at=lambda *_, **__: SimpleNamespace(), cancel=lambda _: None
-        )
         controller = SimpleNamespace(
             semaphore=None, state=state, use_eventloop=False, app=app, exitcode=None, pool=pool
         )
@@ -52,7 +50,7 @@ def make_worker(make_app: Callable[..., Celery], clock: Clock) -> Iterator[Calla
             hostname="io_worker@here",
             pool=pool,
             app=app,
-            timer=timer,
+            timer=Timer(),
             controller=controller,
             without_gossip=True,
             without_mingle=True,
