@@ -79,7 +79,7 @@ class ConnectionTimers:
     """
 
     def __init__(self, hub: Any) -> None:  # noqa: ANN401 - Celery's
-        self._timer = None if KEEPS_TIMERS or hub is None else hub.timer
+        self._timer: Any = None if KEEPS_TIMERS or hub is None else hub.timer
         self._before: set[Any] = set()
         self._own: set[Any] | None = set()
         if self._timer is not None:
