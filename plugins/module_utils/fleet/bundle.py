@@ -13,7 +13,7 @@ from .lock.fetch import Origin, fetch_sources
 from .lock.read import read_lock
 from .lock.types import Lock, Wanted
 from .model.application import content
-from .preflight.versions import LIBRARIES, RESULTS_LIBRARY
+from .preflight.versions import LIBRARIES, RESULTS_LIBRARY, check_libraries
 from .release import Entry, archive, release_id
 from .source.build import NotBuiltError, build_wheel
 from .source.project import Project, wheel_requires
@@ -96,6 +96,8 @@ def make_bundle(
         versions=lock.versions([*LIBRARIES, RESULTS_LIBRARY]) if lock else {},
         requires_python=_requires_python(source, lock),
     )
+    if lock:
+        check_libraries(about.versions, application.lock.requirements, findings)
     own = _own_files(application, findings)
     if source:
         _check_directory(application, source, findings)

@@ -576,10 +576,10 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "settings change their meaning between versions of Celery and RabbitMQ",
         "try the fleet with these versions in the lab first",
     ),
-    "versions/celery-too-old": _error(
-        "A Celery or kombu that does not know quorum queues",
+    "versions/celery-too-old": _fault(
+        "A Celery or kombu before 5.5",
         "it sets a prefetch for the whole channel, which quorum queues refuse, and has no native delays",
-        "use Celery 5.5 and kombu 5.5 or newer, or queue_type classic",
+        "lock Celery 5.5 or newer, which brings the kombu that it needs",
         "the release notes of Celery and kombu 5.5",
     ),
     "versions/rabbitmq-too-old": _error(
@@ -590,9 +590,9 @@ CATALOGUE: Final[dict[str, Kind]] = {
     ),
     "versions/transient-queues": _error(
         "Control queues that RabbitMQ 4.3 refuses",
-        "Celery before 5.7 declares its control and event queues neither durable nor exclusive, and RabbitMQ "
+        "Celery before 5.6 declares its control and event queues neither durable nor exclusive, and RabbitMQ "
         "refuses such queues from 4.3 on: workers reconnect forever",
-        "use Celery 5.7 and kombu 5.7 or newer with RabbitMQ 4.3",
+        "use Celery 5.6 and kombu 5.6 or newer with RabbitMQ 4.3",
         _RABBIT,
     ),
     "versions/no-consumer-timeout": _warning(

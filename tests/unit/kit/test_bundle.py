@@ -17,7 +17,7 @@ from fleet.release import Entry
 
 import celery_fleet_autoconfigure
 
-LOCK = "celery==5.7.0 --hash=sha256:bb\nshop==1.4.2 --hash=sha256:aa\n"
+LOCK = "celery==5.7.0 --hash=sha256:bb\nkombu==5.7.0 --hash=sha256:cc\nshop==1.4.2 --hash=sha256:aa\n"
 
 
 @pytest.fixture
@@ -53,6 +53,11 @@ def bundle(tmp_path: Path) -> Callable[..., Bundle]:
     return make
 
 
+def git(place: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(place), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def names(made: Bundle) -> set[str]:
     assert made.archive
     with tarfile.open(made.archive) as archive:
@@ -81,15 +86,11 @@ def test_a_directory_is_named_after_the_application_and_its_content(
 
 
 def test_a_repository_is_named_after_its_tag_or_commit(source: Path, bundle: Callable[..., Bundle]) -> None:
-    def git(*arguments: str) -> str:
-        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(source), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    git("init", "--quiet")
-    git("add", ".")
-    git("commit", "--quiet", "--message=first")
-    git("tag", "v1.4")
-    commit = git("rev-parse", "HEAD")
+    git(source, "init", "--quiet")
+    git(source, "add", ".")
+    git(source, "commit", "--quiet", "--message=first")
+    git(source, "tag", "v1.4")
+    commit = git(source, "rev-parse", "HEAD")
     assert bundle(type="git", url=str(source), version="v1.4").release.startswith("v1.4-")
     assert bundle(type="git", url=str(source), version=commit).release.startswith(f"{commit[:12]}-")
 
@@ -103,6 +104,38 @@ def test_a_package_is_a_wheel_or_what_the_lock_pins(source: Path, bundle: Callab
     pinned = bundle(lock, type="package", requirement="shop")
     assert pinned.release.startswith("1.4.2-")
     assert not any(name.startswith("package/") for name in names(pinned))
+
+
+@pytest.mark.parametrize("kind", ["directory", "git", "package"])
+def test_a_celery_that_cannot_run_here_is_refused_with_each_kind_of_source(
+    source: Path, tmp_path: Path, kind: str
+) -> None:
+    """Also by `deploy.yml` alone, which makes the archive before it touches a host."""
+    lock = source / "requirements.lock"
+    lock.write_text(LOCK.replace("celery==5.7.0", "celery==5.4.0"))
+    if kind == "git":
+        git(source, "init", "--quiet")
+        git(source, "add", ".")
+        git(source, "commit", "--quiet", "--message=first")
+    about = {
+        "directory": {"path": str(source)},
+        "git": {"url": str(source), "version": "HEAD"},
+        "package": {"requirement": "shop"},
+    }
+    wanted = Wanted(str(lock) if kind == "package" else lock.name)
+    findings = Findings()
+    application = Application("shop", {"type": kind, **about[kind]}, wanted)
+    made = make_bundle(
+        application, tmp_path / "celery_fleet", tmp_path / "none", tmp_path / "cache", findings
+    )
+    assert made.archive is None
+    (error,) = findings.errors
+    assert (error.id, error.value, error.where) == (
+        "versions/celery-too-old",
+        "celery 5.4.0",
+        wanted.requirements,
+    )
+    assert "5.5, 5.6 and 5.7" in error.reason
 
 
 PROJECT = """

@@ -18,17 +18,18 @@ PACKAGED: Final = {
     ("Ubuntu", "24.04"): "3.12",
 }
 
+VARIABLE: Final = "fleet_app.requirements"
 LIBRARIES: Final = ("celery", "kombu")
 RESULTS_LIBRARY: Final = "redis"
 TESTED: Final[Mapping[str, tuple[Version, ...]]] = {
-    "celery": ((5, 7),),
-    "kombu": ((5, 7),),
+    "celery": ((5, 5), (5, 6), (5, 7)),
+    "kombu": ((5, 5), (5, 6), (5, 7)),
     "rabbitmq": ((3, 10), (4, 0)),
 }
 
-QUORUM_LIBRARIES: Final = (5, 5)
 QUORUM_BROKER: Final = (3, 10)
-EXCLUSIVE_LIBRARIES: Final = (5, 7)
+# From here on an application can have exclusive queues for control and events.
+EXCLUSIVE_LIBRARIES: Final = (5, 6)
 # From here on the broker refuses transient queues, and classic ones have no consumer timeout.
 STRICT_BROKER: Final = (4, 3)
 
@@ -106,33 +107,46 @@ def _check_libraries(
     brokers: Mapping[str, Version],
     findings: Findings,
 ) -> None:
-    variable = "fleet_app.requirements"
-    quorum = any(pool.queue_type == "quorum" for pool in model.pools.values())
     strict = {host: release for host, release in brokers.items() if release >= STRICT_BROKER}
     if model.results and libraries and RESULTS_LIBRARY not in libraries:
-        findings.add("results/no-library", variable, f"no {RESULTS_LIBRARY}", where=lock)
+        findings.add("results/no-library", VARIABLE, f"no {RESULTS_LIBRARY}", where=lock)
+    check_libraries(libraries, lock, findings)
+    for name in LIBRARIES:
+        version = libraries.get(name)
+        release = _release(version)
+        for host, broker in strict.items():
+            if release and release < EXCLUSIVE_LIBRARIES:
+                value = f"{name} {version}"
+                text = f"{value} declares queues that RabbitMQ {_text(broker)} on {host} refuses"
+                findings.add("versions/transient-queues", VARIABLE, value, text, where=lock)
+
+
+def check_libraries(libraries: Mapping[str, str], lock: str, findings: Findings) -> None:
+    """Find versions of Celery and kombu with which no worker starts, or that nobody has tried.
+
+    Args:
+        libraries: Their versions as the application pins them.
+        lock: Where they were read.
+        findings: Receives what does not fit.
+    """
     for name in LIBRARIES:
         version = libraries.get(name)
         release = _release(version)
         if release is None:
             findings.add(
                 "versions/unknown",
-                variable,
+                VARIABLE,
                 version,
                 f"which {name} the application has is not known: {lock}",
             )
             continue
         value = f"{name} {version}"
-        if quorum and release < QUORUM_LIBRARIES:
-            text = f"{value} does not know quorum queues, which pools of the model have"
-            findings.add("versions/celery-too-old", variable, value, text, where=lock)
+        if release < TESTED[name][0]:
+            text = f"the package celery_fleet runs with {name} {_texts(name)}, and {version} is older"
+            findings.add("versions/celery-too-old", VARIABLE, value, text, where=lock)
         elif release not in TESTED[name]:
             text = f"the kit's tests run with {name} {_texts(name)}"
-            findings.add("versions/untested", variable, value, text, where=lock)
-        for host, broker in strict.items():
-            if release < EXCLUSIVE_LIBRARIES:
-                text = f"{value} declares queues that RabbitMQ {_text(broker)} on {host} refuses"
-                findings.add("versions/transient-queues", variable, value, text, where=lock)
+            findings.add("versions/untested", VARIABLE, value, text, where=lock)
 
 
 def _release(version: str | None) -> Version | None:
@@ -145,4 +159,5 @@ def _text(release: Version) -> str:
 
 
 def _texts(name: str) -> str:
-    return " and ".join(map(_text, TESTED[name]))
+    *first, last = map(_text, TESTED[name])
+    return f"{', '.join(first)} and {last}" if first else last

@@ -457,9 +457,9 @@ CASES = [
     (
         "versions/untested",
         "fleet_app.requirements",
-        "celery 5.6.2",
+        "celery 5.8.0",
         "requirements.lock",
-        [(MORE, "application.versions.celery", "5.6.2")],
+        [(MORE, "application.versions.celery", "5.8.0")],
     ),
     (
         "versions/celery-too-old",
@@ -478,9 +478,9 @@ CASES = [
     (
         "versions/transient-queues",
         "fleet_app.requirements",
-        "celery 5.6.2",
+        "celery 5.5.3",
         "requirements.lock",
-        [(MORE, "application.versions.celery", "5.6.2"), (HOST, "broker1.broker_version", "4.3.0")],
+        [(MORE, "application.versions.celery", "5.5.3"), (HOST, "broker1.broker_version", "4.3.0")],
     ),
     (
         "versions/no-consumer-timeout",
