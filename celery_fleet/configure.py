@@ -12,6 +12,7 @@ from celery_fleet import files, fleet_file, membership
 from celery_fleet.errors import FleetFileError
 from celery_fleet.fleet import Fleet
 from celery_fleet.fleet_file import POOL_VARIABLE
+from celery_fleet.publishing import forks
 from celery_fleet.publishing.amqp import FleetAMQP
 from celery_fleet.publishing.delay import round_up_short_delays
 from celery_fleet.publishing.producer import PATIENCE
@@ -104,6 +105,7 @@ def configure(app: Celery, *, required: bool = False, publish_patience: float = 
         app.__dict__.pop(made_on_first_use, None)
     if app.configured:
         settings.enforce(app.conf)
+    forks.watch(app)
     round_up_short_delays(app)
     canary.register(app, fleet)
     memory.register()

@@ -11,6 +11,7 @@ import os
 import random
 import socket
 import ssl
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -76,6 +77,25 @@ class Channel(pyamqp.Channel):
 
 class _Protocol(pyamqp.Connection):
     Channel = Channel
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
+        self.process = os.getpid()
+        _connections.add(self)
+
+
+_connections: weakref.WeakSet[_Protocol] = weakref.WeakSet()
+
+
+def drop_inherited() -> None:
+    """Close this process's copies of the sockets that another process opened, which keeps its connections."""
+    for connection in list(_connections):
+        transport = connection._transport
+        if connection.process != os.getpid() and transport is not None and transport.sock is not None:
+            inherited, transport.sock = transport.sock, None
+            transport.connected = False
+            # Not as the transport closes it, which would tell the broker.
+            inherited.close()
 
 
 class Transport(pyamqp.Transport):

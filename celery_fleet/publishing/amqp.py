@@ -21,6 +21,7 @@ from kombu.transport.native_delayed_delivery import (
 from celery_fleet.connection import REPLY_TIMEOUT, connect
 from celery_fleet.fleet import Fleet
 from celery_fleet.minors import PERIODIC_HEADER
+from celery_fleet.publishing import forks
 from celery_fleet.publishing.producer import PATIENCE, FleetProducer
 from celery_fleet.publishing.router import HINT_HEADER, Router
 
@@ -180,6 +181,7 @@ class FleetAMQP(AMQP):
     @property
     def producer_pool(self) -> ProducerPool:
         """The pool of producers that tasks are published with."""
+        forks.look()
         pool = super().producer_pool
         pool.Producer = self.Producer
         return pool

@@ -9,6 +9,7 @@ from kombu import pools
 from kombu.utils.functional import lazy
 
 from celery_fleet.errors import ControlRefusedError
+from celery_fleet.publishing import forks
 
 # A worker sends these messages from the loop that also handles tasks, and they go to queues of single
 # processes, anywhere in the cluster. To wait for their confirmation would be to stand still as long as a
@@ -40,6 +41,7 @@ class FleetControl(Control):
         Raises:
             ControlRefusedError: This process' user has no right to it.
         """
+        forks.look()
         try:
             return super().broadcast(command, *args, **options)
         except AccessRefused as error:
