@@ -34,6 +34,8 @@ _FOREIGN: Final = {
     ".json": "no tool for Python writes such a lock",
     ".toml": "the only lock with this suffix is pylock.toml",
 }
+# A release has the kit's own, which fits the fleet file; this one is for machines without the kit.
+OWN_PACKAGE: Final = "celery-fleet"
 # Larger files are none that a lock includes.
 _LARGEST_BYTES: Final = 16 * 2**20
 
@@ -74,7 +76,11 @@ def read_lock(
             findings.add("lock/unreadable", VARIABLE, name, str(error).replace(f"{directory}/", ""))
             return None
         needed = tuple(
-            _once(requirement for requirement in found.requirements if requirement.applies_somewhere())
+            _once(
+                requirement
+                for requirement in found.requirements
+                if requirement.applies_somewhere() and requirement.name != OWN_PACKAGE
+            )
         )
         return check(replace(found, requirements=needed), wanted, findings)
 

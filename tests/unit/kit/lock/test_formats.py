@@ -131,3 +131,14 @@ def test_a_package_is_found_in_a_lock_by_any_spelling() -> None:
     assert lock.version_of("my-shop==2") is None
     assert lock.version_of("till") is None
     assert lock.version_of("no requirement") is None
+
+
+@pytest.mark.parametrize(
+    "line", [f"celery-fleet==0.1.0 {HASH}", "./vendor/celery_fleet-0.1.0-py3-none-any.whl"]
+)
+def test_the_kit_s_own_package_is_left_to_the_kit(tmp_path: Path, line: str) -> None:
+    files = {"requirements.txt": f"{CELERY}\n{line}\n", "vendor/celery_fleet-0.1.0-py3-none-any.whl": ""}
+    lock, findings = read(write(tmp_path, files), "requirements.txt")
+    assert report(findings) == "No finding."
+    assert lock is not None
+    assert "celery-fleet" not in lock.wheels_text and "celery==" in lock.wheels_text
