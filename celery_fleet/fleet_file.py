@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TypeVar
 
 from celery_fleet.errors import FleetFileError
@@ -61,6 +62,11 @@ class _Section:
         if not value:
             raise self.wrong(self.place(key), "a string that is not empty", value)
         return value
+
+    def file(self, key: str) -> str:
+        """Return a path; one in the fleet file's usual directory is beside it, wherever copies of them lie."""
+        path, usual = Path(self.text(key)), Path(DEFAULT_PATH).parent
+        return str(Path(self.path).parent / path.relative_to(usual) if path.is_relative_to(usual) else path)
 
     def one_of(self, key: str, *choices: str) -> str:
         value = self.text(key)
@@ -144,7 +150,7 @@ def _fleet(path: str, top: _Section) -> Fleet:
             queue=verify.text("queue"),
             routing_key=verify.text("routing_key"),
             user=verify.text("user"),
-            password_file=verify.text("password_file"),
+            password_file=verify.file("password_file"),
         ),
         dead_letters=_dead_letters(top.section("dead_letters"), pools),
         results=None if top.fields.get("results") is None else _results(top.section("results")),
@@ -161,21 +167,21 @@ def _broker(section: _Section) -> Broker:
         nodes=nodes,
         vhost=section.text("vhost"),
         user=section.text("user"),
-        password_file=section.text("password_file"),
-        ca_file=None if section.fields.get("tls") is None else section.section("tls").text("ca_file"),
+        password_file=section.file("password_file"),
+        ca_file=None if section.fields.get("tls") is None else section.section("tls").file("ca_file"),
     )
 
 
 def _results(section: _Section) -> Results:
     logins = {
-        side: Login(login.text("user"), login.text("password_file"))
+        side: Login(login.text("user"), login.file("password_file"))
         for side in ("worker", "client")
         for login in [section.section(side)]
     }
     return Results(
         host=section.text("host"),
         port=section.number("port"),
-        ca_file=None if section.fields.get("tls") is None else section.section("tls").text("ca_file"),
+        ca_file=None if section.fields.get("tls") is None else section.section("tls").file("ca_file"),
         worker=logins["worker"],
         client=logins["client"],
     )
@@ -196,7 +202,7 @@ def _pool(name: str, section: _Section) -> Pool:
         time_limit=section.number("time_limit"),
         soft_time_limit=section.number("soft_time_limit"),
         user=section.text("user"),
-        password_file=section.text("password_file"),
+        password_file=section.file("password_file"),
     )
 
 
@@ -235,7 +241,7 @@ def _dead_letters(section: _Section, declared: _Section) -> DeadLetters:
         pools_of[name] = tuple(pool for pool in pools if isinstance(pool, str) and pool in declared.fields)
         if not pools or len(pools_of[name]) != len(pools):
             raise queues.wrong(queues.place(name), "a list of pools", pools)
-    return DeadLetters(section.text("user"), section.text("password_file"), pools_of)
+    return DeadLetters(section.text("user"), section.file("password_file"), pools_of)
 
 
 def _check_queues(fleet: Fleet) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fleet_files import document
 
 from celery_fleet import FleetFileError, files, fleet_file
 
@@ -152,3 +153,15 @@ def test_a_dead_letter_queue_belongs_to_pools(
         FleetFileError, match=r"`dead_letters\.queues\.cpu_tasks_dead` must be a list of pools"
     ):
         write()
+
+
+def test_a_copy_of_the_directory_serves_wherever_it_lies(tmp_path: Path) -> None:
+    contents = document(secrets="/etc/celery-fleet/secrets", ca_file="/etc/celery-fleet/ca.pem")
+    contents["verify"]["password_file"] = "/run/secrets/verify"
+    path = tmp_path / "fleet.json"
+    path.write_text(json.dumps(contents))
+    read = fleet_file.load(str(path))
+    assert read.broker.password_file == str(tmp_path / "secrets/client")
+    assert read.pools["io"].password_file == str(tmp_path / "secrets/worker_io")
+    assert read.broker.ca_file == str(tmp_path / "ca.pem")
+    assert read.verify.password_file == "/run/secrets/verify"

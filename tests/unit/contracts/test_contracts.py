@@ -64,18 +64,20 @@ def variables(host: Machine, **changes: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_the_package_reads_the_fleet_file(tmp_path: Path, tls: bool) -> None:
+def test_the_package_reads_the_fleet_file(tmp_path: Path, tls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model = {**LOADED, "broker": {**LOADED["broker"], "tls": tls}}
     written = fleet_file(model)
     path = tmp_path / "fleet.json"
     path.write_text(json.dumps(written))
+    # What it names lies beside it if it lies elsewhere.
+    assert str(names.FLEET_FILE) == reader.DEFAULT_PATH
+    monkeypatch.setattr(reader, "DEFAULT_PATH", str(path))
     read = reader.load(str(path))
     assert set(read.pools) == set(LOADED["pools"])
     for name, told in read.pools.items():
         assert {queue.name for queue in told.queues} == set(LOADED["pools"][name]["queues"])
         assert told.password_file == str(names.SECRETS / told.user)
     assert files.CLIENTS == names.CLIENTS
-    assert str(names.FLEET_FILE) == reader.DEFAULT_PATH
     assert read.broker.ca_file == (str(names.CA_FILE) if tls else None)
     assert set(read.dead_letters.queues) == set(written["dead_letters"]["queues"])
 
