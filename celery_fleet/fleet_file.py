@@ -64,7 +64,7 @@ class _Section:
         return value
 
     def file(self, key: str) -> str:
-        """Return a path; one in the fleet file's usual directory is beside it, wherever copies of them lie."""
+        """Return a path; one in the fleet file's usual directory is beside it, wherever a copy lies."""
         path, usual = Path(self.text(key)), Path(DEFAULT_PATH).parent
         return str(Path(self.path).parent / path.relative_to(usual) if path.is_relative_to(usual) else path)
 
