@@ -95,6 +95,7 @@ BROKEN: list[tuple[Any, ...]] = [
     ("app/unfit-secret", "app.secrets.API", {"value": "eA==", "encoding": "base64"}),
     ("app/unfit-secret", "app.secrets.API", {"value": "no base64!", "encoding": "base64", "as": "file"}),
     ("app/unfit-secret", "app.secrets", {name: {"value": "x" * 600_000, "as": "file"} for name in "AB"}),
+    ("app/unfit-secret", "app.secrets", {f"N{number}": "x" * 130_000 for number in range(9)}),
     ("app/bad-path", "app.files./etc/passwd/", {"content": ""}),
     ("app/bad-path", "app.files./etc/celery-fleet/fleet", {"content": ""}),
     ("app/bad-path", "app.files./opt/demo/current/x", {"content": ""}),

@@ -22,8 +22,10 @@ SCHEDULER: Final = "scheduler"
 CLIENTS: Final = "clients"
 COMMANDS: Final = "commands"
 READERS: Final = (SCHEDULER, CLIENTS, COMMANDS)
-# Linux's limit of one variable with its name, and systemd's of all credentials of a unit; both in bytes.
+# In bytes: Linux's limit of one variable with its name, half of its limit of all variables and arguments, and
+# systemd's limit of all credentials of a unit.
 LONGEST_VARIABLE: Final = 128 * 1024 - 1
+LARGEST_ENVIRONMENT: Final = 1024 * 1024
 LARGEST_FILES: Final = 1024 * 1024
 
 # What systemd takes for no text: surrogates, and the code points that Unicode gives no character.
@@ -270,7 +272,12 @@ def plain_secret(name: str, value: object) -> bool:
     if not isinstance(value, str) or _PUBLIC_TEXT.fullmatch(value):
         return False
     named = _SECRET_NAME.search(name) and not _PUBLIC_NAME.search(name)
-    return bool(named or _SECRET_TEXT.search(value))
+    return bool(named or shows_secret(value))
+
+
+def shows_secret(text: str) -> bool:
+    """Return whether a text holds a URL with a password, or a private key."""
+    return _SECRET_TEXT.search(text) is not None
 
 
 def check_application(app: Mapping[str, Any], pools: Iterable[str], report: Report) -> None:
@@ -289,20 +296,7 @@ def check_application(app: Mapping[str, Any], pools: Iterable[str], report: Repo
     for name, secret in app.get("secrets", {}).items():
         if why := _unfit(name, secret):
             report("app/unfit-secret", ("secrets", name), "(not shown)", *why)
-    sizes = (
-        len(content(s)) for s in app.get("secrets", {}).values() if s.get("as") == "file" and _decodes(s)
-    )
-    if sum(sizes) > LARGEST_FILES:
-        reason = (
-            f"the files together are larger than {LARGEST_FILES} bytes, which is all that systemd hands over"
-        )
-        report(
-            "app/unfit-secret",
-            ("secrets",),
-            "(not shown)",
-            reason,
-            "put the larger ones into fleet_app.files",
-        )
+    _check_sizes(app.get("secrets", {}), report)
     for path, file in app.get("files", {}).items():
         _check_file(path, file, app, report)
     for path in app.get("writable", {}):
@@ -311,6 +305,20 @@ def check_application(app: Mapping[str, Any], pools: Iterable[str], report: Repo
     directory = app.get("working_directory", "")
     if directory and (why_not := _working_refusal(directory, app)):
         report("app/bad-path", ("working_directory",), directory, why_not)
+
+
+def _check_sizes(secrets: Mapping[str, Mapping[str, Any]], report: Report) -> None:
+    """Find secrets that together are more than a process can be given."""
+    given = {name: secret for name, secret in secrets.items() if _decodes(secret)}
+    files = sum(len(content(secret)) for secret in given.values() if secret.get("as") == "file")
+    variables = sum(len(content(secret)) for secret in given.values() if secret.get("as") != "file")
+    for what, size, most, remedy in (
+        ("files", files, LARGEST_FILES, "put the larger ones into fleet_app.files"),
+        ("variables", variables, LARGEST_ENVIRONMENT, "hand the larger ones over as files"),
+    ):
+        if size > most:
+            reason = f"the {what} together have more than {most} bytes"
+            report("app/unfit-secret", ("secrets",), "(not shown)", reason, remedy)
 
 
 def content(entry: Mapping[str, Any]) -> bytes:

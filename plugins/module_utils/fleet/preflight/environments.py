@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..findings import Findings
-from ..model.application import gets, plain_secret
+from ..model.application import gets, plain_secret, shows_secret
 from ..model.types import Model, Pool
 
 HIDDEN = "(not shown)"
@@ -27,6 +27,14 @@ def check_application(model: Model, findings: Findings) -> None:
     for name in sorted(both):
         findings.add("app/secret-and-environment", f"fleet_app.secrets.{name}", HIDDEN)
     for path, file in model.app.get("files", {}).items():
+        if not file.get("secret") and shows_secret(file.get("content", "")):
+            remedy = (
+                "say `secret: true` of it, which only a file on the host can be"
+                if path.startswith("/")
+                else None
+            )
+            reason = "its content stands in differences, and in a release for everybody on the host"
+            findings.add("app/plain-secret", f"fleet_app.files.{path}", HIDDEN, reason, remedy)
         source = file.get("source")
         if path.startswith("/") and source is not None and not Path(source).is_file():
             reason = "the controller has no such file"

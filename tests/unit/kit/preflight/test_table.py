@@ -547,6 +547,13 @@ CASES = [
         [(HOST, "cpu1.pools", {"cpu": {"environment": {"SMTP_PASSWORD": "hunter2"}}})],
     ),
     (
+        "app/plain-secret",
+        "fleet_app.files./etc/shop/ini",
+        "(not shown)",
+        None,
+        [(MODEL, "app.files./etc/shop/ini", {"content": "[db]\nurl = postgres://shop:hunter2@db1\n"})],
+    ),
+    (
         "app/secret-and-environment",
         "fleet_app.secrets.REGION",
         "(not shown)",
