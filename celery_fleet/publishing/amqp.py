@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -201,6 +202,9 @@ class FleetAMQP(AMQP):
             # Celery passes every task's `mandatory` on, None where it has none.
             if options.get("mandatory") is None:
                 options["mandatory"] = True
+            # The broker tells by it how old the oldest task of a queue is, and an operator may cancel what
+            # was published until now.
+            options.setdefault("timestamp", int(time.time()))
             if options.get("confirm_timeout") is None:
                 options["confirm_timeout"] = CONFIRM_TIMEOUT
             return send(producer, name, message, **options)

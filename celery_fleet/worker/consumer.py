@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from amqp.exceptions import ConsumerCancelled, RecoverableConnectionError, ResourceLocked
@@ -25,6 +26,7 @@ from celery_fleet.worker.orders import Instance
 from celery_fleet.worker.phase import Condition
 from celery_fleet.worker.readiness import EX_FAILURE, SelfTest, give_up
 from celery_fleet.worker.report import Report
+from celery_fleet.worker.revoked import Revocations
 from celery_fleet.worker.slots import Slots
 from celery_fleet.worker.stop import Stop
 from celery_fleet.worker.waiting import PollingConnection, wait_with_rounds
@@ -69,6 +71,7 @@ class FleetConsumer(GuardedConsumer):
         self.instance = Instance.from_environment()
         self.limits = Limits(self.app.amqp.fleet.pools.get(self.instance.pool))
         self.timers = ConnectionTimers(self.hub)
+        self.revocations = Revocations(Path(self.app.amqp.fleet.path).parent, self.pool)
         self.slots = Slots(self.condition, self.gate, self.pool, self.controller)
         self.consumption = Consumption(self.condition, self.gate, self)
         self.report = Report(
@@ -228,6 +231,7 @@ class FleetConsumer(GuardedConsumer):
             logger.warning("This worker is %s", "paused" if orders.paused else "no longer paused")
         if self.slots.obey(orders) and condition.consuming and condition.slots > 0:
             self.consumption.end()  # with another number it begins anew, in the same round
+        self.revocations.obey(self.gate.running)
         if self._in_loop:  # before, Celery would take a process that ends for one that could not start
             self.slots.fit_pool()
 
@@ -241,6 +245,7 @@ class FleetConsumer(GuardedConsumer):
         self.stopping.finish_without_broker()
 
     def _start_task(self, request: Request) -> object:
+        self.revocations.mark(request)
         self.limits.apply(request)
         return request.execute_using_pool(self.pool)
 

@@ -151,6 +151,8 @@ class Gate:
 
 def _how(request: Request, handler: str, args: tuple[Any, ...]) -> Ending:
     runtime = time.time() - (request.time_start or time.time())
+    if request._already_revoked:
+        return Ending("REVOKED", runtime)
     if handler == "on_timeout":
         return Ending("FAILURE", runtime)
     if handler == "on_success":

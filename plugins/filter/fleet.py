@@ -37,6 +37,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.fleet 
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.host import host_plan, host_plans
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import python
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight.periodic import periodic_tasks
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.results import acl
 
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
@@ -114,7 +115,8 @@ class FilterModule:
             "scheduler_digest": lambda fleet, more=None: scheduler_digest(plain(fleet), plain(more)),
             "host_users": host_users,
             "beat_file": beat_file,
-            "broker_users": fleet_users,
+            "fleet_users": fleet_users,
+            "results_users": lambda passwords, further: acl(plain(passwords), plain(further)),
             "findings_text": findings_text,
             "is_readable": is_readable,
             "fits_python": python.fits,

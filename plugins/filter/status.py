@@ -22,6 +22,7 @@ def fleet_status(
     variables: Mapping[str, Any],
     brokers: Mapping[str, Any],
     schedulers: Iterable[str] = (),
+    results: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Build the fleet's status, and find what is wrong."""
     fleet, findings = read_model(model)
@@ -54,6 +55,7 @@ def fleet_status(
         unused={pool.name: list(pool.queues) for pool in pools if pool.name not in used},
         dead=dict.fromkeys(f"{pool.exchange}{DEAD}" for pool in pools),
         schedulers=plain(schedulers),
+        results=plain(results or {}),
     )
     return status
 

@@ -178,7 +178,7 @@ def test_passwords_and_certificates_are_read_at_each_connect(
         password.write_text("new")
         with pytest.raises(redis.exceptions.AuthenticationError):
             result.status  # noqa: B018
-        server.write_users({"results_client": [old]})
+        server.write_users({"results_client": old})
         server.client("results_kit").acl_load()
         assert result.get(30) == "a"
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import redis
@@ -34,10 +34,10 @@ class ResultsServer:
             (secrets / user).write_text(f"{user}-secret")
         self.write_users()
 
-    def write_users(self, more: Mapping[str, Iterable[str]] | None = None) -> None:
+    def write_users(self, further: Mapping[str, str] | None = None) -> None:
         """Write the file of users, with further passwords of some."""
-        passwords = {user: [(self.secrets / user).read_text(), *(more or {}).get(user, ())] for user in USERS}
-        (self.directory / "users.acl").write_text(acl(passwords))
+        passwords = {user: (self.secrets / user).read_text() for user in USERS}
+        (self.directory / "users.acl").write_text(acl(passwords, further))
 
     def start(self) -> ResultsServer:
         """Start the server, unless it runs, and wait until it answers."""

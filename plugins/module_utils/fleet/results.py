@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from .model.names import RESULTS_CLIENT, RESULTS_KIT, RESULTS_WORKER
@@ -36,17 +36,19 @@ _RULES: Final[Mapping[str, str]] = {
 }
 
 
-def acl(passwords: Mapping[str, Iterable[str]]) -> str:
+def acl(passwords: Mapping[str, str], further: Mapping[str, str] | None = None) -> str:
     """Write the server's file of users, with hashes in place of passwords.
 
     Args:
-        passwords: The passwords of each of ``USERS``: one, or two while one replaces the other.
+        passwords: The password of each of ``USERS``.
+        further: Passwords that count beside these, while one replaces the other.
 
     Returns:
         A line for each user.
     """
     lines = ["user default off -@all"]
     for user in USERS:
-        hashes = " ".join(f"#{hashlib.sha256(each.encode()).hexdigest()}" for each in passwords[user])
+        counts = dict.fromkeys(each for each in (passwords[user], (further or {}).get(user)) if each)
+        hashes = " ".join(f"#{hashlib.sha256(each.encode()).hexdigest()}" for each in counts)
         lines.append(f"user {user} on {hashes} resetchannels -@all {_RULES[user]}")
     return "\n".join(lines) + "\n"

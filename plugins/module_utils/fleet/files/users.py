@@ -6,18 +6,21 @@ from typing import Final
 
 from ..broker.rights import users, worker_user
 from ..model.host import read_host
+from ..model.names import RESULTS_CLIENT, RESULTS_WORKER
 from ..model.pools import effective_pools
 from ..model.read import read_model
+from ..results import USERS
 
 # Users with which root verifies the fleet and handles dead letters, on one host.
 OPERATORS: Final = ("verify", "dead_letters")
 
 
-def fleet_users(raw_model: object) -> list[str]:
-    """Return the broker's users.
+def fleet_users(raw_model: object, *, results: bool = False) -> list[str]:
+    """Return the users of the broker and, where the fleet keeps results, of their server.
 
     Args:
         raw_model: The mapping ``fleet_model``.
+        results: Whether only those of the server of results are meant.
 
     Returns:
         The users' names.
@@ -27,7 +30,8 @@ def fleet_users(raw_model: object) -> list[str]:
     """
     model, findings = read_model(raw_model)
     findings.refuse()
-    return [user["name"] for user in users(model.pools.values())]
+    keeps = list(USERS) if model.results else []
+    return keeps if results else [*(user["name"] for user in users(model.pools.values())), *keeps]
 
 
 def host_users(
@@ -37,7 +41,7 @@ def host_users(
     operates: bool = False,
     schedules: bool = False,
 ) -> list[str]:
-    """Return the broker's users whose passwords a host needs, and no others.
+    """Return the users whose passwords a host needs to reach the broker and the results, and no others.
 
     Args:
         raw_model: The mapping ``fleet_model``.
@@ -59,4 +63,5 @@ def host_users(
         *map(worker_user, pools),
         *(OPERATORS if operates else ()),
         *(["beat"] if schedules else ()),
+        *([RESULTS_CLIENT, *([RESULTS_WORKER] if pools else [])] if model.results else ()),
     ]

@@ -24,6 +24,7 @@ SECRETS: Final = CONFIG / "secrets"
 APPLICATION: Final = CONFIG / "application"
 FILES_RECORD: Final = CONFIG / "files.json"
 DRAINED: Final = CONFIG / "drained"
+REVOKED: Final = CONFIG / "revoked.json"
 CA_FILE: Final = CONFIG / "ca.pem"
 # How long systemd waits before it forces the end of the host; and what needrestart leaves alone.
 SHUTDOWN: Final = tuple(
@@ -32,6 +33,15 @@ SHUTDOWN: Final = tuple(
 NEEDRESTART: Final = PurePosixPath("/etc/needrestart/conf.d/celery-fleet-worker.conf")
 
 PREFIX: Final = "celery-fleet-"
+# The server of results, which has a user of its own.
+RESULTS: Final = f"{PREFIX}results.service"
+RESULTS_USER: Final = "celery-fleet-results"
+RESULTS_CONFIG: Final = PurePosixPath("/etc/celery-fleet-results")
+RESULTS_STATE: Final = PurePosixPath("/var/lib/celery-fleet-results")
+RESULTS_SOCKET: Final = PurePosixPath("/run/celery-fleet-results/server.sock")
+RESULTS_PASSWORD: Final = RESULTS_CONFIG / "results_kit"
+RESULTS_FILE: Final = RESULTS_CONFIG / "server.conf"
+RESULTS_USERS: Final = RESULTS_CONFIG / "users.acl"
 BEAT: Final = f"{PREFIX}beat.service"
 # One instance for each worker that ends: a single unit would miss an end that comes while it runs.
 PRUNE: Final = "prune-celery-fleet@.service"
@@ -182,4 +192,12 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "needrestart": str(NEEDRESTART),
         "beat_unit": BEAT,
         "prune_unit": PRUNE,
+        "results_unit": RESULTS,
+        "results_user": RESULTS_USER,
+        "results_config": str(RESULTS_CONFIG),
+        "results_state": str(RESULTS_STATE),
+        "results_file": str(RESULTS_FILE),
+        "results_users": str(RESULTS_USERS),
+        "results_socket": str(RESULTS_SOCKET),
+        "results_password": str(RESULTS_PASSWORD),
     }

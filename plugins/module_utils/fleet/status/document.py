@@ -9,6 +9,7 @@ from typing import Any, Final
 from ..broker.stranded import is_foreign, sentence
 from ..host.names import BEAT
 from ..text import count, span
+from . import results as kept
 
 SCHEMA: Final = 1
 # A worker that was started again so often, and runs for less than so many seconds, crashes in a loop.
@@ -30,6 +31,7 @@ def document(
     dead: Collection[str],
     schedulers: Iterable[str] = (),
     unused: Mapping[str, Iterable[str]] | None = None,
+    results: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Build the fleet's status, and find what is wrong.
 
@@ -42,10 +44,11 @@ def document(
         dead: The queues of dead letters.
         schedulers: The hosts that should run a scheduler.
         unused: The queues of each pool that no host runs.
+        results: For the host that keeps results what the module ``results_server`` returned.
 
     Returns:
         A document of plain types: ``fine``, ``warnings``, ``notes`` (what need not be wrong), ``hosts``,
-        ``queues``, ``dead_letters``, ``stranded``, ``beat``.
+        ``queues``, ``dead_letters``, ``stranded``, ``beat``, ``results``.
     """
     rows = {name: _host(reported, expected.get(name, ())) for name, reported in hosts.items()}
     by_name = {each["name"]: each for each in broker.get("queues") or ()}
@@ -69,17 +72,22 @@ def document(
         ),
         *(each.pop("warning") for each in stranded),
         *_beat_warnings(beats, rows),
+        *(warning for name, each in (results or {}).items() for warning in kept.warnings(name, each)),
     ]
     return {
         "schema": SCHEMA,
         "fine": not warnings,
         "warnings": warnings,
-        "notes": [note for name, row in rows.items() for note in _memory_notes(name, row)],
+        "notes": [
+            *(note for name, row in rows.items() for note in _memory_notes(name, row)),
+            *(note for name, each in (results or {}).items() for note in kept.notes(name, each)),
+        ],
         "hosts": rows,
         "queues": queues,
         "dead_letters": letters,
         "stranded": stranded,
         "beat": beats,
+        "results": {name: kept.row(each) for name, each in (results or {}).items()},
         "broker": {
             "asked": bool(broker.get("asked", True)),
             "obstacles": list(broker.get("obstacles") or ()),

@@ -25,6 +25,8 @@ def text(status: Mapping[str, Any]) -> str:
         parts.append(columns(list(_queue_rows(status))))
     elif not status["broker"]["asked"]:
         parts.append(["The brokers are outside of --limit, so the queues are not shown."])
+    if status["results"]:
+        parts.append(columns(list(_results_rows(status["results"]))))
     if status["beat"]:
         parts.append(columns(list(_beat_rows(status["beat"]))))
     return "\n\n".join("\n".join(part) for part in parts)
@@ -112,6 +114,16 @@ def _queue_rows(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for each in status["dead_letters"]:
         if each["messages"]:
             yield (each["name"], "(dead)", str(each["messages"]), *["-"] * 5)
+
+
+def _results_rows(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    yield ("results", "version", "memory", "limit", "file", "refused writes", "up")
+    for host, each in results.items():
+        memory, limit = (
+            "-" if each[name] is None else f"{each[name]} MiB" for name in ("memory_mib", "limit_mib")
+        )
+        figures = map(_shown, (each["file"], each["refused"]))
+        yield (host, _shown(each["version"]), memory, limit, *figures, span(each["up_s"]))
 
 
 def _beat_rows(beats: Mapping[str, Mapping[str, Any] | None]) -> Iterator[tuple[str, ...]]:

@@ -13,6 +13,7 @@ class Request:
     """As much of a request as the gate sees."""
 
     time_start = None
+    _already_revoked = False
 
     def on_success(self, result: object, **_: object) -> None:
         """End well, or by an exception of the task."""

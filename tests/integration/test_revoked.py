@@ -1,0 +1,104 @@
+"""Tasks that an operator cancels by the host's file, and a client by remote control where it may."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from support.vhost import Vhost, Worker, temporary_vhost, wait_for
+
+QUEUE = "general_background"
+LATER = 4_000_000_000.0
+
+
+@pytest.fixture(scope="module")
+def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
+    with temporary_vhost(tmp_path_factory.mktemp("v")) as vhost:
+        yield vhost
+
+
+@pytest.fixture
+def app(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> Celery:
+    return vhost.client(monkeypatch)
+
+
+def start(vhost: Vhost, execution: str = "prefork") -> Worker:
+    return vhost.worker("general", "--pool", execution, "--concurrency", "1").ready()
+
+
+@pytest.fixture
+def order(vhost: Vhost) -> Iterator[Any]:
+    """Write the host's file, as the kit does."""
+    path = vhost.directory / "revoked.json"
+
+    def write(ids: dict[str, bool] | None = None, tasks: dict[str, bool] | None = None) -> None:
+        document = {
+            "ids": {id: {"until": LATER, "terminate": end} for id, end in (ids or {}).items()},
+            "tasks": [
+                {"name": name, "before": time.time(), "until": LATER, "terminate": end}
+                for name, end in (tasks or {}).items()
+            ],
+        }
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps(document))
+        draft.rename(path)
+
+    yield write
+    path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("execution", ["prefork", "gevent"])
+def test_what_waits_is_dropped_and_what_runs_is_ended(
+    vhost: Vhost, app: Celery, order: Any, execution: str
+) -> None:
+    """One that runs, one that the worker holds, one delayed; then the next runs, and nothing runs twice."""
+    worker = start(vhost, execution)
+    names = ("runs", "held", "delayed", "next")
+    labels = {name: f"{name}-{execution}" for name in names}
+    runs = app.send_task("hold", (labels["runs"],), queue=QUEUE)
+    wait_for(lambda: len(worker.state["active"]) == 1, 10, "a task that runs")
+    held = app.send_task("work", (labels["held"],), queue=QUEUE)
+    delayed = app.send_task("work", (labels["delayed"],), queue=QUEUE, countdown=3)
+    app.send_task("work", (labels["next"],), queue=QUEUE)
+    order({runs.id: True, held.id: False, delayed.id: True})
+    wait_for(lambda: vhost.events(labels["next"])["end"], 20, "the task behind those that are cancelled")
+    wait_for(
+        lambda: f"revoked task: work[{delayed.id}]" in worker.log.read_text(), 20, "the delayed task's end"
+    )
+    worker.reaches(active=[], reserved=0)
+    assert vhost.ready_messages(QUEUE) == 0
+    assert [len(vhost.events(label)["start"]) for label in labels.values()] == [1, 0, 0, 1]
+    assert not vhost.events(labels["runs"])["end"]
+    assert worker.stop() == 0
+
+
+def test_by_name_what_was_published_before(vhost: Vhost, app: Celery, order: Any) -> None:
+    """A worker that starts after the order obeys it; a task of this name that is published later runs."""
+    app.send_task("work", ("before",), queue=QUEUE)
+    app.send_task("again", ("another", []), queue=QUEUE)
+    order(tasks={"wor*": False})
+    time.sleep(1.1)  # The broker keeps whole seconds.
+    app.send_task("work", ("after",), queue=QUEUE)
+    worker = start(vhost)
+    wait_for(lambda: vhost.events("after")["end"], 20, "the later task")
+    assert vhost.events("another")["end"] and not vhost.events("before")["start"]
+    assert worker.stop() == 0
+
+
+def test_threads_say_that_they_end_nothing(vhost: Vhost, app: Celery, order: Any) -> None:
+    worker = start(vhost, "threads")
+    runs = app.send_task("hold", ("thread",), queue=QUEUE)
+    wait_for(lambda: len(worker.state["active"]) == 1, 10, "a task that runs")
+    order({runs.id: True})
+    wait_for(
+        lambda: f"[{runs.id}] runs on: this execution pool ends no task" in worker.log.read_text(),
+        10,
+        "words",
+    )
+    vhost.release("thread")
+    worker.reaches(active=[], executed=1)
+    assert worker.stop() == 0
