@@ -294,6 +294,7 @@ class Vhost:
         fleet_file: Path | None = None,
         watchdog: float = 30,
         environment: dict[str, str] | None = None,
+        app: str = "application",
     ) -> Worker:
         """Start a worker of a pool as its unit would, with the rights of that pool."""
         name = name or f"{pool}_worker_{uuid.uuid4().int % 10**6}"
@@ -313,7 +314,7 @@ class Vhost:
             **environment or {},
         )
         queues = ",".join(document()["pools"][pool]["queues"])
-        command = [sys.executable, "-m", "celery", "--app", "application", "worker", "--loglevel", "INFO"]
+        command = [sys.executable, "-m", "celery", "--app", app, "worker", "--loglevel", "INFO"]
         command += ["--hostname", f"{name}@%h", "--queues", queues, *options]
         with log.open("wb") as output:
             process = subprocess.Popen(
