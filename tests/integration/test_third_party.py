@@ -1,4 +1,4 @@
-"""An application that knows nothing of the kit, in the release that joins for it: worker, web process, shell."""
+"""An application that knows nothing of the kit, in a release that configures it: workers and publishers."""
 
 from __future__ import annotations
 
