@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.leaks import leaks, shown_secrets
 from support.scenario import MOLECULE, ROOT, Scenario
 
 DEMO = ROOT / "examples" / "demo"
@@ -20,13 +22,17 @@ INSTALLED = "/opt/demo"
 Hosts = Callable[[str], Any]
 
 
-def deploy(scenario: Scenario, source: Path, keep: int = 3) -> subprocess.CompletedProcess[str]:
+def deploy(
+    scenario: Scenario, source: Path | dict[str, str], keep: int = 3, *options: str
+) -> subprocess.CompletedProcess[str]:
     """Converge with another source."""
+    given = source if isinstance(source, dict) else {"type": "directory", "path": str(source)}
     return subprocess.run(
         [
             "ansible-playbook",
             f"--inventory={scenario.inventory}",
-            f"--extra-vars={json.dumps({'app_source': str(source), 'app_keep': keep})}",
+            f"--extra-vars={json.dumps({'app_source': given, 'app_keep': keep})}",
+            *options,
             str(MOLECULE / "app" / "converge.yml"),
         ],
         cwd=ROOT,
@@ -124,10 +130,15 @@ def test_secrets_are_read_by_those_who_need_them(host: Hosts, scenario: Scenario
     assert (user.shell, user.home) == ("/usr/sbin/nologin", "/var/lib/celery-fleet")
 
 
+def environments(host: Any) -> set[str]:
+    return set(host.check_output(f"ls {INSTALLED}/environments").split())
+
+
 def test_an_application_that_cannot_be_imported_never_becomes_current(
     host: Hosts, scenario: Scenario, tmp_path: Path
 ) -> None:
     before = current(host(INDEX))
+    installed = environments(host(INDEX))
     done = deploy(scenario, altered(tmp_path, "raise RuntimeError('this release is broken')"))
     assert done.returncode != 0
     assert "RuntimeError: this release is broken" in done.stdout + done.stderr
@@ -140,6 +151,7 @@ def test_an_application_that_cannot_be_imported_never_becomes_current(
             if not host(name).file(f"{INSTALLED}/releases/{release}/.complete").exists
         ]
         assert broken.startswith("demo-")
+    assert environments(host(INDEX)) == installed, "nothing was installed again"
 
 
 def test_releases_are_kept_rebuilt_and_pruned(host: Hosts, scenario: Scenario, tmp_path: Path) -> None:
@@ -169,3 +181,91 @@ def test_releases_are_kept_rebuilt_and_pruned(host: Hosts, scenario: Scenario, t
         assert releases(host(WHEELHOUSE)) == {second, third}
     finally:
         host(INDEX).check_output(f"systemctl stop {unit}")
+
+
+PROJECT = """\
+[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "demo-project"
+version = "1.4"
+requires-python = ">=3.11"
+[project.scripts]
+demo-tasks = "demo.outside_of_tasks:main"
+"""
+PORT = 2222
+
+
+@pytest.fixture
+def repository(host: Hosts, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A private repository behind a real SSH server, with an installed src/ project in a subdirectory."""
+    git, server = host(INDEX), "/srv/git"
+    work, key = tmp_path / "work", tmp_path / "key"
+    backend = work / "backend"
+    shutil.copytree(DEMO / "demo", backend / "src" / "demo", ignore=shutil.ignore_patterns("__pycache__"))
+    (backend / "src" / "demo" / "outside_of_tasks.py").write_text("def main():\n    print('entered')\n")
+    shutil.copy(DEMO / "requirements.lock", backend)
+    (backend / "pyproject.toml").write_text(PROJECT)
+    (work / "README.md").write_text("not of the application\n")
+    for command in (
+        ["git", "init", "--quiet", "--initial-branch=main"],
+        ["git", "add", "--all"],
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message=first"],
+        ["git", "tag", "v1.4"],
+        ["git", "bundle", "create", "--quiet", str(tmp_path / "bundle"), "--all"],
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)],
+    ):
+        subprocess.run(command, cwd=work, check=True)
+    public = key.with_suffix(".pub").read_text().strip()
+    bundle = base64.b64encode((tmp_path / "bundle").read_bytes()).decode()
+    git.check_output(
+        "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y git --no-install-recommends"
+        f" && rm -rf {server} && useradd --system --shell /bin/sh --home-dir {server} git; mkdir -p {server} && "
+        f"echo {bundle} | base64 -d >{server}/bundle && git clone -q --bare {server}/bundle {server}/shop.git && "
+        f"echo '{public}' >{server}/keys && chown -R git: {server} && "
+        f"systemd-run -q --unit=test-git-sshd /usr/sbin/sshd -D -p {PORT} -o AuthorizedKeysFile={server}/keys"
+    )
+    address = git.check_output("hostname -I").split()[0]
+    host_key = git.check_output("ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key")
+    try:
+        yield {
+            "type": "git",
+            "url": f"ssh://git@{address}:{PORT}{server}/shop.git",
+            "version": "v1.4",
+            "subdirectory": "backend",
+            "key": key.read_text(),
+            "known_hosts": f"[{address}]:{PORT} {host_key}",
+        }
+    finally:
+        git.check_output("systemctl stop test-git-sshd")
+
+
+def test_an_installed_project_of_a_private_repository(
+    host: Hosts, scenario: Scenario, repository: dict[str, str]
+) -> None:
+    installed = environments(host(INDEX))
+    secret = {"deploy key": repository["key"]}
+    shown = ""
+    for wrong, said in (
+        ({"known_hosts": repository["known_hosts"][:-8] + "AAAAAAAA"}, "Host key verification failed"),
+        ({"key": ""}, "Permission denied (publickey)"),
+    ):
+        done = deploy(scenario, repository | wrong)
+        assert done.returncode != 0
+        assert said in done.stdout
+    done = deploy(scenario, repository, 3, "-vvv")
+    shown += done.stdout + done.stderr
+    assert done.returncode == 0, shown
+    assert shown_secrets(shown, secret) == []
+    for name in BOTH:
+        place = f"{INSTALLED}/releases/{current(host(name))}"
+        assert current(host(name)).startswith("v1.4-")
+        assert host(name).check_output(f"runuser -u celery-fleet -- {place}/venv/bin/demo-tasks") == "entered"
+        code = "import demo, importlib.metadata as m; print(demo.__file__, m.version('demo-project'))"
+        found = host(name).check_output(f'{place}/venv/bin/python -c "{code}"').split()
+        assert found[0].startswith(f"{place}/venv/lib/")
+        assert found[1] == "1.4"
+        assert not host(name).file(f"{place}/src/README.md").exists
+        assert leaks(name, secret) == ""
+    assert environments(host(INDEX)) == installed, "the environment of the same lock is used again"
