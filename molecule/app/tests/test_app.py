@@ -220,9 +220,10 @@ def repository(host: Hosts, tmp_path: Path) -> Iterator[dict[str, str]]:
     public = key.with_suffix(".pub").read_text().strip()
     bundle = base64.b64encode((tmp_path / "bundle").read_bytes()).decode()
     git.check_output(
-        "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y git --no-install-recommends"
-        f" && rm -rf {server} && useradd --system --shell /bin/sh --home-dir {server} git; mkdir -p {server} && "
-        f"echo {bundle} | base64 -d >{server}/bundle && git clone -q --bare {server}/bundle {server}/shop.git && "
+        "apt-get update -qq && apt-get install -qq -y --no-install-recommends git >/dev/null && "
+        f"rm -rf {server} && useradd --system --shell /bin/sh --home-dir {server} git; mkdir -p {server} && "
+        f"echo {bundle} | base64 -d >{server}/bundle && "
+        f"git clone -q --bare {server}/bundle {server}/shop.git && "
         f"echo '{public}' >{server}/keys && chown -R git: {server} && "
         f"systemd-run -q --unit=test-git-sshd /usr/sbin/sshd -D -p {PORT} -o AuthorizedKeysFile={server}/keys"
     )
