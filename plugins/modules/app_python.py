@@ -34,7 +34,7 @@ options:
     type: path
     required: true
   archive:
-    description: Archive on the host that holds the interpreter, removed after use; needed once.
+    description: Archive on the host that holds the interpreter, removed after use.
     type: path
   sha256:
     description: Checksum of the archive; without it an interpreter of the host is taken.
@@ -53,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The program; empty if it is still to be unpacked.
+  description: The program; empty until its archive is unpacked.
   type: str
   returned: always
 version:
@@ -82,10 +82,11 @@ def main() -> None:
     try:
         if params["sha256"]:
             place = place_of(Path(params["root"]), params["sha256"])
-            changed = not place.is_dir()
-            if changed and (module.check_mode or not params["archive"]):
+            missing = not place.is_dir()
+            changed = missing and bool(params["archive"])
+            if missing and (module.check_mode or not params["archive"]):
                 module.exit_json(changed=changed, path="")
-            if changed:
+            if missing:
                 unpacked(Path(params["archive"]), params["sha256"], place)
             found = about(str(program_in(place)))
         else:

@@ -312,7 +312,7 @@ def main() -> None:
         with building(Machine(), place, key):
             reused = build(place, params | {"environment_key": key}, python, environments)
             report = import_app(place, params)
-    except (BuildError, PythonError) as error:
+    except (BuildError, PythonError, OSError) as error:
         module.fail_json(msg=f"Release {params['release']}: {error}")
     finally:
         for used in filter(None, (params["archive"], params["wheels"])):
