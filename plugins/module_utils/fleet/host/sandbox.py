@@ -1,4 +1,4 @@
-"""Wheels that a host builds: by a user that exists only for the build, without a network."""
+"""Wheels that a host builds: by a user that does nothing else, without a network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -17,12 +18,16 @@ from typing import Final
 MANIFEST: Final = "sdists.json"
 BUILDERS: Final = "builders"
 TIMEOUT_S: Final = 1800
-# The unit's own, because of PrivateTmp.
-_PLACE: Final = "/tmp"  # noqa: S108
+# The only directory that a build may write, of its user, and removed after it.
+PLACE: Final = Path("/var/cache/celery-fleet-build")
+USER: Final = "celery-fleet-build"
 _LAST_LINES: Final = 25
-# The build may write its own temporary directory and nothing else.
+# What a container may not do for its services (namespaces) systemd leaves out there. A dynamic user would
+# insist on them.
 _PROPERTIES: Final = {
-    "DynamicUser": "yes",
+    "User": USER,
+    "CacheDirectory": PLACE.name,
+    "CacheDirectoryMode": "0700",
     "NoNewPrivileges": "yes",
     "CapabilityBoundingSet": "",
     "PrivateNetwork": "yes",
@@ -40,7 +45,12 @@ _PROPERTIES: Final = {
     "RestrictNamespaces": "yes",
     "RestrictAddressFamilies": "AF_UNIX",
     "LockPersonality": "yes",
+    "ProtectClock": "yes",
+    "ProtectHostname": "yes",
+    "RestrictRealtime": "yes",
     "SystemCallArchitectures": "native",
+    "SystemCallFilter": "@system-service",
+    "SystemCallErrorNumber": "EPERM",
     "KeyringMode": "private",
     "UMask": "0022",
     "WorkingDirectory": "/",
@@ -62,33 +72,35 @@ def command(source: Path, release: Path, uv: Path, python: str, version: str) ->
         python: The interpreter.
         version: The version of projects that take it from git.
     """
+    copy, wheels, temporary = PLACE / "source" / source.name, PLACE / "wheels", PLACE / "tmp"
     environment = {
-        "HOME": _PLACE,
+        "HOME": str(PLACE),
         "LANG": "C.UTF-8",
         "PDM_BUILD_SCM_VERSION": version,
         "SETUPTOOLS_SCM_PRETEND_VERSION": version,
         "SOURCE_DATE_EPOCH": "315532800",
-        "UV_CACHE_DIR": f"{_PLACE}/cache",
+        "TMPDIR": str(temporary),
+        "UV_CACHE_DIR": str(PLACE / "cache"),
         "UV_FIND_LINKS": str(release / BUILDERS),
         "UV_NO_INDEX": "1",
         "UV_NO_PROGRESS": "1",
         "UV_OFFLINE": "1",
         "UV_PYTHON_DOWNLOADS": "never",
     }
-    copy, wheels = f"{_PLACE}/source/{source.name}", f"{_PLACE}/wheels"
-    options = ["--quiet", "--wheel", "--python", python, "--out-dir", wheels]
+    options = ["--quiet", "--wheel", "--python", python, "--out-dir", str(wheels)]
     steps = (
         # Builds write beside their source.
-        ["mkdir", f"{_PLACE}/source"],
-        ["cp", "-r", str(source), copy],
-        [str(uv), "build", *options, copy],
-        ["tar", "-C", wheels, "--exclude=.gitignore", "-cf", f"{_PLACE}/wheels.tar", "."],
+        ["mkdir", str(copy.parent), str(temporary)],
+        ["cp", "-r", str(source), str(copy)],
+        [str(uv), "build", *options, str(copy)],
+        ["tar", "-C", str(wheels), "--exclude=.gitignore", "-cf", f"{wheels}.tar", "."],
     )
-    script = f"exec 3>&1 >&2 && {' && '.join(map(shlex.join, steps))} && cat {_PLACE}/wheels.tar >&3"
+    script = f"exec 3>&1 >&2 && {' && '.join(map(shlex.join, steps))} && cat {wheels}.tar >&3"
     return [
         "systemd-run",
         *("--quiet", "--pipe", "--wait", "--collect"),
         *(f"--property={key}={value}" for key, value in _PROPERTIES.items()),
+        "--property=SystemCallFilter=~@privileged",
         *(f"--setenv={key}={value}" for key, value in environment.items()),
         *("/bin/sh", "-c", script),
     ]
@@ -119,9 +131,13 @@ def build(release: Path, uv: Path, python: str, target: Path) -> list[str]:
 def _built(entry: Mapping[str, str], release: Path, uv: Path, python: str, target: Path) -> str:
     name = entry["name"]
     (source,) = (release / entry["path"]).iterdir()
-    process = subprocess.run(  # noqa: S603 - an argument list, no shell
-        command(source, release, uv, python, entry["version"]), check=False, capture_output=True, cwd="/"
-    )
+    shutil.rmtree(PLACE, ignore_errors=True)
+    try:
+        process = subprocess.run(  # noqa: S603 - an argument list, no shell
+            command(source, release, uv, python, entry["version"]), check=False, capture_output=True, cwd="/"
+        )
+    finally:
+        shutil.rmtree(PLACE, ignore_errors=True)
     if process.returncode != 0:
         said = process.stderr.decode(errors="replace").strip().splitlines()[-_LAST_LINES:]
         raise NotBuiltError(f"Building {name} {entry['version']} failed:\n" + "\n".join(said))
