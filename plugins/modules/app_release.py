@@ -30,6 +30,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.enviro
     run,
     uv_in,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.indexes import index_environment
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import building
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.pythons import (
@@ -37,6 +38,13 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.python
     PythonError,
     find,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.sandbox import (
+    BUILDERS,
+    MANIFEST,
+    SOURCES,
+    NotBuiltError,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.sandbox import build as build_wheels
 
 DOCUMENTATION = r"""
 module: app_release
@@ -89,6 +97,26 @@ options:
     description: Where the import starts, which does not import from there.
     type: path
     default: /
+  hashes:
+    description: Whether every requirement must have hashes.
+    type: bool
+    default: true
+  indexes:
+    description: Indexes that are asked, in place of those of the host's own configuration.
+    type: list
+    elements: dict
+    default: []
+    options:
+      url:
+        description: Address of the index.
+        type: str
+        required: true
+      username:
+        description: User that may read it.
+        type: str
+      password:
+        description: Password or token of the user.
+        type: str
   limits_above_pool:
     description: Whether tasks with time limits above those of their pool are refused, or only warned of.
     type: str
@@ -145,11 +173,23 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "environment": {"type": "dict", "default": {}},
     "secrets": {"type": "path", "no_log": False},
     "working_directory": {"type": "path", "default": "/"},
+    "hashes": {"type": "bool", "default": True},
+    "indexes": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "url": {"type": "str", "required": True},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+        },
+    },
     "limits_above_pool": {"type": "str", "default": "refuse", "choices": ["refuse", "clamp"]},
     "recheck": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 60},
 }
 
+LOCK = "requirements.lock"
 # What the import ends with if the application has faults; one that raises ends with 1.
 FAULTS = 3
 
@@ -209,14 +249,20 @@ def read_report(printed: str) -> str:
     return report
 
 
-def build(place: Path, params: dict[str, Any], python: Interpreter, environments: Environments) -> bool:
-    """Build the release in its directory, and return whether its lock's environment was there.
+def build(
+    place: Path, params: dict[str, Any], python: Interpreter, environments: Environments
+) -> tuple[bool, str]:
+    """Build the release in its directory.
+
+    Returns:
+        Whether its lock's environment was there; and if not, what packages in it miss.
 
     Raises:
         BuildError: A step failed.
     """
     run("Unpacking", "tar", "-xzf", params["archive"], "-C", str(place), "--no-same-owner")
-    lock = place / "requirements.lock"
+    lock = place / LOCK
+    complaints: list[str] = []
 
     def install(environment: Path) -> None:
         offline: list[str] = []
@@ -225,10 +271,24 @@ def build(place: Path, params: dict[str, Any], python: Interpreter, environments
             wheels.mkdir()
             run("Unpacking the wheels", "tar", "-xf", params["wheels"], "-C", str(wheels), "--no-same-owner")
             offline = ["--no-index", f"--find-links={wheels}"]
-        # A lock without hashes is one that the site accepts by name; the controller refuses others.
-        lines = [line for line in lock.read_text().splitlines() if line.strip()]
-        strict = ["--require-hashes"] if all("--hash=" in line for line in lines) else []
-        environments.install(environment, *strict, *offline, f"--requirements={lock}")
+        built = place / "built"
+        try:
+            lines = build_wheels(place, environments.uv, python.path, built)
+        except NotBuiltError as error:
+            raise BuildError(str(error)) from error
+        whole = place / "installed.lock"
+        whole.write_text(lock.read_text() + "".join(f"{line}\n" for line in lines))
+        # Nothing but wheels, and nothing but what the lock says: no package's own code runs.
+        options = ["--no-deps", "--only-binary=:all:", *(["--require-hashes"] if params["hashes"] else [])]
+        environments.install(
+            environment,
+            *options,
+            *offline,
+            f"--requirements={whole}",
+            environment=index_environment(params["indexes"]),
+        )
+        complaints.append(environments.complaints(environment))
+        shutil.rmtree(built, ignore_errors=True)
         shutil.rmtree(place / "wheels", ignore_errors=True)
 
     environment, made = environments.make(params["environment_key"], python, install)
@@ -236,7 +296,9 @@ def build(place: Path, params: dict[str, Any], python: Interpreter, environments
     copied(environment, venv)
     own = sorted((place / "package").glob("*.whl"))
     if own:
-        environments.install(venv, "--no-deps", "--no-index", *map(str, own))
+        environments.add(venv, python, own)
+    for unneeded in (SOURCES, BUILDERS):
+        shutil.rmtree(place / unneeded, ignore_errors=True)
     # A project in `src/` of its source that is not installed, and the root, where manage.py and the like lie.
     parts = [
         place / name
@@ -246,21 +308,21 @@ def build(place: Path, params: dict[str, Any], python: Interpreter, environments
     (packages_of(venv) / "celery_fleet_release.pth").write_text("".join(f"{part}\n" for part in parts))
     # The user that runs the application may not write here, so nothing would keep the compiled files.
     compiled(python, *parts, *tops(packages_of(venv), own))
-    return not made
+    return not made, "".join(complaints)
 
 
 def lock_of(archive: Path) -> bytes:
-    """Return the lock in a release's archive.
+    """Return what the archive of a release says of its environment: its lock, and what is built for it.
 
     Raises:
-        BuildError: It has none.
+        BuildError: It has no lock.
     """
     with tarfile.open(archive) as tar:
-        for member in tar:
-            content = tar.extractfile(member) if member.name == "requirements.lock" else None
-            if content:
-                return content.read()
-    raise BuildError(f"{archive} holds no requirements.lock")
+        names = tar.getnames()
+        if LOCK not in names:
+            raise BuildError(f"{archive} holds no {LOCK}")
+        found = (tar.extractfile(name) for name in (LOCK, MANIFEST) if name in names)
+        return b"\0".join(content.read() for content in found if content)
 
 
 def tops(packages: Path, wheels: list[Path]) -> set[Path]:
@@ -310,7 +372,7 @@ def main() -> None:
         environments = Environments(root, uv_in(Path(params["uv"]), root))
         key = key_of(lock_of(Path(params["archive"])), python)
         with building(Machine(), place, key):
-            reused = build(place, params | {"environment_key": key}, python, environments)
+            reused, missed = build(place, params | {"environment_key": key}, python, environments)
             report = import_app(place, params)
     except (BuildError, PythonError, OSError) as error:
         module.fail_json(msg=f"Release {params['release']}: {error}")
@@ -319,6 +381,8 @@ def main() -> None:
             Path(used).unlink()
     complete.write_text(report, encoding="utf-8")
     warn(module, report)
+    if missed:
+        module.warn(f"The lock of release {params['release']} does not fit together: {missed}")
     module.exit_json(
         changed=True, diff=diff, report=report, reused=reused, seconds=round(time.monotonic() - begun, 1)
     )

@@ -5,19 +5,24 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.lock.requirement import Requirement
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.lock.fetch import with_login
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.lock.requirement import (
+    Requirement,
+    without_credentials,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.lock.requirements_file import (
     read_requirements,
 )
@@ -42,6 +47,22 @@ options:
     type: list
     elements: str
     required: true
+  indexes:
+    description: Indexes that are asked, in place of those of the controller's own configuration.
+    type: list
+    elements: dict
+    default: []
+    options:
+      url:
+        description: Address of the index.
+        type: str
+        required: true
+      username:
+        description: User that may read it.
+        type: str
+      password:
+        description: Password or token of the user.
+        type: str
   cache:
     description: Directory on the controller.
     type: path
@@ -71,6 +92,16 @@ wheelhouses:
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "lock": {"type": "path", "required": True},
     "targets": {"type": "list", "elements": "str", "required": True},
+    "indexes": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "url": {"type": "str", "required": True},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+        },
+    },
     "cache": {"type": "path", "required": True},
 }
 
@@ -80,8 +111,11 @@ def for_target(requirements: Iterable[Requirement], python: str, machine: str) -
 
     pip evaluates markers for the interpreter that runs it, which is the controller's.
     """
-    needed = (requirement for requirement in requirements if requirement.applies(python, machine))
-    return "".join(f"{replace(requirement, marker='').line}\n" for requirement in needed)
+    needed = [requirement for requirement in requirements if requirement.applies(python, machine)]
+    # pip takes some hashes for a demand of all.
+    hashed = all(requirement.hashes for requirement in needed)
+    bare = (replace(r, marker="", hashes=r.hashes if hashed else ()) for r in needed)
+    return "".join(f"{requirement.line}\n" for requirement in bare)
 
 
 def pip(cache: Path) -> list[str]:
@@ -102,7 +136,17 @@ def pip(cache: Path) -> list[str]:
     return [str(python), "-m", "pip"]
 
 
-def download(lock: Path, target: str, wheels: Path, command: list[str]) -> None:
+def pip_environment(indexes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the environment in which pip asks some indexes; it shows no password of their addresses."""
+    addresses = [with_login(index) for index in indexes]
+    if not addresses:
+        return {}
+    return {"PIP_INDEX_URL": addresses[0], "PIP_EXTRA_INDEX_URL": " ".join(addresses[1:])}
+
+
+def download(
+    lock: Path, target: str, wheels: Path, command: list[str], environment: Mapping[str, str]
+) -> None:
     """Fill an archive with the wheels of one kind of host.
 
     Raises:
@@ -122,6 +166,7 @@ def download(lock: Path, target: str, wheels: Path, command: list[str]) -> None:
             check=False,
             capture_output=True,
             text=True,
+            env={**os.environ, **environment},
         )  # fmt: skip
         if process.returncode != 0:
             missing = re.search(r"No matching distribution found for (\S+)", process.stderr)
@@ -129,7 +174,7 @@ def download(lock: Path, target: str, wheels: Path, command: list[str]) -> None:
                 f"{missing[1]} has no wheel for Python {python} on {machine} with glibc {glibc}: pin a "
                 "version that has one, or set fleet_app.wheelhouse to false for hosts that reach an index"
                 if missing
-                else f"pip could not download the wheels of {lock}: {process.stderr.strip()}"
+                else f"pip could not download the wheels: {without_credentials(process.stderr.strip())}"
             )
         temporary = Path(place) / "wheels.tar"
         with tarfile.open(temporary, "w") as tar:
@@ -155,7 +200,7 @@ def main() -> None:
     try:
         command = pip(cache) if missing else []
         for target, wheels in missing.items():
-            download(lock, target, wheels, command)
+            download(lock, target, wheels, command, pip_environment(module.params["indexes"]))
     except ReleaseError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, wheelhouses={key: str(wheels) for key, wheels in wheelhouses.items()})

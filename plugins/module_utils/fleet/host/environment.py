@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -183,6 +184,44 @@ class Environments:
         python = str(place / "bin" / "python")
         step = "Installing the requirements"
         self._run(step, "pip", "install", "--python", python, *arguments, environment=environment)
+
+    def complaints(self, place: Path) -> str:
+        """Return what the packages of an environment that was just made require and do not find in it.
+
+        uv knows its interpreter since it was empty, and does not start it, which would run what packages say.
+
+        Args:
+            place: The environment.
+        """
+        process = subprocess.run(  # noqa: S603 - an argument list, no shell
+            [str(self.uv), "pip", "check", "--python", str(place / "bin" / "python")],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **self.settings},
+            cwd="/",
+        )
+        lines = [line for line in process.stderr.splitlines() if line.startswith("The package")]
+        return "; ".join(lines) if process.returncode else ""
+
+    def add(self, place: Path, python: Interpreter, wheels: Iterable[Path]) -> None:
+        """Add wheels to a copy of an environment, whose own interpreter would run what its packages say.
+
+        Args:
+            place: The copy.
+            python: The interpreter that it was made with.
+            wheels: The wheels.
+
+        Raises:
+            BuildError: It failed.
+        """
+        step, options = "Installing the application", ("--no-deps", "--no-index", "--python", python.path)
+        self._run(step, "pip", "install", *options, "--prefix", str(place), *map(str, wheels))
+        for script in sorted((place / "bin").iterdir()):
+            if not script.is_symlink() and script.is_file():
+                head, line, rest = script.read_bytes().partition(b"\n")
+                if re.fullmatch(rb"#!\S*python[0-9.]*", head) and str(place).encode() not in head:
+                    script.write_bytes(b"#!" + str(place / "bin" / "python").encode() + line + rest)
 
     def _run(self, step: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         settings = {**configured(), **self.settings, **(environment or {})}

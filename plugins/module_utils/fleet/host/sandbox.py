@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-# Files of a release, as the controller writes them (lock/fetch.py).
+# What a release says of the sources that a host builds, and where they and what builds them lie in it.
 MANIFEST: Final = "sdists.json"
 BUILDERS: Final = "builders"
+SOURCES: Final = "sdists"
 TIMEOUT_S: Final = 1800
 # The only directory that a build may write, of its user, and removed after it.
 PLACE: Final = Path("/var/cache/celery-fleet-build")

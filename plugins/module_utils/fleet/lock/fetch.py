@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from ..findings import Findings
+from ..host.sandbox import BUILDERS, MANIFEST, SOURCES
 from ..release import Entry
 from ..source.git import Access, fetched, reached
 from ..source.project import version_of
@@ -22,10 +23,6 @@ from .requirement import Requirement, without_credentials
 from .requirements_file import UnreadableError, read_requirements
 from .types import VARIABLE, Lock
 
-# What a release says of the sources that a host builds, and where they and what builds them lie in it.
-MANIFEST: Final = "sdists.json"
-SOURCES: Final = "sdists"
-BUILDERS: Final = "builders"
 _TIMEOUT_S: Final = "30"
 
 

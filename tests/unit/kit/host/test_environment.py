@@ -83,7 +83,7 @@ def test_what_a_release_adds_is_not_in_the_environment_of_its_lock(
     first, second = tmp_path / "first", tmp_path / "second"
     copied(place, first)
     newer = wheel(tmp_path / "own", "shop", "2.0")
-    environments.install(first, *OFFLINE, str(newer), str(wheel(tmp_path / "own", "till")))
+    environments.add(first, PYTHON, [newer, wheel(tmp_path / "own", "till")])
     copied(place, second)
     assert (printed(first / "bin" / "shop"), printed(first / "bin" / "till")) == ("shop 2.0", "till 1.0")
     assert printed(second / "bin" / "shop") == "shop 1.0"
@@ -112,10 +112,20 @@ def test_nothing_of_a_package_runs_while_it_is_installed(
     path = wheel(lock.parent / "wheels", "shop", files=planted)
     lock.write_text(f"shop==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n")
     place, _ = made(environments, lock)
+    assert environments.complaints(place) == ""
     copied(place, tmp_path / "venv")
+    environments.add(tmp_path / "venv", PYTHON, [wheel(tmp_path / "own", "till")])
     compiled(PYTHON, packages_of(tmp_path / "venv"))
     assert (packages_of(tmp_path / "venv") / "evil.pth").is_file()
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_packages_miss_is_told(environments: Environments, lock: Path) -> None:
+    path = wheel(lock.parent / "wheels", "shop", **{"Requires-Dist": "till>=2"})
+    lock.write_text(f"shop==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n")
+    place, _ = made(environments, lock)
+    said = environments.complaints(place)
+    assert said == "The package `shop` requires `till>=2`, but it's not installed"
 
 
 def test_its_name_covers_the_lock_and_the_interpreter() -> None:
