@@ -18,7 +18,7 @@ from celery_fleet.publishing.delay import round_up_short_delays
 from celery_fleet.publishing.producer import PATIENCE
 from celery_fleet.publishing.unconfirmed import FleetControl
 from celery_fleet.settings.enforce import Settings
-from celery_fleet.worker import canary, memory
+from celery_fleet.worker import canary, commands, memory
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,11 @@ def configure(app: Celery, *, required: bool = False, publish_patience: float = 
 
     app._load_config = load_config
     app.amqp_cls = partial(_make_amqp, settings=settings, fleet=fleet, patience=publish_patience)
-    app.control_cls = FleetControl
+    app.control_cls = (
+        partial(FleetControl, node_class=commands.GuardedNode)
+        if fleet.broker.client_control
+        else FleetControl
+    )
     for made_on_first_use in ("amqp", "control"):
         app.__dict__.pop(made_on_first_use, None)
     if app.configured:

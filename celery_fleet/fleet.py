@@ -19,6 +19,7 @@ class Broker:
     """The broker, and the user that a process is at it which belongs to no pool.
 
     `ca_file` holds the certificates by which nodes are trusted; None where connections are not encrypted.
+    `client_control` says whether clients may send remote control.
     """
 
     nodes: tuple[Node, ...]
@@ -26,6 +27,7 @@ class Broker:
     user: str
     password_file: str
     ca_file: str | None
+    client_control: bool = False
 
 
 @dataclass(frozen=True)

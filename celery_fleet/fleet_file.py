@@ -169,6 +169,7 @@ def _broker(section: _Section) -> Broker:
         user=section.text("user"),
         password_file=section.file("password_file"),
         ca_file=None if section.fields.get("tls") is None else section.section("tls").file("ca_file"),
+        client_control=bool(section.fields.get("client_control")),
     )
 
 

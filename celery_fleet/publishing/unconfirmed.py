@@ -6,6 +6,7 @@ from amqp.exceptions import AccessRefused
 from celery import Celery
 from celery.app.control import Control
 from kombu import pools
+from kombu.pidbox import Node
 from kombu.utils.functional import lazy
 
 from celery_fleet.errors import ControlRefusedError
@@ -18,10 +19,17 @@ UNCONFIRMED = {"confirm_publish": False}
 
 
 class FleetControl(Control):
-    """Celery's remote control, whose commands and replies are published without confirmation."""
+    """Celery's remote control, whose commands and replies are published without confirmation.
 
-    def __init__(self, app: Celery) -> None:
+    Args:
+        app: The Celery application.
+        node_class: The class of a worker's mailbox; by default Celery's.
+    """
+
+    def __init__(self, app: Celery, node_class: type[Node] | None = None) -> None:
         super().__init__(app)
+        if node_class is not None:
+            self.mailbox.node_cls = node_class
         self.mailbox._producer_pool = lazy(
             lambda: pools.producers[app.connection_for_write(transport_options=UNCONFIRMED)]
         )
@@ -46,6 +54,6 @@ class FleetControl(Control):
             return super().broadcast(command, *args, **options)
         except AccessRefused as error:
             raise ControlRefusedError(
-                f"The broker refuses `{command}`: whoever may send remote control may also shut workers "
-                "down, so only workers may. Let a task do it, or an operator with the kit's verbs."
+                f"The broker refuses `{command}` from clients: whoever may send it may cancel every task. Let "
+                "a task do it, or an operator (playbooks/revoke.yml), or set fleet_client_control."
             ) from error

@@ -7,9 +7,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import amqp
 import pytest
 from celery import Celery
+from fleet.broker.remote_control import RemoteControl
 from support.vhost import Vhost, Worker, temporary_vhost, wait_for
+
+import celery_fleet
 
 QUEUE = "general_background"
 LATER = 4_000_000_000.0
@@ -102,3 +106,48 @@ def test_threads_say_that_they_end_nothing(vhost: Vhost, app: Celery, order: Any
     vhost.release("thread")
     worker.reaches(active=[], executed=1)
     assert worker.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def open_vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
+    """A fleet whose clients may cancel tasks."""
+    with temporary_vhost(tmp_path_factory.mktemp("o"), client_control=True) as vhost:
+        yield vhost
+
+
+def test_a_client_cancels_where_it_may(open_vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs, waits, or comes after the worker that was told has gone; it commands nothing else."""
+    vhost, app = open_vhost, open_vhost.client(monkeypatch)
+    worker = start(vhost)
+    runs = app.send_task("hold", ("runs",), queue=QUEUE)
+    wait_for(lambda: len(worker.state["active"]) == 1, 10, "a task that runs")
+    waits = app.send_task("work", ("waits",), queue=QUEUE)
+    [seen] = app.control.inspect(timeout=5).active().values()
+    assert [each["id"] for each in seen] == [runs.id]
+    app.control.revoke([waits.id, "later"])
+    runs.revoke(terminate=True)
+    wait_for(lambda: f"revoked task: work[{waits.id}]" in worker.log.read_text(), 10, "the end of what waits")
+    app.control.shutdown()
+    wait_for(lambda: "Refused the command shutdown" in worker.log.read_text(), 10, "a refusal")
+    following = start(vhost)
+    assert worker.stop() == 0
+    app.send_task("work", ("later",), queue=QUEUE, task_id="later")
+    wait_for(
+        lambda: "revoked task: work[later]" in following.log.read_text(), 10, "the end of what came later"
+    )
+    following.reaches(active=[], reserved=0)
+    assert not vhost.events("runs")["end"]
+    assert not vhost.events("waits")["start"] and not vhost.events("later")["start"]
+    # The kit itself is obeyed.
+    admin = vhost.management
+    login = {"userid": admin.user, "password": admin.password, "virtual_host": vhost.name}
+    with amqp.Connection(f"{admin.host}:5672", confirm_publish=True, **login) as connection:
+        kit = RemoteControl(connection.channel(), admin.user)
+        kit.send("shutdown", None, [following.state["node"]])
+        assert following.process.wait(20) == 0
+
+
+def test_a_client_that_may_not_gets_one_sentence(vhost: Vhost, app: Celery) -> None:
+    with pytest.raises(celery_fleet.ControlRefusedError, match="set fleet_client_control"):
+        app.send_task("work", ("sentence",), queue=QUEUE).revoke()
+    vhost.purge(QUEUE)

@@ -204,6 +204,7 @@ class Vhost:
     name: str
     workers: list[Worker] = field(default_factory=list)
     apps: list[Celery] = field(default_factory=list)
+    client_control: bool = False
     _read: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -272,6 +273,7 @@ class Vhost:
         )
         for pool in contents["pools"].values():
             pool.update(pools)
+        contents["broker"]["client_control"] = self.client_control
         path = self.directory / f"fleet-{uuid.uuid4().hex[:6]}.json"
         path.write_text(json.dumps(contents), encoding="utf-8")
         return path
@@ -407,16 +409,18 @@ class Vhost:
 
 
 @contextmanager
-def temporary_vhost(directory: Path) -> Iterator[Vhost]:
+def temporary_vhost(directory: Path, *, client_control: bool = False) -> Iterator[Vhost]:
     """Make a fleet of its own, with least privilege, at the broker that the environment names."""
     url = os.environ.get(VARIABLE)
     assert url, f"set {VARIABLE} to the management URL of a broker, e.g. http://kit:PASSWORD@broker1:15672"
     management = Management(url)
-    vhost = Vhost(management, directory, f"fleet_test_{uuid.uuid4().hex[:8]}")
+    vhost = Vhost(management, directory, f"fleet_test_{uuid.uuid4().hex[:8]}", client_control=client_control)
     for path in (vhost.ledger, vhost.secrets, directory / "results"):
         path.mkdir()
     version = management.call("GET", "overview")["rabbitmq_version"]
-    desired = for_broker_version(topology(fleet_model.load(), {}), version)
+    model = fleet_model.load()
+    model["broker"]["client_control"] = client_control
+    desired = for_broker_version(topology(model, {}), version)
     users = [user for user in desired["users"] if user["name"] != "kit"]
     management.call("PUT", "vhosts", vhost.name)
     try:

@@ -153,7 +153,7 @@ class Migrator:
                 connect_timeout=self._timeout_s,
                 ssl={"ca_certs": login.ca_file, "server_hostname": login.host} if login.ca_file else False,
             ) as connection:
-                self._connection = connection
+                self._connection, self._user = connection, login.user
                 self._open_channel()
                 yield
         except amqp.exceptions.AccessRefused as error:
@@ -242,7 +242,7 @@ class Migrator:
         } | self._begun.get(name, {})
         desired = self._desired["queue", name]
         mark = remembered["mark"]
-        workers = RemoteControl(self._channel)
+        workers = RemoteControl(self._channel, self._user)
         old = self._current.get(("queue", name))
 
         def to_beside(message: Any) -> tuple[str, str, Attributes]:  # noqa: ANN401 - the library has no types
@@ -262,7 +262,7 @@ class Migrator:
             time.sleep(_NEWS_S)
             self._channel.close()
             self._open_channel()
-            workers = RemoteControl(self._channel)
+            workers = RemoteControl(self._channel, self._user)
         self._limit(name, self._desired)
         self._declare(name)
         # Not add_consumer: on the channel that knew the old queue the broker would break the connection off,

@@ -18,13 +18,14 @@ _ANSWER_S: Final = 2
 class RemoteControl:
     """The workers of a virtual host."""
 
-    def __init__(self, channel: Any) -> None:  # noqa: ANN401 - the library has no types
+    def __init__(self, channel: Any, user: str) -> None:  # noqa: ANN401 - the library has no types
         """Open a mailbox for the workers' answers.
 
         Args:
             channel: A channel of py-amqp that confirms what it publishes.
+            user: Who is connected. The broker vouches for it, and workers take some commands from the kit only.
         """
-        self._channel = channel
+        self._channel, self._user = channel, user
         self._answers: dict[str, Any] = {}
         channel.exchange_declare(_CONTROL, "fanout", durable=False, auto_delete=False)
         channel.exchange_declare(_REPLIES, "direct", durable=False, auto_delete=False)
@@ -75,7 +76,12 @@ class RemoteControl:
             "ticket": self._mailbox,
             "reply_to": {"exchange": _REPLIES, "routing_key": self._mailbox},
         }
-        message = amqp.Message(json.dumps(command), content_type="application/json", content_encoding="utf-8")
+        message = amqp.Message(
+            json.dumps(command),
+            content_type="application/json",
+            content_encoding="utf-8",
+            user_id=self._user,
+        )
         self._channel.basic_publish_confirm(message, exchange=_CONTROL)
 
     def _note(self, message: Any) -> None:  # noqa: ANN401

@@ -46,14 +46,29 @@ def reached(pool: Pool, pools: Iterable[Pool]) -> list[Pool]:
     return [other for other in pools if pool.calls is None or other.name in (pool.name, *pool.calls)]
 
 
-def permissions_of(pools: Iterable[Pool], delayed: bool) -> list[dict[str, Any]]:
-    """Return what each user may configure, write and read."""
+# Of these, what whoever only sends commands and reads answers needs. Nobody but workers reads commands.
+_ANSWERS: Final = (CONTROL[2], CONTROL[3])
+_COMMANDS: Final = (CONTROL[1], CONTROL[3])
+
+
+def permissions_of(
+    pools: Iterable[Pool], delayed: bool, client_control: bool = False
+) -> list[dict[str, Any]]:
+    """Return what each user may configure, write and read.
+
+    Args:
+        pools: All pools of the fleet.
+        delayed: Whether the broker delays tasks.
+        client_control: Whether clients may send remote control.
+    """
     all_pools = list(pools)
     every = _publishes(all_pools, delayed)
     return [
         _permission("kit", ".*", ".*", ".*"),
         *(_worker_permission(pool, reached(pool, all_pools), delayed) for pool in all_pools),
-        _permission("client", "^$", _rights(every), "^$"),
+        _permission("client", _rights([], *CONTROL[1:]), _rights(every, *_COMMANDS), _rights([], *_ANSWERS))
+        if client_control
+        else _permission("client", "^$", _rights(every), "^$"),
         _permission("monitor", "^$", "^$", "^$"),
         _permission("verify", "^$", _rights(every), _rights([VERIFY])),
         # Also what pools left that the model no longer has.

@@ -97,7 +97,7 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
             policy_of(BEAT, {"delivery-limit": -1, "max-length": BEAT_LENGTH, "overflow": "drop-head"}),
         ],
         "users": users(pools),
-        "permissions": permissions_of(pools, delayed),
+        "permissions": permissions_of(pools, delayed, model.broker.client_control),
         "topic_permissions": topic_permissions_of(pools, delayed),
         "consumer_timeout_ms": max(timeouts.values(), default=0) * 1000,
     }

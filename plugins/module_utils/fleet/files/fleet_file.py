@@ -43,6 +43,7 @@ def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
             "vhost": model.broker.vhost,
             **login_of("client"),
             "tls": {"ca_file": str(CA_FILE)} if model.broker.tls else None,
+            "client_control": model.broker.client_control,
         },
         "pools": {
             name: {

@@ -250,7 +250,7 @@ def test_messages_are_moved_between_no_other_queues(source, target, text):
 
 
 def test_answers_of_anybody_do_not_stop_the_remote_control():
-    control = remote_control.RemoteControl(made(WANTED).connection().channel())
+    control = remote_control.RemoteControl(made(WANTED).connection().channel(), "kit")
     for body in ("5", "[]", "null", "no json", '{"a": 5}', '{"b": [5]}', "[" * 100_000):
         control._note(SimpleNamespace(body=body))
     assert control.consuming(QUEUE) == []
