@@ -54,6 +54,6 @@ class FleetControl(Control):
             return super().broadcast(command, *args, **options)
         except AccessRefused as error:
             raise ControlRefusedError(
-                f"The broker refuses `{command}` from clients: whoever may send it may cancel every task. Let "
-                "a task do it, or an operator (playbooks/revoke.yml), or set fleet_client_control."
+                f"The broker refuses `{command}` from clients: whoever may send it may cancel every task. "
+                "Let a task do it, or an operator (playbooks/revoke.yml), or set fleet_client_control."
             ) from error

@@ -23,7 +23,7 @@ class RemoteControl:
 
         Args:
             channel: A channel of py-amqp that confirms what it publishes.
-            user: Who is connected. The broker vouches for it, and workers take some commands from the kit only.
+            user: Who is connected. The broker vouches for it; workers take some commands from the kit only.
         """
         self._channel, self._user = channel, user
         self._answers: dict[str, Any] = {}
