@@ -470,7 +470,7 @@ APP: Final = {
     "files": field("Files that the application reads.", application.FILES),
     "writable": field("Directories that tasks may write beside their state directory.", application.WRITABLE),
     "working_directory": field(
-        "Where workers start: a path in the source, or on the host; without one the release.",
+        "Where processes start: a path in the source, or on the host; without one the source.",
         application.WORKING_DIRECTORY,
     ),
     "packages": field("Packages of the distribution that the application needs.", application.PACKAGES),
