@@ -37,9 +37,9 @@ class ActionModule(ActionBase):
         """Return an item as the host takes it; what is secret in it goes to `secrets`."""
         if not isinstance(item, dict):
             raise AnsibleActionFail(f"host_state: an item is a mapping, not {item!r}")
-        complete = {key: value for key, value in item.items() if key not in ("template", "source")}
+        complete = {key: value for key, value in item.items() if key not in ("template", "vars", "source")}
         if item.get("template"):
-            complete["content"] = self._render(item["template"], variables)
+            complete["content"] = self._render(item["template"], variables | item.get("vars", {}))
         elif item.get("source"):
             path = self._find_needle("files", item["source"])
             content = Path(self._loader.get_real_file(path)).read_bytes()

@@ -14,6 +14,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.fleet
     scheduler_digest,
     worker_digests,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.hooks import release_hooks
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.users import (
     fleet_users,
     host_users,
@@ -101,6 +102,7 @@ class FilterModule:
             "fleet_mermaid": lambda document: picture.mermaid(plain(document)),
             "topology": topology,
             "installation": installation,
+            "release_hooks": _as_filter(release_hooks),
             "fleet_file": fleet_file,
             "application_digests": application.application_digests,
             "application_state": application.application_state,

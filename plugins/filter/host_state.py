@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,40 @@ def drop_ins(paths: Iterable[str], template: str) -> list[dict[str, Any]]:
     ]
 
 
+def command_files(pools: Mapping[str, Any], common: str, directory: str) -> list[dict[str, Any]]:
+    """Return the files of what a command of the application has, as items of host_state.
+
+    Args:
+        pools: The pools of the host, as `host_plan` returns them.
+        common: Path of the file for commands of no pool.
+        directory: Path of the directory with a file for each pool.
+
+    Returns:
+        The directory and the files, which only root may read.
+    """
+    private = {"owner": "root", "group": "root", "mode": "0600", "template": "command.conf.j2"}
+    return [
+        {"file": common, "vars": {"__worker_pool": {"environment": {}}}, **private},
+        {"directory": directory, "owner": "root", "group": "root", "mode": "0700", "exact": True},
+        *(
+            {"file": f"{directory}/{name}.conf", "vars": {"__worker_pool": pool}, **private}
+            for name, pool in pools.items()
+        ),
+    ]
+
+
+def marks(paths: Iterable[str]) -> list[dict[str, Any]]:
+    """Return empty files that record something, as items of host_state.
+
+    Args:
+        paths: Their paths on the host.
+
+    Returns:
+        The files, with the mode that systemd gives them.
+    """
+    return [{"file": path, "content": "", "owner": "root", "group": "root", "mode": "0640"} for path in paths]
+
+
 def vault_mark(vault_id: str, path: str) -> list[dict[str, Any]]:
     """Return the file by which a host knows the environment's file of secrets, as an item of host_state.
 
@@ -104,7 +138,9 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
         return {
+            "command_files": command_files,
             "drop_ins": drop_ins,
+            "marks": marks,
             "secret_files": secret_files,
             "source_files": source_files,
             "vault_mark": vault_mark,

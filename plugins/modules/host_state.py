@@ -98,6 +98,9 @@ options:
       template:
         description: Template on the controller, of the role, that gives the content.
         type: str
+      vars:
+        description: Variables for this template alone.
+        type: dict
       source:
         description: File on the controller, of the role, that holds the content.
         type: str

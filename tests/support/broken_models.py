@@ -58,6 +58,7 @@ BROKEN: list[tuple[Any, ...]] = [
         [{"name": "migrate", "command": 'python -c "pass'}],
         "fleet_app.before_release.0.command",
     ),
+    ("model/bad-value", "app.release_host", ""),
     (
         "app/shell-command",
         "app.prepare",

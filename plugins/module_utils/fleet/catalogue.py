@@ -285,6 +285,12 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "write several entries, quote the sign if it is meant as it is, or run a shell: [sh, -c, '...']",
         _KIT,
     ),
+    "app/unknown-host": _fault(
+        "Hooks on a host that has no release",
+        "a deploy could run nothing there",
+        "name a host of the groups workers or clients, or none: then the first of the workers runs them",
+        _KIT,
+    ),
     "app/duplicate-hook": _fault(
         "Two hooks of one name or command",
         "messages and records could not tell them apart",

@@ -26,6 +26,15 @@ FILES_RECORD: Final = CONFIG / "files.json"
 DRAINED: Final = CONFIG / "drained"
 REVOKED: Final = CONFIG / "revoked.json"
 CA_FILE: Final = CONFIG / "ca.pem"
+# What a command of the application has: of the whole application, and of each pool of the host.
+COMMAND: Final = CONFIG / "command.conf"
+COMMANDS: Final = CONFIG / "commands"
+COMMAND_LOCK: Final = PurePosixPath("/run/celery-fleet-command.lock")
+# Stands in them for the release.
+RELEASE: Final = "@release@"
+# The program for operators, and the output of commands.
+OPERATOR: Final = PurePosixPath("/usr/local/bin/celery-fleet")
+LOGS: Final = PurePosixPath("/var/log/celery-fleet")
 # How long systemd waits before it forces the end of the host; and what needrestart leaves alone.
 SHUTDOWN: Final = tuple(
     UNITS / f"{target}.target.d/celery-fleet.conf" for target in ("reboot", "poweroff", "halt", "kexec")
@@ -43,6 +52,8 @@ RESULTS_PASSWORD: Final = RESULTS_CONFIG / "results_kit"
 RESULTS_FILE: Final = RESULTS_CONFIG / "server.conf"
 RESULTS_USERS: Final = RESULTS_CONFIG / "users.acl"
 BEAT: Final = f"{PREFIX}beat.service"
+# A command that an operator runs has a name of its own; hooks have one for each kind.
+RUN: Final = f"{PREFIX}run-"
 # One instance for each worker that ends: a single unit would miss an end that comes while it runs.
 PRUNE: Final = "prune-celery-fleet@.service"
 # Pattern of systemd for every instance of every pool.
@@ -164,10 +175,11 @@ def installation(application: str) -> dict[str, str | list[str]]:
 
     Returns:
         The ``user``, the group ``clients``, directories (``config``, ``application``, ``drained``,
-        ``secrets``, ``state``, ``units``, ``program``, ``root`` of the application, its ``releases`` and
-        ``incoming``), the link ``current`` to its release, files (``fleet_file``, ``beat_file``,
-        ``beat_started``, ``ca_file``, ``needrestart``, several ``shutdown``) and units (``beat_unit``,
-        ``prune_unit``).
+        ``secrets``, ``state``, ``units``, ``program``, ``commands``, ``root`` of the application, its
+        ``releases`` and ``incoming``), the link ``current`` to its release, files (``fleet_file``,
+        ``beat_file``, ``beat_started``, ``ca_file``, ``needrestart``, several ``shutdown``, ``command``,
+        ``operator``), units (``beat_unit``, ``prune_unit``) and what stands for the ``release`` in the files
+        of commands.
     """
     root = root_of(application)
     return {
@@ -190,6 +202,10 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "ca_file": str(CA_FILE),
         "shutdown": [str(path) for path in SHUTDOWN],
         "needrestart": str(NEEDRESTART),
+        "command": str(COMMAND),
+        "commands": str(COMMANDS),
+        "operator": str(OPERATOR),
+        "release": RELEASE,
         "beat_unit": BEAT,
         "prune_unit": PRUNE,
         "results_unit": RESULTS,

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from .environment import CACHE, ENVIRONMENTS, REFERENCE
 from .machine import Machine
-from .names import FILES_RECORD, NEEDRESTART, PREFIX, PROGRAM, PRUNE, SHUTDOWN, below, pool_of
+from .names import FILES_RECORD, LOGS, NEEDRESTART, OPERATOR, PREFIX, PROGRAM, PRUNE, SHUTDOWN, below, pool_of
 from .pythons import PYTHONS
 from .steps import RUNNING
 from .systemd import SystemdError
@@ -221,7 +221,7 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
     if running and not check:
         raise InUseError(f"{', '.join(running)} still run")
     units = surplus_units(host, ())
-    own = [below(host.root, path) for path in (*SHUTDOWN, NEEDRESTART, PROGRAM)]
+    own = [below(host.root, path) for path in (*SHUTDOWN, NEEDRESTART, PROGRAM, OPERATOR, LOGS)]
     files = [below(host.root, PurePosixPath(path)) for path in _recorded(host)]
     candidates = (host.units / PRUNE, *own, *files, root, host.config)
     paths = [path for path in candidates if path.exists() or path.is_symlink()]

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ..findings import Findings
+from ..findings import Findings, show
+from .plain import plain
 from .spec import is_number
 
 # When each list of hooks runs; every field of `fleet_app` with such a list.
@@ -45,6 +46,28 @@ def argv(command: str | Iterable[object]) -> list[str]:
     words = shlex.split(command) if isinstance(command, str) else [str(item) for item in command]
     if not words:
         raise ValueError("No command")
+    return words
+
+
+def command_argv(command: object) -> list[str]:
+    """Return the arguments of a command that an operator gives.
+
+    Args:
+        command: A line, or a list of arguments.
+
+    Raises:
+        ValueError: If it is no command, or only a shell would understand it.
+    """
+    given = plain(command)
+    if not is_command(given):
+        raise ValueError(f"{show(given)} is no command: give a line, or a list of arguments")
+    try:
+        words = argv(given)
+    except ValueError as error:
+        raise ValueError(f"{show(given)} can't be split into arguments: {error}") from error
+    if sign := shell_sign(given):
+        remedy = "quote the sign if it is meant as it is, or run a shell, sh -c '...'"
+        raise ValueError(f"No shell runs {show(given)} for its '{sign}': {remedy}")
     return words
 
 

@@ -462,6 +462,10 @@ APP: Final = {
     "before_release": field(
         "Commands on one host before any worker of a release starts; migrations.", _hooks
     ),
+    "release_host": field(
+        "Host that runs `before_release` and `after_release`; the first of the workers by default.",
+        any_text("the name of a host", required=False),
+    ),
     "after_release": field("Commands on one host when all workers run a release.", _hooks),
     "environment": field("Environment of every worker of the application.", application.environment),
     "secrets": field(

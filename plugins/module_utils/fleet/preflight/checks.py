@@ -70,6 +70,7 @@ def find(
     all_hosts = read_hosts(hosts)
     facts = {name: host for name, host in all_hosts.items() if name in members.get(WORKERS, all_hosts)}
     _check_groups(model, members, findings)
+    _check_release_host(model, members, findings)
     for host in all_hosts.values():
         _check_system(host, allow_untested_os, findings)
         _check_origin(host, findings)
@@ -170,6 +171,14 @@ def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findi
                     f"make {profile} a child of the group {WORKERS}",
                     where=host,
                 )
+
+
+def _check_release_host(model: Model, groups: Mapping[str, list[str]], findings: Findings) -> None:
+    host = model.app.get("release_host")
+    hosts = [*groups.get(WORKERS, []), *groups.get(CLIENTS, [])]
+    if host is not None and host not in hosts:
+        reason = f"neither {WORKERS} nor {CLIENTS} has this host{nearest(host, hosts)}"
+        findings.add("app/unknown-host", "fleet_app.release_host", host, reason)
 
 
 def _check_nodes(hosts: Mapping[str, Host], findings: Findings) -> None:

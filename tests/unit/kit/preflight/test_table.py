@@ -356,6 +356,8 @@ CASES = [
             (HOST, "client1.nodename", "mq.example.org"),
         ],
     ),
+    ("app/unknown-host", "fleet_app.release_host", "cpu11", None, [(MODEL, "app.release_host", "cpu11")]),
+    ("app/unknown-host", "fleet_app.release_host", "broker1", None, [(MODEL, "app.release_host", "broker1")]),
     ("inventory/idle-worker", "groups.workers", "cpu1", "cpu1", [(HOST, "cpu1.groups", ["workers"])]),
     (
         "inventory/outside-workers",
