@@ -58,6 +58,7 @@ class Pool:
     soft_time_limit: int
     user: str
     password_file: str
+    command_prefix: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

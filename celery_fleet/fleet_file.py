@@ -97,6 +97,12 @@ class _Section:
     def optional_sections(self, key: str) -> list[_Section]:
         return self.sections(key) if key in self.fields else []
 
+    def optional_list(self, key: str) -> tuple[str, ...]:
+        values: list[object] = self.get(key, list, "a list of texts") if key in self.fields else []
+        if not all(isinstance(value, str) for value in values):
+            raise self.wrong(self.place(key), "a list of texts", values)
+        return tuple(map(str, values))
+
     def words(self, key: str) -> tuple[str, ...]:
         values: list[object] = self.get(key, list, "a list of words")
         words = tuple(value.lower() for value in values if isinstance(value, str) and value)
@@ -197,6 +203,7 @@ def _pool(name: str, section: _Section) -> Pool:
         queue_type=section.one_of("queue_type", "quorum", "classic"),
         queues=tuple(Queue(queue, queues.section(queue).text("routing_key")) for queue in queues.fields),
         execution=section.one_of("execution", "prefork", "threads", "gevent"),
+        command_prefix=section.optional_list("command_prefix"),
         acknowledgement=section.one_of("acknowledgement", "late", "early"),
         prefetch_multiplier=section.number("prefetch_multiplier"),
         max_tasks_per_child=section.optional_number("max_tasks_per_child"),

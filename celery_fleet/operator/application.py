@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task
@@ -96,6 +99,7 @@ def survey(app: Celery, fleet: Fleet, *, clamps: bool = False) -> Survey:
             above.append(f"{asked.place} ({excess})")
     faults = [*_unknown_queues(unknown, list(pools), fleet.routing.default_queue)]
     warnings = []
+    faults += _missing_prefixes(fleet)
     if above and clamps:
         warnings.append(f"Workers clamp limits above those of their pool: {_some(above)}.")
     elif above:
@@ -104,6 +108,20 @@ def survey(app: Celery, fleet: Fleet, *, clamps: bool = False) -> Survey:
             "time_limit, or raise that of the pool; fleet_app.limits_above_pool: clamp applies the pool's."
         )
     return Survey(names, tuple(faults), tuple(warnings))
+
+
+def _missing_prefixes(fleet: Fleet) -> Iterator[str]:
+    """Look for the programs that start workers: in this environment, or where they are said to be."""
+    users: dict[str, list[str]] = {}
+    for pool in fleet.pools.values():
+        for program in pool.command_prefix[:1]:
+            if not os.access(Path(sys.prefix, "bin", program), os.X_OK):
+                users.setdefault(program, []).append(pool.name)
+    for program, pools in users.items():
+        yield (
+            f"There is no program {program} for the command_prefix of {_some(pools)}. Lock the package that "
+            "brings it, or give its absolute path on every host of the pool."
+        )
 
 
 def _stranger(target: str) -> str:

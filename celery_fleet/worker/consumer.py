@@ -87,9 +87,8 @@ class FleetConsumer(GuardedConsumer):
             self.condition, partial(canary.prove, self.app, self.pool, self.hostname), self._round_at_once
         )
         self.stopping = Stop(self.condition, self.gate, self.report.notify_stopping, self._hurry)
-        # This node's control queue is exclusive. After a crash or a network failure the broker
-        # keeps it for the lost connection until heartbeats have failed; Celery would give up at
-        # once, although it only has to wait.
+        # This node's control queue is exclusive. The broker keeps it for a lost connection until heartbeats
+        # have failed; Celery would give up at once, although it only has to wait.
         self.connection_errors: tuple[type[Exception], ...] = (
             *self.conninfo.connection_errors,
             ResourceLocked,
@@ -97,10 +96,7 @@ class FleetConsumer(GuardedConsumer):
 
     def start(self) -> None:
         """Run the worker's loop until it is stopped."""
-        if self.pool.is_green:
-            # The gate keeps the number; a pool that is full itself would hold up the loop.
-            self.pool._pool = self.pool.Pool()
-            self.pool._quick_put = self.pool._pool.spawn
+        self.slots.free_greenlets()
         self.stopping.take_signal()
         self.report.write(at_once=True)
         super().start()

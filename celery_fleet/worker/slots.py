@@ -61,6 +61,12 @@ class Slots:
         self._condition.slots = slots
         return True
 
+    def free_greenlets(self) -> None:
+        """Let the gate alone keep the number of greenlets: a pool that is full itself would hold up the loop."""
+        if self._pool.is_green:
+            self._pool._pool = self._pool.Pool()
+            self._pool._quick_put = self._pool._pool.spawn
+
     def fit_gate(self) -> None:
         """Hand out no more tasks than there are slots, nor than there are processes to run them."""
         slots = self._condition.slots

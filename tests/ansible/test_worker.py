@@ -42,6 +42,22 @@ def test_a_prefork_worker_gets_every_figure_of_the_plan() -> None:
     }
 
 
+def test_a_program_of_the_release_or_of_the_host_starts_the_worker() -> None:
+    bare = service(pool())["ExecStart"]
+    for program, path in (
+        ("otel-run", "/opt/shop/releases/shop-1/venv/bin/otel-run"),
+        ("/usr/bin/nice",) * 2,
+    ):
+        (line,) = service(pool(command_prefix=[program, "-n", "5"]))["ExecStart"]
+        assert line == f"{path} -n 5 {bare[0]}"
+
+
+def test_a_site_adds_arguments_of_a_worker() -> None:
+    (line,) = service(pool(worker_arguments=["--without-gossip", "-O", "fair"]))["ExecStart"]
+    (bare,) = service(pool())["ExecStart"]
+    assert line.split() == [*bare.split()[:-2], "--without-gossip", "-O", "fair", *bare.split()[-2:]]
+
+
 def test_limits_that_an_execution_pool_ignores_are_left_out() -> None:
     limits = {"--time-limit", "--soft-time-limit", "--max-tasks-per-child"}
     assert limits & command(pool(execution="threads")).keys() == set()

@@ -34,6 +34,8 @@ def pool(**changes: Any) -> dict[str, Any]:
         "cpu_weight": 100,
         "tasks_max": 512,
         "environment": {},
+        "command_prefix": [],
+        "worker_arguments": [],
         "rollover": "overlap",
     } | changes
 

@@ -582,6 +582,19 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "settings change their meaning between versions of Celery and RabbitMQ",
         "try the fleet with these versions in the lab first",
     ),
+    "worker/bad-argument": _fault(
+        "An argument of a worker that the kit sets, or that a unit cannot hold",
+        "the kit's own fields say this, or systemd would read it as something else",
+        "set the field of the pool instead: queues (-Q), execution (-P), concurrency (-c), autoscale, "
+        "prefetch_multiplier, max_tasks_per_child, time_limit, soft_time_limit, demand; or worker_log_level "
+        "(-l); the node's name (-n), pidfile, logfile, statedb, user, beat (-B) and --purge are the kit's",
+    ),
+    "worker/bad-prefix": _fault(
+        "A program that cannot start a worker",
+        "the unit names the program by its path, and no shell reads the line",
+        "name a program of the release, such as opentelemetry-instrument, or an absolute path, and its "
+        "arguments as a list",
+    ),
     "versions/celery-too-old": _fault(
         "A Celery or kombu before 5.5",
         "it sets a prefetch for the whole channel, which quorum queues refuse, and has no native delays",

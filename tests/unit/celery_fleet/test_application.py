@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,13 @@ def test_the_command_answers_a_person_and_the_build(
     answer = json.loads(capsys.readouterr().out)
     assert answer["tasks"] == ["shop.long", "shop.sync"]
     assert len(answer["faults"]) == 2
+
+
+def test_a_program_that_starts_workers_must_be_there(make_app: App, fleet: Fleet, tmp_path: Path) -> None:
+    program = tmp_path / "run"
+    program.touch(mode=0o755)
+    prefixes = {"cpu": ("nobody-has-it",), "io": (str(program), "-x"), "memory": ("python",)}
+    pools = {name: replace(pool, command_prefix=prefixes.get(name, ())) for name, pool in fleet.pools.items()}
+    (fault,) = survey(with_tasks(make_app(), a={}), replace(fleet, pools=pools)).faults
+    assert "nobody-has-it" in fault
+    assert "cpu" in fault

@@ -52,6 +52,7 @@ def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
                 "queue_type": pool.queue_type,
                 "queues": {queue.name: {"routing_key": queue.routing_key} for queue in pool.queues.values()},
                 "execution": pool.execution,
+                "command_prefix": list(pool.command_prefix),
                 "acknowledgement": pool.acknowledgement,
                 "prefetch_multiplier": pool.prefetch_multiplier,
                 "max_tasks_per_child": pool.max_tasks_per_child,

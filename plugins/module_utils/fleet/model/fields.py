@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from . import application
+from . import application, arguments
 from .commands import TIMEOUT_S, is_command
 from .crontab import is_crontab
 from .names import KINDS, ROUTING_KEY_BYTES
@@ -136,6 +136,8 @@ POOL: Final[Mapping[str, Spec]] = {
         ),
     ),
     "environment": field("Extra environment of its worker processes.", application.environment),
+    "command_prefix": arguments.COMMAND_PREFIX,
+    "worker_arguments": arguments.WORKER_ARGUMENTS,
     "demand": field(
         "What one running task needs; sizing divides the host by it.",
         table_of(

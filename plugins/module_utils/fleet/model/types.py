@@ -66,6 +66,8 @@ class Pool:
     max_tasks_per_child: int
     time_limit: int
     soft_time_limit: int
+    command_prefix: Sequence[str] = ()
+    worker_arguments: Sequence[str] = ()
     eta_horizon: int | None = None
     calls: Sequence[str] | None = None
     origins: Origins = field(default_factory=dict, compare=False, repr=False)
