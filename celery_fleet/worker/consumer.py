@@ -51,10 +51,7 @@ class FleetConsumer(GuardedConsumer):
     """
 
     class Blueprint(Consumer.Blueprint):
-        """The start order without the step that would declare the delayed delivery's exchanges.
-
-        Workers may not declare; the broker role has done it. Publishing with a delay is not affected.
-        """
+        """The start order without the step that declares the exchanges of delays, which workers may not."""
 
         default_steps = tuple(
             step for step in Consumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")

@@ -62,7 +62,7 @@ class Slots:
         return True
 
     def free_greenlets(self) -> None:
-        """Let the gate alone keep the number of greenlets: a pool that is full itself would hold up the loop."""
+        """Let the gate alone keep the number of greenlets; a full pool would hold up the loop."""
         if self._pool.is_green:
             self._pool._pool = self._pool.Pool()
             self._pool._quick_put = self._pool._pool.spawn
