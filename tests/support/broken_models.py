@@ -21,6 +21,18 @@ def put(data: Any, path: str, value: object) -> None:
 # Finding, path in the model, what is put there, and the variable that is named if it is not that path.
 IO = LOADED["pools"]["io"]
 SCALED = {"enabled": True, "min": 1, "max": 2}
+BAD_PREFIXES: tuple[Any, ...] = (
+    "opentelemetry-instrument",
+    ["--option"],
+    ["bin/run"],
+    ["../run"],
+    ["@run"],
+    ["run", "two words"],
+    ["run", "$HOME"],
+    [""],
+    [4],
+    {},
+)
 BROKEN: list[tuple[Any, ...]] = [
     ("model/unknown-key", "pools.cpu.time_limits", 3),
     ("model/unknown-key", "pool_defaults.exchange_typ", "topic"),
@@ -101,21 +113,7 @@ BROKEN: list[tuple[Any, ...]] = [
             4,
         )
     ),
-    *(
-        ("worker/bad-prefix", "pools.io.command_prefix", prefix)
-        for prefix in (
-            "opentelemetry-instrument",
-            ["--option"],
-            ["bin/run"],
-            ["../run"],
-            ["@run"],
-            ["run", "two words"],
-            ["run", "$HOME"],
-            [""],
-            [4],
-            {},
-        )
-    ),
+    *(("worker/bad-prefix", "pools.io.command_prefix", prefix) for prefix in BAD_PREFIXES),
     ("app/taken-variable", "app.secrets.CELERY_BROKER_URL", "amqp://guest:hunter2@elsewhere//"),
     ("app/taken-variable", "app.environment.NOTIFY_SOCKET", "/run/other"),
     ("model/bad-value", "app.secrets", ["DATABASE_URL=hunter2"]),
