@@ -60,7 +60,7 @@ def message(number: int, **headers: Any) -> Any:
 
 def migrate(broker: AmqpBroker) -> dict[str, Any] | None:
     migrator = Migrator(WANTED, broker, broker.count, None, patience_s=60, timeout_s=30)
-    migrator._connection = broker.connection()
+    migrator._connection, migrator._user = broker.connection(), "kit"
     migrator._open_channel()
     reports = [migrator.replace_queue(name) for name in migrator.queues]
     return reports[0] if reports else None
