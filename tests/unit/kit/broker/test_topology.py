@@ -344,6 +344,7 @@ def test_fleet_file_of_a_client(model):
         "user": "client",
         "password_file": "/etc/celery-fleet/secrets/client",
         "tls": None,
+        "client_control": False,
     }
     assert found["pools"]["cpu"]["queues"]["cpu_ml_training"] == {"routing_key": "cpu.ml"}
     assert found["routing"] == model["routing"]
@@ -388,3 +389,22 @@ def test_a_host_gets_the_passwords_that_it_needs(model):
         "worker_io",
     ]
     assert {*host_users(model, {"groups": ["balanced_servers"]}, operates=True)} < {*fleet_users(model)}
+
+
+def test_clients_send_remote_control_where_a_site_says_so(model):
+    """They read answers, and no commands: those are the workers'."""
+
+    def rights():
+        return next(each for each in topology(model, {})["permissions"] if each["user"] == "client")
+
+    uuid = "0b1c6f5e-6f1d-4c58-9a4b-0c9f5a0d2b11"
+    assert (rights()["configure"], rights()["read"]) == ("^$", "^$")
+    assert not re.match(rights()["write"], "celery.pidbox")
+    model["broker"]["client_control"] = True
+    declares = ["celery.pidbox", "reply.celery.pidbox", f"{uuid}.reply.celery.pidbox"]
+    names = [*declares, "celeryev", f"celeryev.{uuid}", "io_worker@host.celery.pidbox", "io_api_calls"]
+    given = {
+        kind: [name for name in names if re.match(rights()[kind], name)]
+        for kind in ("configure", "write", "read")
+    }
+    assert given == {"configure": declares, "write": [declares[0], declares[2]], "read": declares[1:]}
