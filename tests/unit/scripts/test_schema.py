@@ -25,7 +25,8 @@ FILES = [
 # What a schema cannot say of one variable by itself, and why.
 LEFT_TO_THE_KIT = {
     "relations between fields of a pool": ("limits/soft-not-below-hard", "autoscale/", "sizing/"),
-    "relations between fields of the application": ("app/no-named-app",),
+    "relations between fields of the application": ("app/no-named-app", "app/duplicate-hook"),
+    "what only a shell would understand": ("app/shell-command",),
     "relations between pools and variables": (
         "name/reserved", "profile/", "environment/", "pool/unknown-call", "queue/two-owners", "mistake/",
         "exchange/", "results/several-hosts", "routing/unknown-queue", "routing/alias-of-queue",
@@ -46,6 +47,8 @@ def is_left_to_the_kit(id, path, value):
         return True  # JSON has no such number.
     if path.split(".")[0] == "pool" or path == "routing":
         return True  # No variable of a site, or none at all.
+    if '"' in str(value) and path.startswith("app.before_release"):
+        return True  # A quote without its end.
     missing = not isinstance(value, str | dict | int | list) and value is not None
     if missing and path.split(".")[-1] in FROM_ANOTHER_LAYER:
         return True
