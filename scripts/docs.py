@@ -227,6 +227,7 @@ BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     **{name: partial(reference.model_fields, variable=name) for name in SPECS},
     **{f"override_{name}": partial(overrides.example, name) for name in overrides.examples()},
     **{f"site_{name}": partial(sites.site, name) for name in sites.sites()},
+    "weblate_settings": sites.weblate_settings,
 }
 PICTURES: Final = {"docs/fleet.svg": svg, "docs/fleet.mmd": mermaid}
 

@@ -29,4 +29,9 @@ def site(name: str, raw: dict[str, Any]) -> str:
 
 def _file(path: Path, inventory: Path) -> str:
     text = path.read_text().removeprefix("---\n")
-    return f"`{path.relative_to(inventory)}`:\n\n```yaml\n{text}```\n"
+    return f"`{path.relative_to(inventory.parent)}`:\n\n```yaml\n{text}```\n"
+
+
+def weblate_settings(_: dict[str, Any]) -> str:
+    """Write the module of settings that Weblate's site has."""
+    return f"```python\n{(EXAMPLES / 'weblate' / 'weblate_site.py').read_text()}```\n"

@@ -9,7 +9,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="thumbs_")
 
     broker_url: str = "redis://localhost:6379/0"
-    result_backend: str = "redis://localhost:6379/1"
+    result_backend: str | None = None
     fetch_timeout: float = 10
     largest: int = 1024
 
