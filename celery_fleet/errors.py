@@ -95,5 +95,22 @@ class QueueFullError(PublishError):
     """The queue is at its limit and stayed so for as long as the publisher was willing to wait."""
 
 
+class MessageTooLargeError(PublishError):
+    """The message is larger than the broker takes.
+
+    Args:
+        size: Its size in bytes.
+        limit: The largest that the broker takes, in bytes.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"the message has {size} bytes, and the broker takes {limit} ({limit / 1024**2:g} MiB): keep "
+            "the data elsewhere and send where it is, or raise fleet_broker.max_message_mib"
+        )
+        self.size = size
+        self.limit = limit
+
+
 class UnroutableError(PublishError):
     """The exchange has no queue for the routing key."""

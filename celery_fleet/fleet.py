@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# Bytes of the largest message: RabbitMQ's own limit since version 4, for a fleet file that names none.
+MAX_MESSAGE_SIZE = 16 * 1024**2
+
 
 @dataclass(frozen=True)
 class Node:
@@ -19,7 +22,8 @@ class Broker:
     """The broker, and the user that a process is at it which belongs to no pool.
 
     `ca_file` holds the certificates by which nodes are trusted; None where connections are not encrypted.
-    `client_control` says whether clients may send remote control.
+    `client_control` says whether clients may send remote control. `max_message_size` is that of the largest
+    message, in bytes.
     """
 
     nodes: tuple[Node, ...]
@@ -28,6 +32,7 @@ class Broker:
     password_file: str
     ca_file: str | None
     client_control: bool = False
+    max_message_size: int = MAX_MESSAGE_SIZE
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TypeVar
 from celery_fleet.errors import FleetFileError
 from celery_fleet.files import DEPLOY, read_text
 from celery_fleet.fleet import (
+    MAX_MESSAGE_SIZE,
     Branch,
     Broker,
     DeadLetters,
@@ -176,6 +177,7 @@ def _broker(section: _Section) -> Broker:
         password_file=section.file("password_file"),
         ca_file=None if section.fields.get("tls") is None else section.section("tls").file("ca_file"),
         client_control=bool(section.fields.get("client_control")),
+        max_message_size=section.optional_number("max_message_size") or MAX_MESSAGE_SIZE,
     )
 
 

@@ -173,7 +173,7 @@ class FleetAMQP(AMQP):
         super().__init__(app)
         self.fleet = fleet
         self._rules = Router(fleet.routing)
-        self.Producer = partial(FleetProducer, patience=patience)
+        self.Producer = partial(FleetProducer, patience=patience, largest=fleet.broker.max_message_size)
 
     def Router(self, queues: Queues | None = None, create_missing: bool | None = None) -> TaskRouter:  # noqa: N802 - Celery's name
         """Return the current task router."""

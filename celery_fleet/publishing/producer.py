@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from amqp.exceptions import MessageNacked
 from kombu import Producer
 
-from celery_fleet.errors import QueueFullError, UnroutableError
+from celery_fleet.errors import MessageTooLargeError, QueueFullError, UnroutableError
+from celery_fleet.fleet import MAX_MESSAGE_SIZE
 
 # Seconds a publisher waits for room in a full queue before it raises. Long enough for a burst to
 # be worked off, short enough for the request of a web application.
@@ -39,24 +40,34 @@ class FleetProducer(Producer):
 
     Args:
         patience: Seconds to go on trying when the queue is full.
+        largest: Bytes of the largest message that the broker takes.
     """
 
-    def __init__(self, *args: object, patience: float = PATIENCE, **kwargs: object) -> None:
-        self.patience = patience
+    def __init__(
+        self,
+        *args: object,
+        patience: float = PATIENCE,
+        largest: int = MAX_MESSAGE_SIZE,
+        **kwargs: object,
+    ) -> None:
+        self.patience, self.largest = patience, largest
         super().__init__(*args, **kwargs)
 
     # Kombu takes a refusal for a broken connection and reconnects at once, four times in a few
     # milliseconds. This is the method inside that loop, so the refusal never gets there.
-    def _publish(self, *args: object, **options: object) -> object:
+    def _publish(self, body: str | bytes, *args: object, **options: object) -> object:
+        size = len(body.encode() if isinstance(body, str) else body)
+        if size > self.largest:  # the broker would close the channel
+            raise MessageTooLargeError(size, self.largest)
         for delay in delays(self.patience):
             try:
-                return self._publish_once(*args, **options)
+                return self._publish_once(body, *args, **options)
             except MessageNacked:
                 time.sleep(delay)
         try:
-            return self._publish_once(*args, **options)
+            return self._publish_once(body, *args, **options)
         except MessageNacked as error:
-            routing_key, exchange = args[6], args[9]  # in the order in which Kombu passes them
+            routing_key, exchange = args[5], args[8]  # in the order in which Kombu passes them
             raise QueueFullError(
                 f"the queue of {exchange} with key {routing_key} is full and was so for {self.patience:g} s"
             ) from error

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from pickle import PickleError
 
+from celery import Celery
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
@@ -31,10 +32,10 @@ class GuardedConsumer(Consumer):
     what was received before and after it does not notice.
     """
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: object, app: Celery, **kwargs: object) -> None:
         # Kombu decompresses a body while it receives it, before anything here sees the message.
-        limit_decompression()
-        super().__init__(*args, **kwargs)
+        limit_decompression(app.amqp.fleet.broker.max_message_size)
+        super().__init__(*args, app=app, **kwargs)
 
     def create_task_handler(self, *args: object, **kwargs: object) -> Callable[[Message], None]:
         """Make what is called with each message, of which Celery's own gets those that it can handle."""

@@ -36,7 +36,7 @@ def variables(**changes: Any) -> dict[str, Any]:
         "inventory_hostname": "one",
         "broker_members": {"one": THREE["one"]},
         "__broker_look": {"disk_mib": 500000},
-        "broker_topology": {"consumer_timeout_ms": 7500000},
+        "broker_topology": {"consumer_timeout_ms": 7500000, "max_message_size": 33554432},
     } | changes
 
 
@@ -64,6 +64,7 @@ def test_the_defaults_keep_the_management_api_on_the_host() -> None:
         "management.tcp.port": "15672",
         "vm_memory_high_watermark.absolute": "6400MiB",
         "disk_free_limit.absolute": "16000MiB",
+        "max_message_size": "33554432",
     }
 
 
@@ -81,6 +82,7 @@ def test_every_setting_can_be_changed() -> None:
         "management.tcp.port": "15673",
         "vm_memory_high_watermark.absolute": "9600MiB",
         "disk_free_limit.absolute": "20GB",
+        "max_message_size": "33554432",
     }
 
 

@@ -114,6 +114,8 @@ BROKEN: list[tuple[Any, ...]] = [
         )
     ),
     *(("worker/bad-prefix", "pools.io.command_prefix", prefix) for prefix in BAD_PREFIXES),
+    ("model/bad-value", "broker.max_message_mib", 0),
+    ("model/bad-value", "broker.max_message_mib", 513),
     ("app/taken-variable", "app.secrets.CELERY_BROKER_URL", "amqp://guest:hunter2@elsewhere//"),
     ("app/taken-variable", "app.environment.NOTIFY_SOCKET", "/run/other"),
     ("model/bad-value", "app.secrets", ["DATABASE_URL=hunter2"]),

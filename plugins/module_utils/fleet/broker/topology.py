@@ -42,8 +42,8 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
             for the queues that it drains.
 
     Returns:
-        The vhost, exchanges, queues, bindings, policies, users, permissions, topic permissions and the
-        longest consumer timeout (ms), in plain types.
+        The vhost, exchanges, queues, bindings, policies, users, permissions, topic permissions, the largest
+        message (bytes) and the longest consumer timeout (ms), in plain types.
 
     Raises:
         ModelError: If the model is at fault; with all findings.
@@ -99,6 +99,7 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
         "users": users(pools),
         "permissions": permissions_of(pools, delayed, model.broker.client_control),
         "topic_permissions": topic_permissions_of(pools, delayed),
+        "max_message_size": model.broker.max_message_size,
         "consumer_timeout_ms": max(timeouts.values(), default=0) * 1000,
     }
 

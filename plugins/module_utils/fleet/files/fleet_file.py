@@ -41,6 +41,7 @@ def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
         "broker": {
             "nodes": [{"host": node, "port": model.broker.port} for node in model.broker.nodes],
             "vhost": model.broker.vhost,
+            "max_message_size": model.broker.max_message_size,
             **login_of("client"),
             "tls": {"ca_file": str(CA_FILE)} if model.broker.tls else None,
             "client_control": model.broker.client_control,

@@ -253,6 +253,10 @@ BROKER: Final = {
     "client_control": field(
         "Whether clients may revoke and inspect tasks; follows `fleet_client_control`.", flag(required=False)
     ),
+    "max_message_mib": field(
+        "Largest task that the broker takes; a larger one raises `MessageTooLargeError` at its publisher.",
+        whole_number(1, "MiB", most=512, required=False),
+    ),
     "nodes": field(
         "Addresses at which workers and clients reach the broker.",
         list_of(

@@ -114,6 +114,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
             broker.get("nodes", []),
             broker.get("tls", False),
             broker.get("client_control", False),
+            broker.get("max_message_mib", Broker.max_message_mib),
         ),
         app=app,
         schedule=schedule,

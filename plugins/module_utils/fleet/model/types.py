@@ -95,6 +95,12 @@ class Broker:
     nodes: Sequence[str]
     tls: bool = False
     client_control: bool = False
+    max_message_mib: int = 16
+
+    @property
+    def max_message_size(self) -> int:
+        """The largest message in bytes."""
+        return self.max_message_mib * 1024**2
 
 
 @dataclass(frozen=True)

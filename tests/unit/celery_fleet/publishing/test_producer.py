@@ -42,6 +42,20 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
+@pytest.mark.parametrize(("body", "size"), [("x" * 11, 11), ("ä" * 6, 12), (b"x" * 11, 11)])
+def test_a_message_above_the_brokers_limit_names_both_sizes(body: str | bytes, size: int) -> None:
+    channel = Channel()
+    sender = FleetProducer(channel, largest=10)
+    with pytest.raises(
+        celery_fleet.MessageTooLargeError, match=f"{size} bytes.*takes 10 .*max_message"
+    ) as error:
+        sender.publish(body, serializer="raw", content_type="text/plain", content_encoding="utf-8")
+    assert isinstance(error.value, OperationalError)
+    assert channel.published == 0
+    sender.publish(b"x" * 10, serializer="raw", content_type="text/plain", content_encoding="binary")
+    assert channel.published == 1
+
+
 def _publish(channel: Channel, patience: float = 20.0) -> None:
     producer = FleetProducer(channel, patience=patience)
     producer.publish("x", exchange="io_tasks", routing_key="io.api", mandatory=True)

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu import compression
 
-from celery_fleet.worker.inflation import LARGEST, InflationError, limit_decompression
+from celery_fleet.worker.inflation import InflationError, limit_decompression
 
+LARGEST = 16 * 1024**2
 # All that this Python has; brotli is never installed here.
 METHODS = compression.encoders()
 
@@ -22,7 +23,7 @@ METHODS = compression.encoders()
 def limited() -> Iterator[None]:
     """As a worker's process is; the other tests find what they left."""
     before = dict(compression._decoders)
-    limit_decompression()
+    limit_decompression(LARGEST)
     yield
     compression._decoders.update(before)
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from kombu.transport.pyamqp import Message
 from support.worker_parts import Channel
 
+from celery_fleet.fleet import MAX_MESSAGE_SIZE as LARGEST
 from celery_fleet.fleet import Fleet
 from celery_fleet.worker import envelope
-from celery_fleet.worker.inflation import LARGEST
 from celery_fleet.worker.intake import clean
 
 TASK = "shop.work"

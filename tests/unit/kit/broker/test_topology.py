@@ -345,6 +345,7 @@ def test_fleet_file_of_a_client(model):
         "password_file": "/etc/celery-fleet/secrets/client",
         "tls": None,
         "client_control": False,
+        "max_message_size": 16 * 1024**2,
     }
     assert found["pools"]["cpu"]["queues"]["cpu_ml_training"] == {"routing_key": "cpu.ml"}
     assert found["routing"] == model["routing"]
