@@ -184,6 +184,8 @@ class Environments:
         python = str(place / "bin" / "python")
         step = "Installing the requirements"
         self._run(step, "pip", "install", "--python", python, *arguments, environment=environment)
+        # uv leaves its lock behind, writable for everybody.
+        (place / ".lock").unlink(missing_ok=True)
 
     def complaints(self, place: Path) -> str:
         """Return what the packages of an environment that was just made require and do not find in it.

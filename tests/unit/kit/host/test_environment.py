@@ -66,6 +66,8 @@ def test_it_is_made_once_and_a_release_s_own_is_a_copy_that_needs_no_space(
     assert (packages_of(place) / module).samefile(packages_of(venv) / module)
     assert list(packages_of(venv).glob("shop/__pycache__/__init__*.pyc"))
     assert printed(venv / "bin" / "shop") == "shop 1.0"
+    files = [path for path in venv.rglob("*") if not path.is_symlink()]
+    assert not [path for path in files if path.stat().st_mode & 0o022]
     code = "import shop, sys; print(sys.prefix, shop.__file__)"
     assert printed(venv / "bin" / "python", "-c", code).split() == [
         str(venv),
