@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fleet.findings import Findings
+from fleet.source.read import read_source
 from support.leaks import leaks, shown_secrets
 from support.scenario import MOLECULE, ROOT, Scenario
 
@@ -201,7 +203,7 @@ PORT = 2222
 def repository(host: Hosts, tmp_path: Path) -> Iterator[dict[str, str]]:
     """A private repository behind a real SSH server, with an installed src/ project in a subdirectory."""
     git, server = host(INDEX), "/srv/git"
-    work, key = tmp_path / "work", tmp_path / "key"
+    work = tmp_path / "work"
     backend = work / "backend"
     shutil.copytree(DEMO / "demo", backend / "src" / "demo", ignore=shutil.ignore_patterns("__pycache__"))
     (backend / "src" / "demo" / "outside_of_tasks.py").write_text("def main():\n    print('entered')\n")
@@ -214,10 +216,10 @@ def repository(host: Hosts, tmp_path: Path) -> Iterator[dict[str, str]]:
         ["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message=first"],
         ["git", "tag", "v1.4"],
         ["git", "bundle", "create", "--quiet", str(tmp_path / "bundle"), "--all"],
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)],
     ):
         subprocess.run(command, cwd=work, check=True)
-    public = key.with_suffix(".pub").read_text().strip()
+    key = _new_key(tmp_path)
+    public = (tmp_path / "new.pub").read_text().strip()
     bundle = base64.b64encode((tmp_path / "bundle").read_bytes()).decode()
     git.check_output(
         "apt-get update -qq && apt-get install -qq -y --no-install-recommends git >/dev/null && "
@@ -235,28 +237,35 @@ def repository(host: Hosts, tmp_path: Path) -> Iterator[dict[str, str]]:
             "url": f"ssh://git@{address}:{PORT}{server}/shop.git",
             "version": "v1.4",
             "subdirectory": "backend",
-            "key": key.read_text(),
+            "key": key,
             "known_hosts": f"[{address}]:{PORT} {host_key}",
         }
     finally:
         git.check_output("systemctl stop test-git-sshd")
 
 
+def _new_key(directory: Path) -> str:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / "new")], check=True)
+    return (directory / "new").read_text()
+
+
 def test_an_installed_project_of_a_private_repository(
-    host: Hosts, scenario: Scenario, repository: dict[str, str]
+    host: Hosts, scenario: Scenario, repository: dict[str, str], tmp_path: Path
 ) -> None:
     installed = environments(host(INDEX))
     secret = {"deploy key": repository["key"]}
-    shown = ""
+    place, unknown = repository["known_hosts"].split()[0], tmp_path / "other"
+    unknown.mkdir()
+    _new_key(unknown)
     for wrong, said in (
-        ({"known_hosts": repository["known_hosts"][:-8] + "AAAAAAAA"}, "Host key verification failed"),
-        ({"key": ""}, "Permission denied (publickey)"),
+        ({"known_hosts": f"{place} {(unknown / 'new.pub').read_text()}"}, "Host key verification failed"),
+        ({"key": (unknown / "new").read_text()}, "Permission denied (publickey)"),
     ):
-        done = deploy(scenario, repository | wrong)
-        assert done.returncode != 0
-        assert said in done.stdout
+        findings = Findings()
+        assert read_source(repository | wrong, "demo", tmp_path, findings) is None
+        assert [said in finding.reason for finding in findings] == [True]
     done = deploy(scenario, repository, 3, "-vvv")
-    shown += done.stdout + done.stderr
+    shown = done.stdout + done.stderr
     assert done.returncode == 0, shown
     assert shown_secrets(shown, secret) == []
     for name in BOTH:
