@@ -137,9 +137,8 @@ def _revision(source: Mapping[str, Any], cache: Path, findings: Findings) -> Sou
                 return None
             files = revision.files(below, PREFIX)
     except GitError as error:
-        text = str(error)
-        remedy = next((help for answer, help in _ANSWERS.items() if answer in text.lower()), None)
-        findings.add("source/unreachable", "fleet_app.source.url", f"{url} at {version}", text, remedy)
+        reason, remedy = _explained(str(error))
+        findings.add("source/unreachable", "fleet_app.source.url", f"{url} at {version}", reason, remedy)
         return None
 
     def read(path: str) -> bytes | None:
@@ -155,6 +154,17 @@ def _revision(source: Mapping[str, Any], cache: Path, findings: Findings) -> Sou
         read_project(read),
         version_of(version, revision.commit),
     )
+
+
+def _explained(printed: str) -> tuple[str, str | None]:
+    """Return what matters of what git and SSH printed, and what helps against it."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    for line in lines:
+        for answer, remedy in _ANSWERS.items():
+            if answer in line.lower():
+                return line, remedy
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))]
+    return " ".join((fatal or lines)[:3]), None
 
 
 def _check(source: Source, given: Mapping[str, Any], findings: Findings) -> None:

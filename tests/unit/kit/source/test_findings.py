@@ -11,6 +11,7 @@ import pytest
 from fleet.bundle import Application, Bundle, make_bundle
 from fleet.findings import Findings
 from fleet.lock.types import Wanted
+from fleet.source.read import _explained
 from support.broken_sources import BROKEN_SOURCES, KEY, LOCK, POINTER, SOUND, write
 
 
@@ -55,6 +56,35 @@ def test_what_a_site_excludes_or_accepts_is_no_fault(tmp_path: Path) -> None:
     findings = Findings({"source/lfs-pointer": "nobody reads it"})
     assert made(tmp_path, {"source": source}, findings).release
     assert [finding.severity for finding in findings] == ["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "reason", "helps"),
+    [
+        (
+            "@@@@@@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\n"
+            + "long\n" * 99
+            + "Host key verification failed.\nfatal: Could not read from remote repository.\n",
+            "Host key verification failed.",
+            "known_hosts",
+        ),
+        (
+            "git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.",
+            "git@h: Permission denied (publickey).",
+            "fleet_app.source.key",
+        ),
+        ("fatal: Needed a single revision", "fatal: Needed a single revision", "fleet_app.source.version"),
+        (
+            "ssh: connect to host h port 22: refused\nfatal: no",
+            "ssh: connect to host h port 22: refused fatal: no",
+            "",
+        ),
+    ],
+)
+def test_what_git_says_is_told_shortly_with_what_helps(printed: str, reason: str, helps: str) -> None:
+    found, remedy = _explained(printed)
+    assert found == reason
+    assert helps in (remedy or "")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
