@@ -134,7 +134,7 @@ BROKEN_SOURCES: list[tuple[str, str, Callable[[Path], dict[str, Any]]]] = [
             "requirements": str(root / "none.lock"),
         },
     ),
-    ("lock/no-hashes", "fleet_app.requirements", _with(requirements__lock="celery==5.7.0\n")),
+    ("lock/no-hashes", "fleet_app.requirements", _with(requirements__lock="celery==5.7.0\nkombu==5.7.0\n")),
     (
         "lock/other-package",
         "fleet_app.source.requirement",
