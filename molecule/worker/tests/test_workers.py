@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from support.authority import Authority
 from support.leaks import leaks
 from support.scenario import MOLECULE, ROOT, Scenario, until
-from support.workers import AS_WORKER, BROKER, FIRST, SECOND, Fleet, Hosts, Worker, serves
+from support.workers import AS_WORKER, BROKER, FIRST, PYTHON, SECOND, Fleet, Hosts, Worker, serves
 
 # Seconds of silence that converge.yml allows a worker, and that one start may take.
 WATCHDOG = 15
@@ -210,7 +211,11 @@ def test_a_secret_arrives_whole_at_its_readers_is_nowhere_else_and_replaces_no_o
     host.check_output("install -d -m 0755 /srv/kept")
     app = {
         "secrets": SECRETS,
-        "files": {"/etc/probe/probe.ini": {"content": "[probe]\n", "readers": ["io", "cpu"]}},
+        "files": {
+            "/etc/probe/probe.ini": {"content": "[probe]\n", "readers": ["io", "cpu"]},
+            "own_settings.py": {"content": "REGION = 'eu'\n"},
+        },
+        "ca_certificates": {"company": Authority("company").pem.decode()},
         "writable": {"/srv/probe/uploads": {}, "/srv/kept": {"mode": "0777"}},
     }
     said = fleet.run("deploy", app=app, options=["-vvv", "--diff"])
@@ -229,6 +234,10 @@ def test_a_secret_arrives_whole_at_its_readers_is_nowhere_else_and_replaces_no_o
     made = host.check_output("stat -c '%U %a' /srv/probe/uploads /srv/kept")
     assert made.splitlines() == ["celery-fleet 750", "root 777"]
     for name in (FIRST, SECOND):
+        fleet.host(name).check_output(
+            "openssl verify -CApath /etc/ssl/certs /etc/ssl/certs/probe-company.pem"
+        )
+        fleet.host(name).check_output(f"{PYTHON} -P -c 'import own_settings'")
         found = leaks(name, {"DATABASE_URL": FIRST_LINE, "OWN": OWN}).splitlines()
         # Its readers have it in their environment, which their own user may read.
         assert [line for line in found if not line.endswith("/environ holds DATABASE_URL")] == []
@@ -251,7 +260,7 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: No
     new = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
     # What the application has no longer is gone, though a rollback goes back to a unit that reads it.
     assert "DATABASE_URL" not in fleet.worker(FIRST, "io").given()
-    gone = "/etc/probe/probe.ini /etc/celery-fleet/application/io-KEY_FILE"
+    gone = "/etc/probe/probe.ini /etc/celery-fleet/application/io-KEY_FILE /etc/ssl/certs/probe-company.pem"
     assert fleet.host(FIRST).run(f"ls {gone}").stdout == ""
     assert fleet.host(FIRST).file("/etc/celery-fleet/application/io.env").content == b""
     for before, after, path in zip(old, new, long, strict=True):
