@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ..host import names
 from ..host.application import SUFFIX, write_variables
-from ..model.application import CLIENTS, COMMANDS, SCHEDULER, content, gets
+from ..model.application import CLIENTS, COMMANDS, SCHEDULER, certificates_of, content, gets
 from ..model.host import read_host
 from ..model.plain import plain
 from ..model.pools import effective_pools
@@ -196,10 +196,7 @@ def _files(app: Mapping[str, Any], readers: Sequence[str]) -> Iterator[Item]:
         for path, file in app.get("files", {}).items()
         if path.startswith("/") and any(gets(file, reader) for reader in readers)
     }
-    certificates = {
-        f"{CERTIFICATES}/{app['name']}-{name}.crt": text
-        for name, text in app.get("ca_certificates", {}).items()
-    }
+    certificates = dict(_certificates(app))
     yield {"record": str(names.FILES_RECORD), "paths": sorted([*files, *certificates])}, None
     for path, file in files.items():
         rights = {"owner": file.get("owner", "root"), "group": file.get("group", names.USER)}
@@ -217,7 +214,7 @@ def _files(app: Mapping[str, Any], readers: Sequence[str]) -> Iterator[Item]:
         yield item, data
     for path, text in certificates.items():
         rights = {"owner": "root", "group": "root", "mode": "0644"}
-        yield {"file": path, "parents": True, "content": text.rstrip() + "\n", **rights}, None
+        yield {"file": path, "parents": True, "content": f"{text}\n", **rights}, None
     for path, about in app.get("writable", {}).items():
         given = about or {}
         yield (
@@ -232,6 +229,14 @@ def _files(app: Mapping[str, Any], readers: Sequence[str]) -> Iterator[Item]:
             },
             None,
         )
+
+
+def _certificates(app: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the path and content of each authority's certificate; the host takes one in a file only."""
+    for name, text in app.get("ca_certificates", {}).items():
+        for number, certificate in enumerate(certificates_of(text), 1):
+            which = f"-{number}" if number > 1 else ""
+            yield f"{CERTIFICATES}/{app['name']}-{name}{which}.crt", certificate
 
 
 def _source(entry: Mapping[str, Any]) -> bytes:

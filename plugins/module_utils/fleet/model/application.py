@@ -240,16 +240,18 @@ _PLACES: Final[Mapping[str, str]] = {
 }
 
 
+def certificates_of(text: str) -> list[str]:
+    """Return the certificates of a text, each in PEM."""
+    return re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", text, re.DOTALL)
+
+
 def _is_certificate(text: str) -> bool:
-    blocks = re.findall(r"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", text, re.DOTALL)
-    if not blocks or set(blocks) != {"CERTIFICATE"}:
-        return False
+    kinds = re.findall(r"-----BEGIN ([A-Z0-9 ]+)-----", text)
     try:
-        for block in re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", text, re.DOTALL):
-            ssl.PEM_cert_to_DER_cert(block)
+        found = [ssl.PEM_cert_to_DER_cert(block) for block in certificates_of(text)]
     except ValueError:
         return False
-    return True
+    return bool(found) and kinds == ["CERTIFICATE"] * len(found)
 
 
 def gets(entry: Mapping[str, Any], reader: str) -> bool:

@@ -92,9 +92,12 @@ def test_a_file_of_a_reader_that_the_host_does_not_run_is_not_there(model):
 
 
 def test_an_authority_is_a_certificate_of_the_host_and_python_trusts_it(model, certificate):
-    model["app"]["ca_certificates"] = {"company": certificate}
+    # The host would pass over a file with two of them.
+    model["app"]["ca_certificates"] = {"company": f"# the root\n{certificate}{certificate}"}
     _, items = state(model, "cpu_servers")
-    assert "/usr/local/share/ca-certificates/demo-company.crt" in [item.get("file") for item in items]
+    place = "/usr/local/share/ca-certificates/demo-company"
+    found = {item["file"]: item["content"] for item in items if item.get("file", "").startswith(place)}
+    assert found == {f"{place}.crt": certificate, f"{place}-2.crt": certificate}
     variables = application.process_environment(model["app"])
     assert variables["SSL_CERT_FILE"] == variables["REQUESTS_CA_BUNDLE"] == application.TRUSTED
     model["app"]["environment"]["SSL_CERT_FILE"] = "/etc/own.pem"
