@@ -27,13 +27,14 @@ Hosts = Callable[[str], Any]
 def deploy(
     scenario: Scenario, source: Path | dict[str, str], keep: int = 3, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """Converge with another source."""
+    """Converge with another source, and without the clients' users of the first release."""
     given = source if isinstance(source, dict) else {"type": "directory", "path": str(source)}
+    variables = {"app_source": given, "app_keep": keep, "app_client_users": []}
     return subprocess.run(
         [
             "ansible-playbook",
             f"--inventory={scenario.inventory}",
-            f"--extra-vars={json.dumps({'app_source': given, 'app_keep': keep})}",
+            f"--extra-vars={json.dumps(variables)}",
             *options,
             str(MOLECULE / "app" / "converge.yml"),
         ],
@@ -132,6 +133,26 @@ def test_secrets_are_read_by_those_who_need_them(host: Hosts, scenario: Scenario
     assert (user.shell, user.home) == ("/usr/sbin/nologin", "/var/lib/celery-fleet")
 
 
+def reads(host: Any, path: str, user: str = "www-data") -> bool:
+    return bool(host.run(f"runuser -u {user} -- cat {path}").rc == 0)
+
+
+def publisher(host: Any) -> Any:
+    """Import the application as a web process does, up to its first connection."""
+    code = "from demo.app import app; print(app.connection_for_write().as_uri())"
+    return host.run(f'runuser -u www-data -- {INSTALLED}/current/venv/bin/python -c "{code}"')
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_a_client_s_user_reads_what_it_publishes_with_and_nothing_else(host: Hosts, name: str) -> None:
+    assert publisher(host(name)).stdout.startswith("fleet://client:**@192.0.2.1")
+    assert reads(host(name), "/etc/celery-fleet/secrets/client")
+    assert not reads(host(name), "/etc/celery-fleet/secrets/worker_io")
+    assert not reads(host(name), "/etc/celery-fleet/secrets/client", "nobody")
+    for directory in ("/etc/celery-fleet", "/etc/celery-fleet/secrets", "/var/lib/celery-fleet"):
+        assert host(name).run(f"runuser -u www-data -- ls {directory}").rc != 0
+
+
 def environments(host: Any) -> set[str]:
     return set(host.check_output(f"ls {INSTALLED}/environments").split())
 
@@ -160,6 +181,9 @@ def test_releases_are_kept_rebuilt_and_pruned(host: Hosts, scenario: Scenario, t
     first = current(host(INDEX))
     second_source, third_source = altered(tmp_path / "2", "# second"), altered(tmp_path / "3", "# third")
     deployed(scenario, second_source, keep=2)
+    refused = publisher(host(INDEX))
+    assert refused.rc == 1, "a user that the list no longer names loses the right"
+    assert "permission denied for user www-data" in refused.stderr
     second = current(host(INDEX))
     assert second != first
     # What never was complete is gone, the release before is kept.
