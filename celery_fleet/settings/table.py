@@ -102,7 +102,7 @@ PARTS: dict[str, dict[str, Setting]] = {
         "worker_direct": _fleet(
             "A queue for each worker would have to be declared. Name a queue of the model."
         ),
-        "task_queue_max_priority": _fleet("The broker has no queue with a range of priorities."),
+        "task_queue_max_priority": _fleet("The `max_priority` of a queue of the model, for `classic` ones."),
         "task_default_delivery_mode": _fleet("Tasks outlive a restart of the broker."),
         "task_protocol": _fleet("Version 2, whose headers the fleet's routing and dead letters read."),
         "task_serializer": _refused(
@@ -120,7 +120,8 @@ PARTS: dict[str, dict[str, Setting]] = {
             "For connections that break. A full queue has a patience of its own, see `configure`."
         ),
         "task_default_priority task_inherit_parent_priority": _application(
-            "Quorum queues know two: above 4 goes first on RabbitMQ 4, and none does on 3."
+            "Quorum queues know two: above 4 goes first on RabbitMQ 4, and none does on 3. Classic ones have "
+            "those up to their `max_priority`."
         ),
         "task_always_eager": _fleet(
             "Off in workers and in the scheduler. A client's stays: its tasks run in itself and never "

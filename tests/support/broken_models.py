@@ -114,6 +114,12 @@ BROKEN: list[tuple[Any, ...]] = [
         )
     ),
     *(("worker/bad-prefix", "pools.io.command_prefix", prefix) for prefix in BAD_PREFIXES),
+    (
+        "queue/priority-of-quorum",
+        "pools.io.queues",
+        {name: {**queue, "max_priority": 9} for name, queue in IO["queues"].items()},
+    ),
+    ("model/bad-value", "pools.io.queues.io_api_calls.max_priority", 11),
     ("model/bad-value", "broker.max_message_mib", 0),
     ("model/bad-value", "broker.max_message_mib", 513),
     ("app/taken-variable", "app.secrets.CELERY_BROKER_URL", "amqp://guest:hunter2@elsewhere//"),

@@ -517,6 +517,14 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "use words of letters, digits, '_' and '-' with dots between them",
         _RABBIT,
     ),
+    "queue/priority-of-quorum": _fault(
+        "A range of priorities of quorum queues",
+        "a quorum queue takes no x-max-priority: on RabbitMQ 4 it has two levels by itself, where tasks above "
+        "priority 4 go first, and on 3 it has none",
+        "leave max_priority out and publish with priority 0 or 9 on RabbitMQ 4, give urgent tasks a queue of "
+        "their own, or make the pool's queue_type classic",
+        _RABBIT,
+    ),
     "queue/drops-oldest": _warning(
         "A queue that drops its oldest tasks",
         "a full queue moves its oldest task to the dead letters, and its publisher hears nothing",

@@ -24,7 +24,9 @@ FILES = [
 ]
 # What a schema cannot say of one variable by itself, and why.
 LEFT_TO_THE_KIT = {
-    "relations between fields of a pool": ("limits/soft-not-below-hard", "autoscale/", "sizing/"),
+    "relations between fields of a pool": (
+        "limits/soft-not-below-hard", "autoscale/", "sizing/", "queue/priority-of-quorum",
+    ),
     "relations between fields of the application": ("app/no-named-app", "app/duplicate-hook"),
     "what only a shell would understand": ("app/shell-command",),
     "relations between pools and variables": (

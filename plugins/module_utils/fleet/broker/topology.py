@@ -1,7 +1,7 @@
 """The broker's topology: everything that must exist in it, derived from the model.
 
-Queues carry their type as an argument and nothing else, because arguments can never be changed; every
-limit is a policy, one for each queue, which can.
+Queues carry their type as an argument, and nothing else that a policy can say, because arguments can never be
+changed; every limit is a policy, one for each queue, which can.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
     delayed = has_delays(pools)
     exchanges = {pool.exchange: exchange_of(pool.exchange, pool.exchange_type) for pool in pools}
     exchanges |= {dead_letter_queue(pool): exchange_of(dead_letter_queue(pool), "fanout") for pool in pools}
-    queues = [queue_of(queue.name, pool.queue_type) for pool in pools for queue in pool.queues.values()]
+    queues = [_queue(pool, queue) for pool in pools for queue in pool.queues.values()]
     dead = list({dead_letter_queue(pool): pool for pool in pools})
     return {
         "vhost": model.broker.vhost,
@@ -119,6 +119,12 @@ def _timeouts(model: Model, hosts: Iterable[Host], findings: Findings) -> dict[s
         for name, pool in pools.items():
             timeouts[name] = max(timeouts.get(name, 0), consumer_timeout_s(pool))
     return timeouts
+
+
+def _queue(pool: Pool, queue: Queue) -> dict[str, Any]:
+    # The only limit that no policy can set.
+    priorities = {} if queue.max_priority is None else {"x-max-priority": queue.max_priority}
+    return queue_of(queue.name, pool.queue_type, **priorities)
 
 
 def _bindings(pool: Pool, delayed: bool) -> Iterable[dict[str, Any]]:

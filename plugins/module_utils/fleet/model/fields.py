@@ -60,6 +60,10 @@ _QUEUE = {
     "max_length": field(
         "Tasks that may wait; null: no limit.", whole_number(1, "tasks", required=False, nullable=True)
     ),
+    "max_priority": field(
+        "Highest priority of its tasks, of which 0 is the lowest; null: none (`classic` only).",
+        whole_number(1, most=10, required=False, nullable=True),
+    ),
     "overflow": field("As the pool's `overflow`, for this queue alone.", one_of(*_overflow, required=False)),
 }
 

@@ -63,7 +63,13 @@ def _build(name: str, values: Mapping[str, Any], origins: Origins) -> Pool:
         "name": name,
         "origins": origins,
         "queues": {
-            queue: Queue(queue, q["routing_key"], q.get("max_length"), q.get("overflow", values["overflow"]))
+            queue: Queue(
+                queue,
+                q["routing_key"],
+                q.get("max_length"),
+                q.get("overflow", values["overflow"]),
+                q.get("max_priority"),
+            )
             for queue, q in values["queues"].items()
         },
         "weight": exact(values["weight"]),

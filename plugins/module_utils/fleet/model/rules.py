@@ -80,6 +80,11 @@ POOL_RULES: Final = (
         lambda p: not (p["demand"]["cores"] or p["demand"]["memory_mib"] or p["max_concurrency"]),
     ),
     _Rule(
+        "queue/priority-of-quorum",
+        ("queues", "queue_type"),
+        lambda p: p["queue_type"] == "quorum" and any(q.get("max_priority") for q in p["queues"].values()),
+    ),
+    _Rule(
         "queue/drops-oldest",
         ("overflow",),
         lambda p: "drop-head" in {p["overflow"], *(q.get("overflow") for q in p["queues"].values())},

@@ -29,12 +29,13 @@ class Autoscale:
 
 @dataclass(frozen=True)
 class Queue:
-    """One queue of a pool; ``max_length`` counts tasks, none means no limit."""
+    """One queue of a pool; ``max_length`` counts tasks, none means no limit, or no priorities."""
 
     name: str
     routing_key: str
     max_length: int | None
     overflow: str
+    max_priority: int | None = None
 
 
 @dataclass(frozen=True)

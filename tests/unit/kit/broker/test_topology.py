@@ -45,6 +45,15 @@ def test_exchanges_queues_keys_and_lengths_of_the_guide(model):
         assert policies(found)[queue]["max-length"] == length
 
 
+def test_a_classic_queue_has_the_priorities_that_it_names(model):
+    cpu = model["pools"]["cpu"]
+    cpu["queue_type"] = "classic"
+    cpu["queues"]["cpu_ml_training"]["max_priority"] = 5
+    queues = {q["name"]: q["arguments"] for q in topology(model, {})["queues"]}
+    assert queues["cpu_ml_training"] == {"x-queue-type": "classic", "x-max-priority": 5}
+    assert queues["cpu_video_processing"] == {"x-queue-type": "classic"}
+
+
 def test_full_queues_refuse_and_dead_letters_are_kept(model):
     limits = policies(topology(model, {}))["cpu_ml_training"]
     assert limits == {
