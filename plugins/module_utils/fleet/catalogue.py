@@ -519,8 +519,8 @@ CATALOGUE: Final[dict[str, Kind]] = {
     ),
     "queue/priority-of-quorum": _fault(
         "A range of priorities of quorum queues",
-        "a quorum queue takes no x-max-priority: on RabbitMQ 4 it has two levels by itself, where tasks above "
-        "priority 4 go first, and on 3 it has none",
+        "a quorum queue takes no x-max-priority: on RabbitMQ 4 it has two levels by itself, where tasks "
+        "above priority 4 go first, and on 3 it has none",
         "leave max_priority out and publish with priority 0 or 9 on RabbitMQ 4, give urgent tasks a queue of "
         "their own, or make the pool's queue_type classic",
         _RABBIT,
