@@ -12,6 +12,7 @@ import pytest
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.app.control import Control
+from celery.contrib.testing.worker import start_worker
 
 import celery_fleet
 from celery_fleet import files, fleet_file
@@ -73,6 +74,18 @@ def test_tasks_run_eagerly_and_hints_do_not_matter() -> None:
         return 2 * number
 
     assert double.apply_async((21,), headers=celery_fleet.hint("cpu")).get() == 42
+
+
+def test_a_worker_of_a_test_has_a_broker_in_memory() -> None:
+    app = Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=False)
+    celery_fleet.configure(app)
+
+    @app.task(resource="io", shared=False)
+    def double(number: int) -> int:
+        return 2 * number
+
+    with start_worker(app, perform_ping_check=False, shutdown_timeout=60):
+        assert double.apply_async((21,), headers=celery_fleet.hint("cpu")).get(timeout=60) == 42
 
 
 @pytest.mark.parametrize(

@@ -188,3 +188,23 @@ def test_nobody_imports_an_application_that_could_not_join(
     ended = _run(python, TWICE, tmp_path, **told)
     lines = ended.stdout.splitlines()
     assert len(lines) == 2 and all(re.fullmatch(expected, line) for line in lines), ended
+
+
+CI = """
+import os, celery, celery_fleet
+app = celery.Celery("shop")
+app.conf.task_routes = {"send": {"queue": os.environ["QUEUE"]}}
+celery_fleet.configure(app)
+"""
+
+
+@pytest.mark.parametrize(("queue", "status"), [("io_email_sending", 0), ("mail", 3)])
+def test_ci_asks_a_copy_of_the_fleet_file_without_a_broker(
+    python: Path, tmp_path: Path, queue: str, status: int
+) -> None:
+    _write({"shop.py": CI, "ci/fleet.json": json.dumps(document("/etc/celery-fleet/secrets"))}, tmp_path)
+    _write({"ci/secrets/client": "none\n"}, tmp_path)
+    code = "import sys; from celery_fleet.__main__ import main; sys.exit(main(['check', 'shop:app']))"
+    ended = _run(python, code, tmp_path, CELERY_FLEET_FILE="ci/fleet.json", QUEUE=queue)
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    assert ("No pool has the queue mail" in ended.stdout) == bool(status)
