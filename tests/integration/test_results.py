@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 from celery import Celery, chord, group, signature
+from fleet.host.results import ResultsError, ask, status
+from fleet.status.results import warnings
 from support.authority import Authority
 from support.results_server import ResultsServer
 from support.vhost import Proxy, Vhost, Worker, temporary_vhost, wait_for
@@ -183,3 +185,32 @@ def test_passwords_and_certificates_are_read_at_each_connect(
         assert result.get(30) == "a"
     finally:
         proxy.down()
+
+
+def test_what_the_status_says_of_a_full_server(tmp_path: Path) -> None:
+    full = ResultsServer(tmp_path, memory=3).start()
+    try:
+        places = {
+            "path": str(full.directory / "socket"),
+            "password_file": str(tmp_path / "results_kit"),
+        }
+        empty = status(**places)
+        assert (empty["maxmemory"], empty["aof_fine"], empty["refused"]) == (3 * 2**20, True, 0)
+        worker = full.client("results_worker")
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            for number in range(40):
+                worker.set(f"celery-task-meta-{number}", "x" * 2**17)
+        figures = status(**places)
+        assert figures["refused"] == 1
+        [warning] = warnings("results1", {"answers": True, "figures": figures})
+        assert warning.startswith("results1: results fill 3 of 3 MiB")
+        assert ask("ACL", "LOAD", **places) == "OK"
+        with pytest.raises(ResultsError, match="NOPERM|no permissions"):
+            ask("FLUSHALL", **places)
+        (tmp_path / "results_kit").write_text("another")
+        with pytest.raises(ResultsError, match="WRONGPASS"):
+            status(**places)
+    finally:
+        full.close()
+    with pytest.raises(ResultsError):
+        status(**places)

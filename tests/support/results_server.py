@@ -46,6 +46,7 @@ class ResultsServer:
         host, port = self.address
         options = {
             "bind": host,
+            "unixsocket": self.directory / "socket",
             "port": port,
             "dir": self.directory,
             "aclfile": self.directory / "users.acl",
