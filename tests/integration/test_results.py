@@ -205,7 +205,7 @@ def test_what_the_status_says_of_a_full_server(tmp_path: Path) -> None:
         [warning] = warnings("results1", {"answers": True, "figures": figures})
         assert warning.startswith("results1: results fill 3 of 3 MiB")
         assert ask("ACL", "LOAD", **places) == "OK"
-        with pytest.raises(ResultsError, match="NOPERM|no permissions"):
+        with pytest.raises(ResultsError, match=r"NOPERM|no permissions"):
             ask("FLUSHALL", **places)
         (tmp_path / "results_kit").write_text("another")
         with pytest.raises(ResultsError, match="WRONGPASS"):
