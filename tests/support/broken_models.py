@@ -65,7 +65,7 @@ BROKEN: list[tuple[Any, ...]] = [
     ("model/bad-value", "app.before_release", "python manage.py migrate"),
     ("model/missing-key", "app.prepare", [{"command": "true"}], "fleet_app.prepare.0.name"),
     (
-        "model/bad-value",
+        "app/bad-command",
         "app.before_release",
         [{"name": "migrate", "command": 'python -c "pass'}],
         "fleet_app.before_release.0.command",

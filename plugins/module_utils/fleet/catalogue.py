@@ -279,6 +279,12 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "autoconfigure takes the app from its module by its name, which celery_app leaves to Celery to find",
         "write the module and the app in it, such as shop.celery:app",
     ),
+    "app/bad-command": _fault(
+        "A command that cannot be split into arguments",
+        "nothing could be run",
+        "close its quotes, or write it as a list of arguments",
+        _KIT,
+    ),
     "app/shell-command": _fault(
         "A command that needs a shell",
         "commands are split into arguments and run without one, so it would be given the sign as an argument",

@@ -37,6 +37,7 @@ LEFT_TO_THE_KIT = {
     "an environment may add every pool": ("pool/none",),
     "what is in a text, and where a path leads": (
         "app/unfit-secret", "app/unknown-reader", "app/file-content", "app/bad-path",
+        "app/bad-command", "app/shell-command", "app/duplicate-hook",
         "source/password-in-url",
     ),
 }  # fmt: skip

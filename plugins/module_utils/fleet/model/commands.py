@@ -105,8 +105,7 @@ def check_hooks(app: Mapping[str, Any], findings: Findings) -> None:
             try:
                 words = tuple(argv(command))
             except ValueError as error:
-                reason, remedy = f"can't be split into arguments: {error}", "close the quote, or write a list"
-                findings.add("model/bad-value", f"{here}.command", command, reason, remedy)
+                findings.add("app/bad-command", f"{here}.command", command, f"it has no end: {error}")
                 continue
             if sign := shell_sign(command):
                 findings.add(
