@@ -51,7 +51,6 @@ def all_secrets(directory: Path | None, uid: int, gid: int) -> Iterator[dict[str
         gid: That user's group.
     """
     with tempfile.TemporaryDirectory() as place:
-        os.chown(place, uid, gid)
         variables: dict[str, str] = {}
         for path in sorted(directory.iterdir()) if directory and directory.is_dir() else ():
             if path.suffix == SUFFIX:
@@ -64,6 +63,8 @@ def all_secrets(directory: Path | None, uid: int, gid: int) -> Iterator[dict[str
                 copy.write_bytes(path.read_bytes())
                 os.chown(copy, uid, gid)
             variables[name] = str(copy)
+        # Not before, since that user could put a link where root writes.
+        os.chown(place, uid, gid)
         yield variables
 
 
