@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fleet.host.application import write_variables
 from fleet.preflight.periodic import periodic_tasks
 from support.fleet_files import PASSWORD, document
 from support.fleet_model import ROOT
@@ -41,16 +42,17 @@ def imported(tmp_path: Path) -> Any:
     for name in ("client", "verify"):
         (tmp_path / name).write_text(PASSWORD)
 
-    def of(every: float, configure: str = "celery_fleet.configure(app)") -> str:
+    def of(every: float, configure: str = "celery_fleet.configure(app)", **more: object) -> str:
         (tmp_path / "shop.py").write_text(APPLICATION.format(every=every, configure=configure))
         python = tmp_path / "venv" / "bin" / "python"
-        python.parent.mkdir(parents=True)
+        python.parent.mkdir(parents=True, exist_ok=True)
         python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         python.chmod(0o755)
         variables = {"CELERY_FLEET_FILE": str(tmp_path / "fleet.json"), "PYTHONPATH": f"{ROOT}:{tmp_path}"}
         given = {"celery_app": "shop:app", "limits_above_pool": "clamp", "timeout": 60}
         user = pwd.getpwuid(os.getuid()).pw_name
-        report: str = module().import_app(tmp_path, {**given, "user": user, "environment": variables})
+        parameters = {**given, "user": user, "environment": variables, **more}
+        report: str = module().import_app(tmp_path, parameters)
         return report
 
     return of
@@ -77,3 +79,31 @@ def test_what_cannot_run_ends_the_build(imported: Any) -> None:
 def test_an_application_that_is_never_configured_is_told_so(imported: Any) -> None:
     with pytest.raises(module().BuildError, match=r"must call celery_fleet\.configure\(app\)"):
         imported(30, configure="")
+
+
+NEEDY = """
+import os
+from pathlib import Path
+
+key = Path(os.environ["KEY"]).read_bytes()
+if os.environ["DATABASE_URL"] != "{url}" or key != b"\\x00\\xff":
+    raise ValueError("no connection to " + os.environ["DATABASE_URL"])
+celery_fleet.configure(app)
+"""
+
+
+def test_the_import_has_the_secrets_of_the_host_and_shows_none(imported: Any, tmp_path: Path) -> None:
+    place = tmp_path / "secrets"
+    place.mkdir()
+    (place / "io.env").write_text(write_variables({"DATABASE_URL": "postgres://shop:hunter2@db1"}))
+    (place / "io-KEY").write_bytes(b"\x00\xff")
+    report = imported(30, configure=NEEDY.format(url="postgres://shop:hunter2@db1"), secrets=place)
+    assert json.loads(report)["tasks"] == ["shop.report"]
+    with pytest.raises(module().BuildError, match=r"no connection to \(a secret\)") as failed:
+        imported(30, configure=NEEDY.format(url="another"), secrets=place)
+    assert "hunter2" not in str(failed.value)
+
+
+def test_a_working_directory_that_the_host_lacks_is_named(imported: Any) -> None:
+    with pytest.raises(module().BuildError, match="the working directory /nowhere is not on this host"):
+        imported(30, working_directory="/nowhere")
