@@ -24,6 +24,8 @@ BROKEN_LOCKS: list[Case] = [
     ("lock/missing", "/nowhere/uv.lock", {}, {}, ("No such file",)),
     ("lock/missing", "/", {}, {}, ("Is a directory",)),
     ("lock/unreadable", REQUIREMENTS, {REQUIREMENTS: "celery = 5\n"}, {}, ("celery = 5",)),
+    ("lock/unreadable", REQUIREMENTS, {REQUIREMENTS: "shop @ https://[::1\n"}, {}, ("Invalid IPv6",)),
+    ("lock/unreadable", REQUIREMENTS, {REQUIREMENTS: "--index-url\n"}, {}, ()),
     ("lock/unreadable", REQUIREMENTS, {REQUIREMENTS: "-r more.txt\n"}, {}, ("more.txt",)),
     ("lock/unreadable", REQUIREMENTS, {REQUIREMENTS: f"-r {REQUIREMENTS}\n"}, {}, ("recursively",)),
     (

@@ -15,7 +15,7 @@ from typing import Final
 
 from .pylock import parse_pylock
 from .requirement import normalized, without_credentials
-from .requirements_file import Read, UnreadableError, read_requirements
+from .requirements_file import Read, UnreadableError, absent, read_requirements
 
 _LAST_LINES: Final = 6
 # They are asked for what the lock says: nothing is built, downloaded or looked for in an environment.
@@ -61,7 +61,7 @@ def _run(directory: Path, tool: str, *arguments: str) -> subprocess.CompletedPro
     beside = Path(sys.executable).parent / tool
     program = str(beside) if beside.is_file() else shutil.which(tool)
     if program is None:
-        raise UnreadableError(f"the controller has no {tool}: install the kit's requirements/controller.txt")
+        raise UnreadableError(absent(tool))
     environment = {
         key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")
     }

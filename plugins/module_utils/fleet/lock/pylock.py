@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from packaging.pylock import Package, Pylock, PylockValidationError
+try:
+    from packaging.pylock import Package, Pylock, PylockValidationError
+except ImportError:  # a controller whose packaging is older; other locks are read all the same
+    Package = Pylock = PylockValidationError = None  # type: ignore[assignment, misc]
 
 from .requirement import Repository, Requirement, has_credentials, without_credentials
-from .requirements_file import Read, UnreadableError
+from .requirements_file import Read, UnreadableError, absent
 
 # Markers of a lock may ask for chosen extras and groups, those of a requirement may not.
 _CHOICE: Final = re.compile(
@@ -37,6 +40,8 @@ def read_pylock(file: Path, groups: Sequence[str], extras: Sequence[str]) -> Rea
 
 def parse_pylock(content: bytes, file: Path, groups: Sequence[str] = (), extras: Sequence[str] = ()) -> Read:
     """Read the content of a lock of PEP 751, see ``read_pylock``; paths in it are relative to the file's."""
+    if Pylock is None:
+        raise UnreadableError(absent("packaging"))
     try:
         document = tomllib.loads(content.decode())
         lock = Pylock.from_dict(document)

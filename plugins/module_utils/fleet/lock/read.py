@@ -16,7 +16,7 @@ from ..release import Entry
 from .check import check
 from .export import FORMATS
 from .pylock import read_pylock
-from .requirement import Requirement
+from .requirement import Requirement, without_credentials
 from .requirements_file import Read, UnreadableError, read_requirements
 from .types import VARIABLE, Lock, Wanted
 
@@ -72,16 +72,17 @@ def read_lock(
     with _laid_out(name, files, prefix, read) as (directory, lock):
         try:
             found = _read(lock, directory, wanted, findings)
-        except UnreadableError as error:
-            findings.add("lock/unreadable", VARIABLE, name, str(error).replace(f"{directory}/", ""))
-            return None
-        needed = tuple(
-            _once(
-                requirement
-                for requirement in found.requirements
-                if requirement.applies_somewhere() and requirement.name != OWN_PACKAGE
+            needed = tuple(
+                _once(r for r in found.requirements if r.applies_somewhere() and r.name != OWN_PACKAGE)
             )
-        )
+        except (UnreadableError, ValueError) as error:  # of a marker or an address that means nothing
+            findings.add(
+                "lock/unreadable",
+                VARIABLE,
+                name,
+                without_credentials(str(error).replace(f"{directory}/", "")),
+            )
+            return None
         return check(replace(found, requirements=needed), wanted, findings)
 
 

@@ -112,7 +112,7 @@ def kinds() -> Iterator[tuple[str, str]]:
     return product(PYTHONS, MACHINES)
 
 
-def environment(python: str, machine: str) -> dict[str, str]:
+def environment(python: str, machine: str) -> dict[str, str | frozenset[str]]:
     """Return what markers are compared with for hosts of a kind."""
     return {
         "implementation_name": "cpython",
@@ -127,6 +127,8 @@ def environment(python: str, machine: str) -> dict[str, str]:
         "python_version": python,
         "sys_platform": "linux",
         "extra": "",
+        "extras": frozenset(),
+        "dependency_groups": frozenset(),
     }
 
 

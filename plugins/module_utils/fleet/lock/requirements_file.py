@@ -28,6 +28,11 @@ class UnreadableError(Exception):
     """A lock cannot be read; the message says where and why, without secrets."""
 
 
+def absent(tool: str) -> str:
+    """Return the sentence by which a controller is told that it has no such tool."""
+    return f"the controller has no {tool} that can read it: install the kit's requirements/controller.txt"
+
+
 @dataclass(frozen=True)
 class Read:
     """What a lock says.
@@ -64,8 +69,11 @@ def read_requirements(file: Path, root: Path, written_for: str = "") -> Read:
         UnreadableError: pip does not understand it.
     """
     # pip has no public parser, and nobody else's reads all that pip reads; its version is locked.
-    from pip._internal.exceptions import PipError
-    from pip._internal.req.req_file import RequirementsFileParser, get_line_parser
+    try:
+        from pip._internal.exceptions import PipError
+        from pip._internal.req.req_file import RequirementsFileParser, get_line_parser
+    except ImportError as error:
+        raise UnreadableError(absent("pip")) from error
 
     parser = RequirementsFileParser(_NoNetwork(), get_line_parser(None))  # type: ignore[arg-type]
     found: list[Requirement] = []
@@ -76,16 +84,15 @@ def read_requirements(file: Path, root: Path, written_for: str = "") -> Read:
         for line in parser.parse(str(file), constraint=False):
             where = written_for or f"{_shown(Path(line.filename), root)}:{line.lineno}"
             addresses = list(_indexes(line.opts))
-            secrets += [where] * any(map(has_credentials, [*addresses, line.requirement or ""]))
+            given = getattr(line, "requirement", None)  # which pip before 25 gives to requirements only
+            secrets += [where] * any(map(has_credentials, [*addresses, given or ""]))
             indexes += map(without_credentials, addresses)
-            if line.requirement is None:
+            if given is None:
                 continue
-            requirement = _requirement(
-                line.requirement, root if written_for else Path(line.filename).parent, root
-            )
+            requirement = _requirement(given, root if written_for else Path(line.filename).parent, root)
             if requirement is not None:
-                given = getattr(line.opts, "hashes", None) or {}
-                hashes = tuple(f"{kind}:{digest}" for kind, digests in given.items() for digest in digests)
+                pinned = getattr(line.opts, "hashes", None) or {}
+                hashes = tuple(f"{kind}:{digest}" for kind, digests in pinned.items() for digest in digests)
                 (constraints if line.constraint else found).append(
                     replace(requirement, hashes=requirement.hashes + hashes, where=where)
                 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from fleet.findings import report
-from support.broken_locks import BROKEN_LOCKS, CELERY, HASH, Case, read, write
+from support.broken_locks import BROKEN_LOCKS, CELERY, HASH, PYPROJECT, Case, read, write
 
 
 @pytest.mark.parametrize("case", BROKEN_LOCKS, ids=lambda case: f"{case[0]}-{case[1]}")
@@ -42,6 +43,28 @@ def test_all_faults_of_a_lock_are_told_at_once(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["uv.lock", "poetry.lock", "Pipfile.lock"])
+def test_a_controller_without_the_tool_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("fleet.lock.export.shutil.which", lambda _: None)
+    monkeypatch.setattr("fleet.lock.export.sys.executable", "/nowhere/python")
+    files = {name: "", "pyproject.toml": PYPROJECT, "Pipfile": ""}
+    _, findings = read(write(tmp_path, files), name)
+    assert [finding.id for finding in findings] == ["lock/unreadable"]
+    assert "install the kit's requirements/controller.txt" in report(findings)
+
+
+def test_a_controller_without_parsers_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pip._internal.req.req_file", None)
+    monkeypatch.setattr("fleet.lock.pylock.Pylock", None)
+    for name in ("requirements.txt", "pylock.toml"):
+        _, findings = read(write(tmp_path, {name: CELERY}), name)
+        assert "that can read it: install the kit's" in report(findings)
+
+
 @pytest.mark.parametrize(
     ("lock", "wanted"),
     [
@@ -63,3 +86,73 @@ def test_what_people_write_is_no_fault(tmp_path: Path, lock: str, wanted: dict[s
     found, findings = read(tmp_path, "all.txt", **wanted)
     assert found is not None
     assert report(findings) == "No finding."
+
+
+ODD = (
+    *(
+        "-e",
+        "-r",
+        "-r .",
+        "-r ${HOME}/x.txt",
+        "-c nope.txt",
+        "--index-url",
+        "--require-hashes",
+        "--pre",
+        "\\",
+    ),
+    *(
+        "-e .[a,b]",
+        ". ; python_version > '3'",
+        "-e ../outside",
+        "./x-1.tar.gz",
+        "x @ ./rel",
+        "~/x.whl",
+        "C:\\x",
+    ),
+    *(
+        "-e git+ssh://git@h/x.git@main#egg=x&subdirectory=y",
+        "git+https://u:p@h/x@abc#egg=x[extra]",
+        "git@h:a",
+    ),
+    *(
+        "file:///srv/x-1.0.tar.gz",
+        "-e file:///srv/x",
+        "https://h/x.zip",
+        "https://h/x-1.tar.gz#md5=a",
+        "hg+h://r",
+    ),
+    *(
+        "x @ https://[::1",
+        "https://[::1",
+        "x@git+https://h/a@",
+        "svn+svn://h/r#egg=r",
+        "--find-links https://a:b@h",
+    ),
+    *(
+        "x===1!2",
+        "x==1.*",
+        "x==1,!=2",
+        "x==",
+        "===1",
+        "x[a,b]==1",
+        "X.Y_z==1.0+local",
+        "\u00e9==1",
+        "%00",
+        "\x00",
+    ),
+    *(
+        "x ; python_version >= 'x'",
+        "x==1; extra == 'a'",
+        "x==1; 'dev' in dependency_groups",
+        "x==1 --hash=md5:a",
+    ),
+    *("x==1 --global-option=foo", "x==1 --config-settings a=b", "x==1 \\", "--trusted-host h", "--no-index"),
+)
+
+
+@pytest.mark.parametrize("line", ODD)
+def test_whatever_a_line_says_is_understood_or_told(tmp_path: Path, line: str) -> None:
+    (tmp_path / "r.txt").write_text(f"{CELERY}{line}")
+    found, findings = read(tmp_path, "r.txt")
+    assert found or findings.errors
+    assert not any(secret in report(findings) for secret in ("u:p@", "a:b@"))
