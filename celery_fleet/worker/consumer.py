@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from amqp.exceptions import ConsumerCancelled, RecoverableConnectionError, ResourceLocked
@@ -68,7 +67,7 @@ class FleetConsumer(GuardedConsumer):
         self.instance = Instance.from_environment()
         self.limits = Limits(self.app.amqp.fleet.pools.get(self.instance.pool))
         self.timers = ConnectionTimers(self.hub)
-        self.revocations = Revocations(Path(self.app.amqp.fleet.path).parent, self.pool)
+        self.revocations = Revocations(self.app.amqp.fleet.path, self.pool)
         self.slots = Slots(self.condition, self.gate, self.pool, self.controller)
         self.consumption = Consumption(self.condition, self.gate, self)
         self.report = Report(

@@ -27,12 +27,12 @@ class Revocations:
     """What an operator has cancelled, as the host's file says it now.
 
     Args:
-        directory: Where the file is; none for a worker without a fleet file.
+        fleet_file: Path of the fleet file, beside which it is.
         pool: The execution pool, which ends tasks that run.
     """
 
-    def __init__(self, directory: Path | None, pool: Any) -> None:  # noqa: ANN401 - Celery has no types
-        self._path = None if directory is None else directory / FILE
+    def __init__(self, fleet_file: str, pool: Any) -> None:  # noqa: ANN401 - Celery has no types
+        self._path = Path(fleet_file).with_name(FILE)
         self._pool = pool
         self._seen: tuple[int, int] | None = None
         self._ids: dict[str, Mapping[str, Any]] = {}
@@ -62,8 +62,6 @@ class Revocations:
             state.revoked.add(request.id)
 
     def _changed(self) -> bool:
-        if self._path is None:
-            return False
         try:
             status = self._path.stat()
             seen = (status.st_mtime_ns, status.st_ino)

@@ -8,21 +8,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery.worker import state
 from fleet.files.beat_file import beat_file
 from fleet.files.fleet_file import fleet_file
-from fleet.host import names
+from fleet.host import names, revoked
 from fleet.host.machine import Machine
 from fleet.host.names import Name, Node
 from fleet.host.probation import Observation, Probation, verdict
 from fleet.host.status import beat, instance
 from fleet.host.unfinished import unfinished
+from fleet.results import USERS
 from support.fleet_files import PASSWORD, document
 from support.fleet_model import LOADED, ROOT
 from support.units import pool, render
@@ -36,6 +40,7 @@ from celery_fleet.worker.gate import Ending, Gate
 from celery_fleet.worker.orders import Instance
 from celery_fleet.worker.phase import Condition
 from celery_fleet.worker.report import Report
+from celery_fleet.worker.revoked import Revocations
 
 NAME = Name("io", "demo-1.2-0123456789ab", "89abcdef", 2)
 PROBATION = Probation(start=90, seconds=5, tasks=20, failures=3)
@@ -228,3 +233,68 @@ def test_the_kit_s_status_shows_what_a_scheduler_reports(host: Machine, schedule
         and shown["source"]
         and shown["state_age_s"] is not None
     )
+
+
+def test_the_package_obeys_the_kit_s_orders_to_cancel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an id, and by a name what was published before; until the order's time is over."""
+    place = names.below(tmp_path, names.REVOKED)
+    place.parent.mkdir(parents=True)
+    marked: set[str] = set()
+    monkeypatch.setattr(state, "revoked", SimpleNamespace(add=marked.add, update=lambda ids: None, expires=0))
+    now = time.time()
+    times = {"until": now + 60, "now": now}
+    orders = revoked.order(revoked.read(""), ["a", "old"], ["shop.*"], terminate=True, **times)
+    place.write_text(
+        json.dumps(orders | {"ids": orders["ids"] | {"old": {"until": now - 1, "terminate": True}}})
+    )
+
+    def task(id: str, name: str, published: float | None) -> Any:
+        properties = {} if published is None else {"timestamp": int(published)}
+        ended: list[object] = []
+        message = SimpleNamespace(properties=properties)
+        return SimpleNamespace(
+            id=id, name=name, message=message, ended=ended, terminate=ended.append, _already_revoked=False
+        )
+
+    cases = {
+        "a": task("a", "any", now + 5),
+        "old": task("old", "any", now),
+        "before": task("before", "shop.pay", now - 5),
+        "after": task("after", "shop.pay", now + 5),
+        "unknown": task("unknown", "shop.pay", None),
+        "other": task("other", "mail", now - 5),
+    }
+    worker = Revocations(str(names.below(tmp_path, names.FLEET_FILE)), "the pool")
+    worker.obey(cases.values())
+    for each in cases.values():
+        worker.mark(each)
+    assert (
+        marked
+        == {"a", "before", "unknown"}
+        == {id for id, each in cases.items() if each.ended == ["the pool"]}
+    )
+    # Unchanged orders end nothing again, and without a file nothing is cancelled.
+    worker.obey(cases.values())
+    assert cases["a"].ended == ["the pool"]
+    place.unlink()
+    worker.obey(cases.values())
+    marked.clear()
+    worker.mark(cases["a"])
+    assert not marked
+
+
+def test_the_package_finds_the_results_that_the_kit_keeps(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.json"
+    content = document(results=("10.0.0.9", 6390), ca_file="/etc/celery-fleet/ca.pem")
+    path.write_text(json.dumps(content))
+    results = reader.load(str(path)).results
+    assert results is not None
+    assert (results.host, results.port) == ("10.0.0.9", 6390)
+    assert results.ca_file is not None and results.ca_file.endswith("/ca.pem")
+    assert [results.worker.user, results.client.user] == list(USERS[1:])
+    for login in (results.worker, results.client):
+        assert login.password_file.endswith(f"/{login.user}")
+    path.write_text(json.dumps(document()))
+    assert reader.load(str(path)).results is None
