@@ -66,6 +66,8 @@ def configure(app: Celery, *, required: bool = False, publish_patience: float = 
         SettingsError: The application has settings that the fleet refuses. Where its settings are read later,
             it is raised there: by the first that needs one, at the latest by the first publish.
     """
+    if getattr(app.amqp_cls, "func", None) is _make_amqp:  # by its release, say (celery_fleet_autoconfigure)
+        return True
     fleet = membership.find(required)
     if fleet is None:
         # At import, when this is called, nobody has set up logging, and Python then shows warnings only.

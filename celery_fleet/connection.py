@@ -81,15 +81,16 @@ class _Protocol(pyamqp.Connection):
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)
         self.process = os.getpid()
-        _connections.add(self)
+        _connections[id(self)] = self
 
 
-_connections: weakref.WeakSet[_Protocol] = weakref.WeakSet()
+_connections: weakref.WeakValueDictionary[int, _Protocol] = weakref.WeakValueDictionary()
 
 
 def drop_inherited() -> None:
     """Close this process's copies of the sockets that another process opened, which keeps its connections."""
-    for connection in list(_connections):
+    # A list of its own, since other threads may connect meanwhile.
+    for connection in filter(None, [reference() for reference in _connections.valuerefs()]):
         transport = connection._transport
         if connection.process != os.getpid() and transport is not None and transport.sock is not None:
             inherited, transport.sock = transport.sock, None

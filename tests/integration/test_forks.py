@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.vhost import START, Vhost, temporary_vhost, wait_for
+from support.authority import Authority
+from support.vhost import START, Proxy, Vhost, temporary_vhost, wait_for
 
 QUEUE = "io_email_sending"
 PROCESSES = 3
@@ -125,10 +126,19 @@ def test_a_web_server_that_forks_loses_nothing(vhost: Vhost, name: str) -> None:
     assert labels(vhost) == Counter(["import", *wanted])
 
 
-def test_a_process_and_those_that_it_forks_leave_each_other_alone(vhost: Vhost) -> None:
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_process_and_those_that_it_forks_leave_each_other_alone(
+    vhost: Vhost, tls: bool, tmp_path: Path
+) -> None:
+    fleet_file = vhost.fleet_file()
+    if tls:
+        authority = Authority("site")
+        (tmp_path / "ca.pem").write_bytes(authority.pem)
+        proxy = Proxy(*vhost.address, tls=authority.server("127.0.0.1", tmp_path)).up()
+        fleet_file = vhost.fleet_file(proxy.address, ca_file=tmp_path / "ca.pem")
     ended = subprocess.run(
         [sys.executable, "-c", FORKING],
-        env=vhost.environment(vhost.fleet_file(), TEST_QUEUE=QUEUE),
+        env=vhost.environment(fleet_file, TEST_QUEUE=QUEUE),
         capture_output=True,
         text=True,
         timeout=START,

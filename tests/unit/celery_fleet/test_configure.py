@@ -246,6 +246,14 @@ def test_an_application_that_was_used_already_is_converted(fleet: Fleet) -> None
     assert set(app.amqp.queues) == set(fleet.addresses())
 
 
+def test_a_second_call_changes_nothing(make_app: App, recwarn: pytest.WarningsRecorder) -> None:
+    app = make_app(task_default_queue="mine")
+    amqp = app.amqp
+    assert celery_fleet.configure(app)
+    assert app.tasks["celery_fleet.canary"] and app.amqp is amqp
+    assert not recwarn.list
+
+
 def test_the_canary_is_registered_once_per_application(make_app: App) -> None:
     app = make_app()
     assert app.tasks["celery_fleet.canary"].ignore_result
