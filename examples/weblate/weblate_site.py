@@ -4,7 +4,9 @@ import os
 
 from weblate.settings_example import *  # noqa: F403
 
-SITE_DOMAIN = "weblate.example.com"
+SITE_DOMAIN = OTP_WEBAUTHN_RP_ID = "weblate.example.com"
+OTP_WEBAUTHN_ALLOWED_ORIGINS = [f"https://{SITE_DOMAIN}"]
+ENABLE_HTTPS = True
 SECRET_KEY = os.environ["WEBLATE_SECRET_KEY"]
 DATABASES["default"]["PASSWORD"] = os.environ["WEBLATE_DATABASE_PASSWORD"]  # noqa: F405
 CACHES["default"]["OPTIONS"]["PASSWORD"] = os.environ["WEBLATE_CACHE_PASSWORD"]  # noqa: F405
