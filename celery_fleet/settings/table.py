@@ -212,9 +212,8 @@ PARTS: dict[str, dict[str, Setting]] = {
     },
     "Results": {
         "result_backend": _refused(
-            "Refused with `rpc://` and `amqp://`: every publisher would declare a queue of its own, and "
-            "workers could publish to any queue. Keep results outside of the broker: Redis or Valkey, a "
-            "database, memcached, or none. If the application says nothing: the fleet's own, if it has one."
+            "Refused with `rpc://` and `amqp://`: every publisher would declare a queue, and workers could "
+            "publish to any. Use Redis, Valkey, a database or none; the fleet's own, if any, is the default."
         ),
         "result_exchange result_exchange_type result_persistent": _application(
             "No effect: only results in the broker have it."
