@@ -123,7 +123,9 @@ def test_a_worker_imports_nothing_that_a_task_can_write_and_stops_before_its_bro
     # Celery puts this directory first in sys.path.
     assert unit["Service"]["WorkingDirectory"] == ["/opt/shop/releases/shop-1"]
     assert unit["Service"]["StateDirectory"] == ["celery-fleet"]
-    assert unit["Unit"]["After"] == ["network-online.target rabbitmq-server.service"]
+    assert unit["Unit"]["After"] == [
+        "network-online.target rabbitmq-server.service celery-fleet-results.service"
+    ]
     assert "rabbitmq-server" not in " ".join(unit["Unit"]["Wants"])
 
 
