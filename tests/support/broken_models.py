@@ -207,6 +207,7 @@ BROKEN: list[tuple[Any, ...]] = [
     ("model/bad-value", "app.extras", ["a b"], "fleet_app.extras.0"),
     ("model/bad-value", "app.hashes", "no"),
     ("model/bad-value", "app.sdists", ["--all"], "fleet_app.sdists.0"),
+    ("model/bad-value", "app.indexes", "https://me:hunter2@pypi.e.org/simple"),
     (
         "model/bad-value",
         "app.indexes",
