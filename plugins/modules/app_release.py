@@ -295,8 +295,9 @@ def build(
     venv = place / "venv"
     copied(environment, venv)
     own = sorted((place / "package").glob("*.whl"))
-    if own:
-        environments.add(venv, python, own)
+    added = [*own, *sorted((place / "local").glob("*.whl"))]
+    if added:
+        environments.add(venv, python, added)
     for unneeded in (SOURCES, BUILDERS):
         shutil.rmtree(place / unneeded, ignore_errors=True)
     # A project in `src/` of its source that is not installed, and the root, where manage.py and the like lie.
@@ -307,7 +308,7 @@ def build(
     ]
     (packages_of(venv) / "celery_fleet_release.pth").write_text("".join(f"{part}\n" for part in parts))
     # The user that runs the application may not write here, so nothing would keep the compiled files.
-    compiled(python, *parts, *tops(packages_of(venv), own))
+    compiled(python, *parts, *tops(packages_of(venv), added))
     return not made, "".join(complaints)
 
 

@@ -22,6 +22,8 @@ from .source.tree import from_directory
 
 # Where the kit's own packages lie in a release.
 KIT: Final = "kit"
+# Where the wheels of projects lie in it that the lock names by their paths in the source.
+LOCAL: Final = "local"
 # Where further files of the site lie in it; Python looks here first.
 FILES: Final = "files"
 
@@ -112,11 +114,14 @@ def make_bundle(
         return about
     entries = [*source.files, *own, *kit, Entry("requirements.lock", text), *sources]
     install = source.project.installs if application.install == "auto" else bool(application.install)
-    release = release_id(source.label, entries, f"{application.lock.python} {install}")
+    release = release_id(
+        source.label, entries, " ".join([application.lock.python, str(install), *lock.local])
+    )
     packed = cache / "releases" / f"{release}.tar.gz"
     fresh = not packed.is_file()
     if fresh:
         wheels = [_built(application, source, findings)] if install else []
+        wheels += [_local(path, source, findings) for path in lock.local]
         if findings.errors:
             return about
         archive([*entries, *filter(None, wheels)], packed)
@@ -217,6 +222,21 @@ def _built(application: Application, source: Source, findings: Findings) -> Entr
             reason = str(error)
     findings.add("source/not-built", "fleet_app.install", application.install, reason)
     return None
+
+
+def _local(path: str, source: Source, findings: Findings) -> Entry | None:
+    """Return the wheel of a project that the lock names by its path in the source, or that is there."""
+    place = f"{PREFIX}/{path}"
+    found = next((entry for entry in source.files if entry.path == place), None)
+    if found and path.endswith(".whl"):
+        return replace(found, path=f"{LOCAL}/{PurePosixPath(path).name}")
+    files = [entry for entry in source.files if entry.path.startswith(f"{place}/")]
+    try:
+        wheel = build_wheel(files, place, source.version)
+    except NotBuiltError as error:
+        findings.add("lock/path", "fleet_app.requirements", path, str(error))
+        return None
+    return replace(wheel, path=f"{LOCAL}/{PurePosixPath(wheel.path).name}")
 
 
 def _short_hash(content: bytes) -> str:

@@ -385,9 +385,9 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "name the full commit: `name @ git+https://…@commit`",
     ),
     "lock/path": _fault(
-        "Requirements from paths on the controller",
-        "the hosts do not have them",
-        "publish them to an index, or require them from a repository",
+        "Requirements from paths that no host has",
+        "only what lies in the source, and can be built, goes to the hosts",
+        "put them into the source, publish them to an index, or require them from a repository",
     ),
     "lock/sdist": _fault(
         "Requirements without a wheel",

@@ -237,3 +237,45 @@ def test_what_the_release_cannot_have_is_found(
     made = make_bundle(application, tmp_path, tmp_path / "none", tmp_path / "cache", findings)
     assert [(finding.id, finding.reason) for finding in findings] == [(id, reason)]
     assert not made.release
+
+
+BACKEND = """
+import pathlib, zipfile
+def build_wheel(directory, settings=None, metadata=None):
+    with zipfile.ZipFile(pathlib.Path(directory, "till-1.0-py3-none-any.whl"), "w") as wheel:
+        wheel.write("till.py")
+    return "till-1.0-py3-none-any.whl"
+"""
+
+
+def test_projects_and_wheels_in_the_source_that_the_lock_names_are_installed_too(
+    source: Path, bundle: Callable[..., Bundle]
+) -> None:
+    till = source / "libs/till"
+    till.mkdir(parents=True)
+    (till / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (till / "backend.py").write_text(BACKEND)
+    (till / "till.py").write_text("")
+    (source / "wheels").mkdir()
+    (source / "wheels/tax-1.0-py3-none-any.whl").write_bytes(b"wheel")
+    (source / "requirements.lock").write_text(f"{LOCK}-e ./libs/till\n./wheels/tax-1.0-py3-none-any.whl\n")
+    made = bundle(type="directory", path=str(source), install=False)
+    assert {name for name in names(made) if name.startswith("local/")} == {
+        "local/till-1.0-py3-none-any.whl",
+        "local/tax-1.0-py3-none-any.whl",
+    }
+    assert made.lock and made.lock.read_text() == LOCK
+
+
+def test_a_project_in_the_source_that_cannot_be_built_is_told(source: Path, tmp_path: Path) -> None:
+    (source / "libs").mkdir()
+    (source / "libs/notes.txt").write_text("no project")
+    (source / "requirements.lock").write_text(f"{LOCK}-e ./libs\n")
+    findings = Findings()
+    application = Application(
+        "shop", {"type": "directory", "path": str(source)}, Wanted("requirements.lock"), False
+    )
+    make_bundle(application, tmp_path, tmp_path / "none", tmp_path / "cache", findings)
+    assert [(finding.id, finding.value) for finding in findings] == [("lock/path", "libs")]

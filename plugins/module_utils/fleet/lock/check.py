@@ -70,9 +70,9 @@ def check(read: Read, wanted: Wanted, findings: Findings) -> Lock:
     )
     tell(
         "lock/path",
-        (r for r in requirements if r.path),
-        "it lies on the controller, and no host has it",
-        "publish it to an index (fleet_app.indexes), or take it from a repository (git+https://…@commit)",
+        (r for r in requirements if r.path.startswith("/")),
+        "it lies outside of the source, or not at all, so no host gets it",
+        "put it into the source, publish it to an index (fleet_app.indexes), or require it from a repository",
     )
     allowed = {normalized(name) for name in wanted.sdists}
     built = [r for r in requirements if r.has_wheel is False and not r.path]
@@ -86,7 +86,9 @@ def check(read: Read, wanted: Wanted, findings: Findings) -> Lock:
     if unknown:
         findings.add("lock/unused-sdist", "fleet_app.sdists", ", ".join(unknown))
     _check_indexes(read.indexes, wanted, findings)
-    return Lock(requirements, read.requires_python, frozenset(allowed))
+    installed = tuple(requirement for requirement in requirements if not requirement.path)
+    local = tuple(requirement.path for requirement in requirements if requirement.path)
+    return Lock(installed, read.requires_python, frozenset(allowed), local)
 
 
 def _check_conflicts(pinned: Sequence[Requirement], wanted: Wanted, findings: Findings) -> None:

@@ -73,7 +73,11 @@ def read_lock(
         try:
             found = _read(lock, directory, wanted, findings)
             needed = tuple(
-                _once(r for r in found.requirements if r.applies_somewhere() and r.name != OWN_PACKAGE)
+                _once(
+                    replace(r, path=_below(r.path, directory))
+                    for r in found.requirements
+                    if r.applies_somewhere() and r.name != OWN_PACKAGE
+                )
             )
         except (UnreadableError, ValueError) as error:  # of a marker or an address that means nothing
             findings.add(
@@ -92,6 +96,12 @@ def _unreadable(lock: Path) -> str:
             return ""
     except OSError as error:
         return f"the controller cannot read it: {error.strerror}"
+
+
+def _below(path: str, directory: Path) -> str:
+    """Return a path relative to the directory of the application, if it lies in there."""
+    inside = path and Path(path).is_relative_to(directory) and Path(path).exists()
+    return Path(path).relative_to(directory).as_posix() if inside else path
 
 
 @contextmanager
@@ -114,7 +124,11 @@ def _laid_out(
         directory.mkdir(parents=True, exist_ok=True)
         for entry in files:
             path = directory / Path(entry.path).relative_to(prefix)
-            if entry.link is None and len(entry.data) <= _LARGEST_BYTES and path.suffix != ".py":
+            if (
+                entry.link is None
+                and len(entry.data) <= _LARGEST_BYTES
+                and (path.suffix != ".py" or path.name == "setup.py")
+            ):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(entry.data)
         if outside.is_absolute():

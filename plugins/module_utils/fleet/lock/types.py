@@ -53,11 +53,13 @@ class Lock:
         requirements: What hosts may need, in the lock's order.
         requires_python: Specifier of the Pythons for which it was made; empty if it does not say.
         sdists: Names of those that are built on the hosts.
+        local: Projects and wheels in the source that are installed too, by their paths in it.
     """
 
     requirements: tuple[Requirement, ...]
     requires_python: str = ""
     sdists: frozenset[str] = frozenset()
+    local: tuple[str, ...] = ()
 
     @property
     def wheels_text(self) -> str:
