@@ -217,3 +217,30 @@ def test_the_application_is_imported_without_what_tasks_can_write(
         "timeout": 60,
     }
     assert json.loads(module.import_app(release, params))["tasks"] == ["shop.sell"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ""),
+        ({"autoconfigure": False}, ""),
+        ({"autoconfigure": True}, "shop.celery:app"),
+        ({"autoconfigure": "shop.extensions:celery_app"}, "shop.extensions:celery_app"),
+    ],
+)
+def test_the_app_that_a_release_configures(settings: dict[str, Any], expected: str) -> None:
+    about = {"celery_app": "shop.celery:app", **settings}
+    assert evaluate(load("vars/main.yml")["__app_autoconfigure"], app_settings=about) == expected
+
+
+def test_a_client_s_users_are_of_one_group_with_the_application_s_own() -> None:
+    account = evaluate(load("vars/main.yml")["__app_account"], app_client_users=["www-data"])
+    assert account[-1] == {"group": "celery-fleet-client", "members": ["celery-fleet", "www-data"]}
+
+
+@pytest.mark.parametrize(("host", "users"), [("web1", ["www-data"]), ("cpu1", [])])
+def test_only_clients_have_users_that_publish(host: str, users: list[str]) -> None:
+    derived = trusted(yaml.safe_load((ROOT / "group_vars/all/derived.yml").read_text()))
+    known = {"inventory_hostname": host, "groups": {"clients": ["web1"], "workers": ["cpu1"]}}
+    assert evaluate(derived["app_client_users"], fleet_client_users=["www-data"], **known) == users
+    assert evaluate(derived["app_client_users"], **known) == []
