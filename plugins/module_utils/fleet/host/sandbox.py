@@ -88,7 +88,7 @@ def command(source: Path, release: Path, uv: Path, python: str, version: str) ->
         "UV_OFFLINE": "1",
         "UV_PYTHON_DOWNLOADS": "never",
     }
-    options = ["--quiet", "--wheel", "--python", python, "--out-dir", str(wheels)]
+    options = ["--wheel", "--python", python, "--out-dir", str(wheels)]
     steps = (
         # Builds write beside their source.
         ["mkdir", str(copy.parent), str(temporary)],
