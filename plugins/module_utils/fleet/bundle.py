@@ -152,6 +152,9 @@ def _own_files(application: Application, findings: Findings) -> list[Entry]:
         except OSError as error:
             findings.add("app/file-content", f"fleet_app.files.{path}.source", file["source"], error.strerror)
             continue
+        except (KeyError, ValueError):
+            # The model's own check has found what is wrong with it.
+            continue
         if data.startswith(b"$ANSIBLE_VAULT;"):
             reason = "it is encrypted, and everybody on a host may read a release"
             findings.add("app/file-content", f"fleet_app.files.{path}", "(not shown)", reason)

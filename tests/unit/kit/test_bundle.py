@@ -212,6 +212,13 @@ def test_files_of_the_site_are_part_of_the_release_and_of_its_name(
     assert bundle(type="directory", path=str(source), files=files).release != made.release
 
 
+def test_a_file_that_the_model_s_check_refuses_ends_nothing_here(
+    source: Path, bundle: Callable[..., Bundle]
+) -> None:
+    files = {"one": {}, "two": {"content": "?", "encoding": "base64"}}
+    assert bundle(type="directory", path=str(source), files=files).release
+
+
 @pytest.mark.parametrize(
     ("more", "id", "reason"),
     [
