@@ -75,11 +75,12 @@ def check(read: Read, wanted: Wanted, findings: Findings) -> Lock:
         "put it into the source, publish it to an index (fleet_app.indexes), or require it from a repository",
     )
     allowed = {normalized(name) for name in wanted.sdists}
-    built = [r for r in requirements if r.has_wheel is False and not r.path]
+    built = [r for r in requirements if r.must_be_built(wanted.version)]
+    on = f"Python {wanted.version} on Linux" if wanted.version else "CPython on Linux"
     tell(
         "lock/sdist",
         (r for r in built if r.name not in allowed),
-        "there is no wheel of it, so its own code would run to build one",
+        f"there is no wheel of it for {on}, so its own code would run to build one",
         f"name it: fleet_app.sdists: [{', '.join(sorted({r.name for r in built}))}]",
     )
     unknown = sorted(allowed - {requirement.name for requirement in requirements})

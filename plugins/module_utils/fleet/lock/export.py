@@ -112,12 +112,13 @@ def _poetry(directory: Path, groups: Sequence[str], extras: Sequence[str]) -> Re
 
 
 def _with_wheels(read: Read, files: Mapping[str, Sequence[str]]) -> Read:
-    """Say of each requirement whether a wheel of it exists."""
-    known = {normalized(name): any(file.endswith(".whl") for file in names) for name, names in files.items()}
+    """Say of each requirement which wheels of it exist."""
+    known = {
+        normalized(name): tuple(file for file in names if file.endswith(".whl"))
+        for name, names in files.items()
+    }
     found = (
-        replace(requirement, has_wheel=known.get(requirement.name, requirement.has_wheel))
-        if requirement.version
-        else requirement
+        replace(requirement, wheels=known.get(requirement.name)) if requirement.version else requirement
         for requirement in read.requirements
     )
     return replace(read, requirements=tuple(found))

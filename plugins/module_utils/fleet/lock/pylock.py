@@ -99,13 +99,21 @@ def _requirement(package: Package, lock: Path, chosen: Mapping[str, set[str]]) -
         part = package.archive or package.directory
         place["path"] = str((lock.parent / (part.path or "")).resolve()) if part else ""
     hashes = (f"{kind}:{digest}" for file in archives if file for kind, digest in file.hashes.items())
-    archive = place.get("url") or place.get("path") or ""
+    archive = place.get("url") or place.get("path") or "" if place else None
     return Requirement(
         package.name,
         "" if place else str(package.version or ""),
         _CHOICE.sub(decided, str(package.marker or "")),
         tuple(sorted({*hashes})),
-        has_wheel=archive.endswith(".whl") if place else bool(package.wheels),
+        wheels=_wheels(package, archive),
         where=lock.name,
         **place,
     )
+
+
+def _wheels(package: Package, archive: str | None) -> tuple[str, ...]:
+    """Return the names of a package's wheels, or of the archive that stands for them."""
+    if archive is None:
+        return tuple(wheel.filename for wheel in package.wheels or ())
+    name = archive.rpartition("/")[2]
+    return (name,) if name.endswith(".whl") else ()

@@ -9,11 +9,13 @@ from itertools import product
 from typing import Final
 
 from packaging.markers import Marker
-from packaging.utils import canonicalize_name
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 # What hosts may have. A requirement that applies to none of them is left out.
 PYTHONS: Final = tuple(f"3.{minor}" for minor in range(9, 16))
 MACHINES: Final = ("x86_64", "aarch64")
+_LINUX: Final = re.compile(r"(many)?linux.*_(x86_64|aarch64)")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 # A user alone is none with SSH, and a token over HTTP.
 _USERINFO: Final = re.compile(r"(?:(?<=https://)|(?<=http://))[^/@\s]+@|(?<=://)[^/@\s:]*:[^/@\s]+@")
@@ -54,7 +56,7 @@ class Requirement:
         repository: Repository from which it is installed.
         path: Directory or archive on the controller from which it is installed; empty if from elsewhere.
         extras: Extras with which it was asked for.
-        has_wheel: Whether a wheel of it exists; none if the lock does not say.
+        wheels: Names of the wheels of it that exist; none if the lock does not say.
         where: Where it stands, for a person.
     """
 
@@ -66,7 +68,7 @@ class Requirement:
     repository: Repository | None = None
     path: str = ""
     extras: tuple[str, ...] = ()
-    has_wheel: bool | None = None
+    wheels: tuple[str, ...] | None = None
     where: str = ""
 
     @property
@@ -105,6 +107,32 @@ class Requirement:
     def applies_somewhere(self) -> bool:
         """Return whether any host can need it."""
         return not self.marker or any(self.applies(*kind) for kind in kinds())
+
+    def must_be_built(self, python: str) -> bool:
+        """Return whether hosts have to build it, as far as the lock says.
+
+        Args:
+            python: Their Python, such as ``3.13``; empty if it is not known.
+        """
+        if self.wheels is None or self.path:
+            return False
+        if python and not any(self.applies(python, machine) for machine in MACHINES):
+            return False
+        return not any(fits(wheel, python) for wheel in self.wheels)
+
+
+def fits(wheel: str, python: str) -> bool:
+    """Return whether a wheel is for CPython on Linux, and for this version of it if one is known."""
+    try:
+        tags = parse_wheel_filename(wheel)[3]
+    except InvalidWheelFilename:
+        return True
+    platforms = {tag.platform for tag in tags if tag.platform == "any" or _LINUX.fullmatch(tag.platform)}
+    if not python:
+        return bool(platforms)
+    version = tuple(map(int, python.split(".")))
+    known = {*cpython_tags(version, platforms=platforms), *compatible_tags(version, platforms=platforms)}
+    return not tags.isdisjoint(known)
 
 
 def kinds() -> Iterator[tuple[str, str]]:

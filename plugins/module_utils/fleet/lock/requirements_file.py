@@ -169,7 +169,7 @@ def _from_address(address: str, name: str, marker: str = "") -> Requirement:
         place = bare.removesuffix(f"@{revision}") if at else bare
         revision = revision if at else ""
         repository = Repository(kind, place, revision, fragment.get("subdirectory", [""])[0])
-        return Requirement(normalized(name), marker=marker, repository=repository, has_wheel=False)
+        return Requirement(normalized(name), marker=marker, repository=repository, wheels=())
     if scheme == "file":
         return (
             replace(_from_path(parts.path, Path("/")), name=normalized(name), marker=marker)
@@ -181,13 +181,15 @@ def _from_address(address: str, name: str, marker: str = "") -> Requirement:
         f"{kind}:{fragment[kind][0]}" for kind in ("sha256", "sha384", "sha512") if kind in fragment
     )
     name, version = (name, "") if name else _of_file(file)
-    return Requirement(normalized(name), version, marker, hashes, url=bare, has_wheel=file.endswith(".whl"))
+    return Requirement(
+        normalized(name), version, marker, hashes, url=bare, wheels=(file,) if file.endswith(".whl") else ()
+    )
 
 
 def _from_path(text: str, beside: Path) -> Requirement:
     path = (beside / text.split(" ; ")[0].split("[")[0]).resolve()
     name = _of_file(path.name)[0] if path.name.endswith(_SUFFIXES) else path.name
-    return Requirement(normalized(name), path=str(path), has_wheel=path.suffix == ".whl")
+    return Requirement(normalized(name), path=str(path), wheels=(path.name,) if path.suffix == ".whl" else ())
 
 
 def _of_file(name: str) -> tuple[str, str]:

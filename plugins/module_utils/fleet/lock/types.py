@@ -39,10 +39,15 @@ class Wanted:
     python: str = "python3"
 
     @property
+    def version(self) -> str:
+        """The version of Python that the site names, such as ``3.13``; empty if the hosts decide."""
+        found = re.search(r"3\.\d+", self.python)
+        return found[0] if found else ""
+
+    @property
     def python_option(self) -> str:
         """The option of uv that resolves for the Python of the hosts."""
-        version = re.search(r"3\.\d+", self.python)
-        return f" --python-version {version[0]}" if version else " --universal"
+        return f" --python-version {self.version}" if self.version else " --universal"
 
 
 @dataclass(frozen=True)

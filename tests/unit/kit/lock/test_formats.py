@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fleet.findings import report
-from fleet.lock.requirement import Requirement
+from fleet.lock.requirement import Requirement, fits
 from fleet.lock.types import Lock
 from support.broken_locks import CELERY, HASH, LOCKS, read, write
 
@@ -142,3 +142,30 @@ def test_the_kit_s_own_package_is_left_to_the_kit(tmp_path: Path, line: str) -> 
     assert report(findings) == "No finding."
     assert lock is not None
     assert "celery-fleet" not in lock.wheels_text and "celery==" in lock.wheels_text
+
+
+@pytest.mark.parametrize(
+    ("wheel", "python", "fit"),
+    [
+        ("shop-1-py3-none-any.whl", "", True),
+        ("shop-1-py2.py3-none-any.whl", "3.13", True),
+        ("shop-1-cp310-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", "3.13", True),
+        ("shop-1-cp312-cp312-manylinux_2_28_aarch64.whl", "3.12", True),
+        ("shop-1-cp312-cp312-manylinux_2_28_aarch64.whl", "3.13", False),
+        ("shop-1-cp312-cp312-manylinux_2_28_aarch64.whl", "", True),
+        ("shop-1-cp313-cp313-musllinux_1_2_x86_64.whl", "3.13", False),
+        ("shop-1-cp313-cp313-win_amd64.whl", "", False),
+        ("shop-1-cp313-cp313-macosx_11_0_arm64.whl", "3.13", False),
+        ("called-anyhow.whl", "3.13", True),
+    ],
+)
+def test_a_wheel_fits_hosts_by_its_name(wheel: str, python: str, fit: bool) -> None:
+    assert fits(wheel, python) is fit
+    assert Requirement("shop", "1", wheels=(wheel,)).must_be_built(python) is not fit
+
+
+def test_what_hosts_do_not_need_they_do_not_build() -> None:
+    old = Requirement("shop", "1", "python_version < '3.12'", wheels=())
+    assert old.must_be_built("3.11")
+    assert not old.must_be_built("3.13")
+    assert not Requirement("shop", "1").must_be_built("3.13"), "the lock does not say"
