@@ -123,10 +123,13 @@ def test_nothing_of_a_package_runs_while_it_is_installed(
 
 
 def test_what_packages_miss_is_told(environments: Environments, lock: Path) -> None:
-    path = wheel(lock.parent / "wheels", "shop", **{"Requires-Dist": "till>=2"})
-    lock.write_text(f"shop==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n")
-    place, _ = made(environments, lock)
-    said = environments.complaints(place)
+    """What the kit brings by itself is not missed."""
+    required = {"shop": "till>=2", "mill": "celery-fleet>=0.1"}
+    place = lock.parent / "wheels"
+    paths = {name: wheel(place, name, **{"Requires-Dist": text}) for name, text in required.items()}
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+    lock.write_text("".join(f"{name}==1.0 --hash=sha256:{digest}\n" for name, digest in digests.items()))
+    said = environments.complaints(made(environments, lock)[0])
     assert said == "The package `shop` requires `till>=2`, but it's not installed"
 
 
