@@ -221,7 +221,7 @@ class Job:
             if ended and not more:
                 rc, how = _end(state, timeout, self.done) or (1, f"was not run to its end: {self._journal()}")
                 return Progress(False, output.decode(errors="replace"), offset + len(output), rc, how)
-            lines = output if more else output[: output.rfind(b"\n") + 1]
+            lines = output[: output.rfind(b"\n") + 1] or (output if more else b"")
             if lines or self.host.now() - begun >= wait:
                 return Progress(True, lines.decode(errors="replace"), offset + len(lines))
             self.host.sleep(LOOK)
