@@ -115,16 +115,16 @@ def test_a_failure_ends_the_run_and_the_next_one_goes_on_where_it_was(
 
 
 def test_a_command_runs_on_one_host_or_all_and_tells_its_exit_code(host: Hosts, scenario: Scenario) -> None:
-    code = "import os, socket; print(socket.gethostname(), os.environ['GREETING'])"
+    code = "import os; print(os.environ['USER'], os.environ['GREETING'])"
     # As it is typed: Ansible would split it at its blanks.
     rc, printed = ended(playbook(scenario, RUN, "-e", f'command=python -c "{code}"'))
     assert rc == 0, printed
-    assert f'[{FIRST}] {FIRST} 100% "$HOME"' in printed
+    assert f'[{FIRST}] celery-fleet 100% "$HOME"' in printed
     assert f"[{SECOND}]" not in printed
-    rc, printed = ended(playbook(scenario, RUN, run_on="all", command=["sh", "-c", "hostname; exit 7"]))
+    rc, printed = ended(playbook(scenario, RUN, run_on="all", command=["sh", "-c", "id -un; exit 7"]))
     assert rc != 0
     for name in (FIRST, SECOND):
-        assert f"[{name}] {name}" in printed
+        assert f"[{name}] celery-fleet" in printed
     assert "ended with exit code 7" in printed
     assert host(FIRST).run("ls /var/log/celery-fleet/celery-fleet-run-*").rc != 0
 
