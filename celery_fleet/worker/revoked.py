@@ -1,9 +1,10 @@
-"""Tasks that an operator has cancelled, by a file of the host, which outlives workers."""
+"""Tasks that are cancelled: by an operator's file on the host, or by remote control, which is kept too."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -23,21 +24,30 @@ FILE = "revoked.json"
 MEMORY = 90 * 24 * 3600.0
 
 
+# In the unit's state directory, by pool: what remote control has cancelled.
+MEMORY_FILE = "revoked-{}.json"
+
+
 class Revocations:
-    """What an operator has cancelled, as the host's file says it now.
+    """What is cancelled: as the host's file says it now, and what remote control has said.
 
     Args:
-        fleet_file: Path of the fleet file, beside which it is.
+        fleet_file: Path of the fleet file, beside which the operator's file is.
         pool: The execution pool, which ends tasks that run.
+        name: The pool's name.
     """
 
-    def __init__(self, fleet_file: str, pool: Any) -> None:  # noqa: ANN401 - Celery has no types
+    def __init__(self, fleet_file: str, pool: Any, name: str = "") -> None:  # noqa: ANN401 - Celery has no types
+        directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+        self._memory = Path(directory, MEMORY_FILE.format(name)) if directory else None
         self._path = Path(fleet_file).with_name(FILE)
         self._pool = pool
         self._seen: tuple[int, int] | None = None
         self._ids: dict[str, Mapping[str, Any]] = {}
         self._tasks: list[Mapping[str, Any]] = []
         state.revoked.expires = MEMORY
+        self._remember()
+        self._kept = len(state.revoked)
 
     def obey(self, running: Iterable[Request]) -> None:
         """Read the file if it is another one, and end what runs and is to be ended.
@@ -45,6 +55,8 @@ class Revocations:
         Args:
             running: The tasks that the execution pool has.
         """
+        if len(state.revoked) != self._kept:
+            self._keep()
         if not self._changed():
             return
         for request in running:
@@ -68,17 +80,40 @@ class Revocations:
             if seen == self._seen:
                 return False
             document = json.loads(self._path.read_text(encoding="utf-8"))
-            self._ids, self._tasks = dict(document["ids"]), list(document["tasks"])
+            ids, tasks = dict(document["ids"]), list(document["tasks"])
         except FileNotFoundError:
-            seen = (0, 0)
-            self._ids, self._tasks = {}, []
+            seen, ids, tasks = (0, 0), {}, []
         except (OSError, ValueError, KeyError, TypeError) as error:
             logger.warning("Cannot read which tasks are cancelled: %s", error)
             return False
         changed, self._seen = seen != self._seen, seen
+        for taken_back in self._ids.keys() - ids.keys():
+            state.revoked.discard(taken_back)
         # So that the fleet's other workers learn of it, which ask when they start.
-        state.revoked.update(list(self._ids))
+        state.revoked.update([id for id, order in ids.items() if time.time() < order["until"]])
+        self._ids, self._tasks = ids, tasks
         return changed
+
+    def _remember(self) -> None:
+        """Read what workers of this pool were told before; it is a file that tasks may write, too."""
+        try:
+            ids = json.loads(self._memory.read_text(encoding="utf-8")) if self._memory else []
+        except (OSError, ValueError, RecursionError):
+            return
+        if isinstance(ids, list):
+            state.revoked.update([id for id in ids if isinstance(id, str)])
+
+    def _keep(self) -> None:
+        """Write what is cancelled, for the workers that come when all have stopped."""
+        self._kept = len(state.revoked)
+        if self._memory is None:
+            return
+        draft = self._memory.with_name(f".{self._memory.name}.{os.getpid()}")
+        try:
+            draft.write_text(json.dumps(list(state.revoked)), encoding="utf-8")
+            draft.replace(self._memory)
+        except OSError as error:
+            logger.warning("Cannot keep which tasks are cancelled: %s", error)
 
     def _order(self, request: Request) -> Mapping[str, Any] | None:
         now = time.time()

@@ -31,7 +31,8 @@ def app(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> Celery:
 
 
 def start(vhost: Vhost, execution: str = "prefork") -> Worker:
-    return vhost.worker("general", "--pool", execution, "--concurrency", "1").ready()
+    state = {"STATE_DIRECTORY": str(vhost.directory)}
+    return vhost.worker("general", "--pool", execution, "--concurrency", "1", environment=state).ready()
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def open_vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
 
 
 def test_a_client_cancels_where_it_may(open_vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What runs, waits, or comes after the worker that was told has gone; it commands nothing else."""
+    """What runs, waits, or comes when the workers that were told have gone; it commands nothing else."""
     vhost, app = open_vhost, open_vhost.client(monkeypatch)
     worker = start(vhost)
     runs = app.send_task("hold", ("runs",), queue=QUEUE)
@@ -145,6 +146,12 @@ def test_a_client_cancels_where_it_may(open_vhost: Vhost, monkeypatch: pytest.Mo
         kit = RemoteControl(connection.channel(), admin.user)
         kit.send("shutdown", None, [following.state["node"]])
         assert following.process.wait(20) == 0
+    # Now no worker is left that could tell.
+    app.send_task("work", ("later",), queue=QUEUE, task_id="later")
+    last = start(vhost)
+    wait_for(lambda: "revoked task: work[later]" in last.log.read_text(), 10, "the end of what came last")
+    assert not vhost.events("later")["start"]
+    assert last.stop() == 0
 
 
 def test_a_client_that_may_not_gets_one_sentence(vhost: Vhost, app: Celery) -> None:
