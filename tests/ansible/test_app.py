@@ -244,3 +244,28 @@ def test_only_clients_have_users_that_publish(host: str, users: list[str]) -> No
     known = {"inventory_hostname": host, "groups": {"clients": ["web1"], "workers": ["cpu1"]}}
     assert evaluate(derived["app_client_users"], fleet_client_users=["www-data"], **known) == users
     assert evaluate(derived["app_client_users"], **known) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "linked", "missing", "runs"),
+    [
+        ({}, True, [], False),
+        ({}, False, [], True),
+        ({}, False, ["ca-certificates"], False),
+        ({"/usr/local/share/ca-certificates/demo-old.crt": ["surplus"]}, True, [], True),
+        ({"/etc/shop/shop.ini": ["content"]}, True, [], False),
+    ],
+)
+def test_authorities_are_trusted_when_one_comes_or_goes_or_a_run_was_cut_short(
+    changes: dict[str, Any], linked: bool, missing: list[str], runs: bool
+) -> None:
+    (task,) = [task for task in load("tasks/main.yml") if task["name"].startswith("Trust")]
+    looked = {
+        "changes": changes,
+        "missing_packages": missing,
+        "present": {"/etc/ssl/certs/demo-company.pem": linked},
+    }
+    items = [{"directory": "/srv/uploads"}, {"file": "/usr/local/share/ca-certificates/demo-company.crt"}]
+    known = {"__app_host": looked, "app_extras": {"items": items, "secrets": {}}}
+    held = [evaluate(trust_as_template(f"{{{{ {condition} }}}}"), **known) for condition in task["when"]]
+    assert all(held) == runs
