@@ -69,15 +69,20 @@ def _configure(module: str) -> None:
     if imported is None:  # it raised an exception of its own
         return
     try:
+        import celery
+
         import celery_fleet
 
         name = target().partition(":")[2]
         try:
             app = attrgetter(name)(imported)
-        except AttributeError as error:
+        except AttributeError:
+            app = None
+        if not isinstance(app, celery.Celery):
             raise celery_fleet.FleetError(
-                f"fleet_app.autoconfigure (or {VARIABLE}) names {target()}, but {module} has no {name}"
-            ) from error
+                f"fleet_app.autoconfigure (or {VARIABLE}) names {target()}, but {module} has no Celery "
+                f"application {name}; the form is module:app"
+            )
         celery_fleet.configure(app)
     except BaseException:
         # Nobody gets it from the second attempt to import it.

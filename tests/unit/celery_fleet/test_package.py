@@ -173,7 +173,9 @@ for attempt in range(2):
 @pytest.mark.parametrize(
     ("target", "variables", "expected"),
     [
-        ("shop.celery:application", {}, "FleetError .* names shop.celery:application, but .* no application"),
+        ("shop.celery:application", {}, "FleetError .* names shop.celery:application, .* has no Celery .*"),
+        ("shop.celery:Celery", {}, "FleetError .* names shop.celery:Celery, .* has no Celery application .*"),
+        ("shop.celery", {}, "FleetError .* names shop.celery, .* the form is module:app"),
         ("shop.celery:app", {"CELERY_FLEET_FILE": "/nowhere/fleet.json"}, "FleetFileError .*no such file.*"),
         ("shop.celery:app", {"BROKEN": "1"}, "KeyError .*"),
     ],
