@@ -31,6 +31,7 @@ _PIP_OPTIONS: Final = {
     "find-links": "UV_FIND_LINKS",
     "cert": "SSL_CERT_FILE",
 }
+AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 # Longest first line that Linux takes for a script; beyond it installers write a shell's.
 _SCRIPT_HEAD: Final = 4096
 
@@ -136,11 +137,13 @@ class Environments:
             "UV_CACHE_DIR": str(root / ENVIRONMENTS / CACHE),
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_PROGRESS": "1",
-            "UV_SYSTEM_CERTS": "1",
             "UV_HTTP_TIMEOUT": "120",
             # As pip does; hashes say which file is meant, whichever index has it.
             "UV_INDEX_STRATEGY": "unsafe-best-match",
         }
+        # A host without the package has only the authorities that uv brings.
+        if AUTHORITIES.is_file():
+            self.settings["UV_SYSTEM_CERTS"] = "1"
 
     def make(self, key: str, python: Interpreter, install: Callable[[Path], None]) -> tuple[Path, bool]:
         """Make the environment of a lock, unless it is there.
@@ -225,7 +228,8 @@ class Environments:
             if not script.is_symlink() and script.is_file():
                 head, line, rest = script.read_bytes().partition(b"\n")
                 if re.fullmatch(rb"#!\S*python[0-9.]*", head) and str(place).encode() not in head:
-                    script.write_bytes(b"#!" + str(place / "bin" / "python").encode() + line + rest)
+                    # Not in place, where the environment of the lock has the file too.
+                    _rewrite(script, b"#!" + str(place / "bin" / "python").encode() + line + rest)
 
     def _run(self, step: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         settings = {**configured(), **self.settings, **(environment or {})}
@@ -269,7 +273,11 @@ def copied(source: Path, target: Path) -> None:
             continue
         content = script.read_bytes()
         if old in content[:_SCRIPT_HEAD]:
-            mode = script.stat().st_mode
-            script.unlink()
-            script.write_bytes(content.replace(old, new))
-            script.chmod(mode)
+            _rewrite(script, content.replace(old, new))
+
+
+def _rewrite(script: Path, content: bytes) -> None:
+    mode = script.stat().st_mode
+    script.unlink()
+    script.write_bytes(content)
+    script.chmod(mode)

@@ -151,6 +151,10 @@ def entries(tree: Tree, prefix: str, findings: Findings | None = None) -> list[E
     found: list[Entry] = []
     for relative in tree.paths:
         path, name = tree.root / relative, f"{prefix}/{relative}"
+        if findings is not None and not relative.isprintable():
+            reason = "its name holds control characters, or is not UTF-8"
+            findings.add("source/unreadable", "fleet_app.source.path", relative, reason)
+            continue
         try:
             if path.is_symlink():
                 found.append(Entry(name, b"", link=str(path.readlink())))

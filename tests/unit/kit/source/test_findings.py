@@ -12,7 +12,7 @@ from fleet.bundle import Application, Bundle, make_bundle
 from fleet.findings import Findings
 from fleet.lock.types import Wanted
 from fleet.source.read import _explained
-from support.broken_sources import BROKEN_SOURCES, KEY, LOCK, POINTER, SOUND, write
+from support.broken_sources import BROKEN_SOURCES, KEY, LOCK, POINTER, SOUND, git, write
 
 
 def made(root: Path, said: dict[str, Any], findings: Findings) -> Bundle:
@@ -85,6 +85,19 @@ def test_what_git_says_is_told_shortly_with_what_helps(printed: str, reason: str
     found, remedy = _explained(printed)
     assert found == reason
     assert helps in (remedy or "")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.py", b"two\nlines.py"])
+@pytest.mark.parametrize("checkout", [False, True])
+def test_a_name_that_no_archive_can_hold_is_told(tmp_path: Path, name: bytes, checkout: bool) -> None:
+    root = write(tmp_path / "shop", SOUND)
+    Path(os.fsdecode(bytes(root) + b"/" + name)).write_text("")
+    if checkout:
+        git(root, "init", "--quiet")
+        git(root, "add", "--all")
+    findings = Findings()
+    made(tmp_path, {"source": {"type": "directory", "path": str(root)}}, findings)
+    assert [finding.id for finding in findings] == ["source/unreadable"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
