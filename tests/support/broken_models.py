@@ -230,7 +230,7 @@ BROKEN: list[tuple[Any, ...]] = [
     ("model/bad-value", "app.autoconfigure", 1),
     ("model/bad-value", "pools.cpu", "everything"),
     ("model/bad-value", "pools", ["cpu"]),
-    ("model/bad-value", "pool_defaults.execution", "solo"),
+    ("execution/unknown", "pool_defaults.execution", "solo"),
     ("model/bad-value", "reserve.memory", 1),
     ("model/bad-value", "broker.port", 70000),
     ("model/bad-value", "broker.client_control", "yes"),

@@ -523,6 +523,13 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "use words of letters, digits, '_' and '-' with dots between them",
         _RABBIT,
     ),
+    "execution/unknown": _fault(
+        "An execution pool that the kit does not run",
+        "a worker with solo stands still while a task runs: without heartbeats the broker delivers the task "
+        "again, and the worker gives no sign of life and follows no order; eventlet is given up by its makers",
+        "use prefork, threads or gevent; concurrency 1 with prefork or threads runs one task at a time",
+        _CELERY,
+    ),
     "queue/priority-of-quorum": _fault(
         "A range of priorities of quorum queues",
         "a quorum queue takes no x-max-priority: on RabbitMQ 4 it has two levels by itself, where tasks "

@@ -109,7 +109,7 @@ POOL: Final[Mapping[str, Spec]] = {
     ),
     "execution": field(
         "Celery's execution pool. Only `prefork` enforces every limit.",
-        one_of("prefork", "threads", "gevent"),
+        one_of("prefork", "threads", "gevent", bad="execution/unknown"),
     ),
     "acknowledgement": field(
         "`late`: a task that its worker lost is delivered again; `early`: it is not.",
