@@ -24,6 +24,7 @@ from celery_fleet import files
 from celery_fleet.errors import BrokerRefusedError, FleetFileError, LoginRefusedError
 from celery_fleet.fleet import Broker
 from celery_fleet.frames import tolerant_frame_handler
+from celery_fleet.minors import TLS_MINIMUM
 
 # That of the broker's URLs: by the scheme alone Kombu knows the transport, also when it goes on to the
 # next node, and in its pools.
@@ -139,7 +140,7 @@ class Transport(pyamqp.Transport):
             "ca_certs": ca_file,
             "cert_reqs": ssl.CERT_REQUIRED,
             "server_hostname": self.client.hostname,
-            "tls_minimum_version": ssl.TLSVersion.TLSv1_2,
+            **TLS_MINIMUM,
         }
 
     def _connect(

@@ -5,12 +5,15 @@ Everything else of the package is the same with all of them. What can go when 5.
 
 from __future__ import annotations
 
+import inspect
 import logging
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from amqp.transport import SSLTransport
 from celery import schedules
 from celery.utils import time as celery_time
 from celery.utils.time import ffwd
@@ -32,6 +35,14 @@ KEEPS_TIMERS = hasattr(Consumer, "_cancel_connection_timer_entries")
 # Whether greenlets acknowledge at once; since 5.7. Before, they await the next message from the broker, which
 # may itself wait for the acknowledgement.
 ACKNOWLEDGES_AT_ONCE = hasattr(Consumer, "call_soon_ack")
+
+
+# What py-amqp is told of TLS. Before 5.3 it has no such option; Python allows nothing older by itself.
+TLS_MINIMUM = (
+    {"tls_minimum_version": ssl.TLSVersion.TLSv1_2}
+    if "tls_minimum_version" in inspect.signature(SSLTransport._wrap_socket_sni).parameters
+    else {}
+)
 
 
 def scheduled(timer: Any) -> Iterator[tuple[Request, Any]]:  # noqa: ANN401 - Celery has no types

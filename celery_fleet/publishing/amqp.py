@@ -79,6 +79,9 @@ class TaskRouter(CeleryRouter):
     ) -> dict[str, Any]:
         """Return the options of a task with what leads to its queue, which need not exist."""
         chosen = dict(options)
+        if task_type is None and (task_type := self.app._tasks.get(name)):
+            # `send_task` looks at the definition of a task that this process has since Celery 5.7.
+            chosen = lpmerge({"queue": getattr(task_type, "queue", None)}, chosen)
         if name == CHORD_UNLOCK:
             # Celery sends it to the queue of the chord's body, whose tasks may run for hours: it
             # would wait behind them and take their place to do nothing but look.
