@@ -122,4 +122,4 @@ def _make_amqp(app: Celery, settings: Settings, fleet: Fleet, patience: float) -
     """Make the publishing side: at the first publish, or the start of a worker."""
     # What was set since the settings were read counts no more than before.
     settings.enforce(app.conf)
-    return FleetAMQP(app, fleet, patience)
+    return FleetAMQP(app, fleet, patience, settings.own_queues)

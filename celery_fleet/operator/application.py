@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -98,7 +98,7 @@ def survey(app: Celery, fleet: Fleet, *, clamps: bool = False) -> Survey:
         elif excess := _excess(chosen, pools[queue.name]):
             above.append(f"{asked.place} ({excess})")
     faults = [*_unknown_queues(unknown, list(pools), fleet.routing.default_queue)]
-    warnings = []
+    warnings = [*_own_queues(app.amqp.own_queues, list(pools), fleet)]
     faults += _missing_prefixes(fleet)
     if above and clamps:
         warnings.append(f"Workers clamp limits above those of their pool: {_some(above)}.")
@@ -108,6 +108,15 @@ def survey(app: Celery, fleet: Fleet, *, clamps: bool = False) -> Survey:
             "time_limit, or raise that of the pool; fleet_app.limits_above_pool: clamp applies the pool's."
         )
     return Survey(names, tuple(faults), tuple(warnings))
+
+
+def _own_queues(own: Iterable[str], known: Sequence[str], fleet: Fleet) -> Iterator[str]:
+    """Name queues of `task_queues` that no worker of the fleet serves."""
+    if lacking := sorted(set(own) - set(known) - fleet.routing.aliases.keys()):
+        yield (
+            f"The fleet has no queue {', '.join(lacking)} of the application's task_queues, and nobody "
+            "serves it: add it to a pool's queues, or name it in fleet_environment_routing.aliases."
+        )
 
 
 def _missing_prefixes(fleet: Fleet) -> Iterator[str]:

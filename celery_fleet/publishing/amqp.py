@@ -167,14 +167,21 @@ class FleetAMQP(AMQP):
         app: The application.
         fleet: The fleet that it belongs to.
         patience: Seconds that a publisher waits for room in a full queue.
+        own_queues: Names of queues that the application lists in its settings.
     """
 
     Connection = staticmethod(connect)
     Consumer = TaskConsumer
 
-    def __init__(self, app: Celery, fleet: Fleet, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        fleet: Fleet,
+        patience: float = PATIENCE,
+        own_queues: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__(app)
-        self.fleet = fleet
+        self.fleet, self.own_queues = fleet, own_queues
         self._rules = Router(fleet.routing)
         self.Producer = partial(FleetProducer, patience=patience, largest=fleet.broker.max_message_size)
 

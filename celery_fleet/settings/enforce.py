@@ -34,6 +34,8 @@ class Settings:
         self._fleet = fleet
         self._pool_name = pool_name
         self._said: set[str] = set()
+        # The queues that the application itself lists, which give way to the fleet's.
+        self.own_queues: frozenset[str] = frozenset()
 
     def enforce(self, conf: Any) -> None:  # noqa: ANN401 - Celery has no types
         """Lay the fleet's settings over the application's, as often as those are read.
@@ -50,6 +52,8 @@ class Settings:
                 override(conf, name, value)
         owned = values.owned(self._fleet, self._pool_name, conf)
         owned = {name: value for name, value in owned.items() if name not in refused}
+        if _is_set(conf, "task_queues") and conf["task_queues"] != owned.get("task_queues"):
+            self.own_queues |= values.names_of(conf["task_queues"])
         replaced = [
             each
             for name, value in owned.items()

@@ -44,6 +44,14 @@ def task_queues(fleet: Fleet) -> list[Queue]:
     ]
 
 
+def names_of(queues: Any) -> set[str]:  # noqa: ANN401 - a list, a mapping, or nothing
+    """Return the names of queues as Celery takes them."""
+    named = (
+        queues if isinstance(queues, Mapping) else [getattr(queue, "name", queue) for queue in queues or ()]
+    )
+    return {name for name in named if isinstance(name, str)}
+
+
 def owned(fleet: Fleet, pool_name: str | None, own: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that the fleet decides, whatever the application sets.
 

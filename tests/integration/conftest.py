@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "minors: touches what differs between releases of Celery")
     config.addinivalue_line("markers", f"integration: needs a RabbitMQ broker, which {VARIABLE} names")
 
 

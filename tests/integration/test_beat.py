@@ -48,6 +48,7 @@ def test_nobody_but_the_scheduler_may_publish_its_notes(vhost: Vhost) -> None:
                 channel.basic_publish_confirm(Message("{}"), exchange="general_tasks", routing_key=BEAT)
 
 
+@pytest.mark.minors
 def test_a_false_note_and_a_wrong_clock_silence_nobody(vhost: Vhost) -> None:
     user, exchange = vhost.user("beat"), "general_tasks"
     host, port = vhost.address

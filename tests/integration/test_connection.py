@@ -231,6 +231,7 @@ def tls(vhost: Vhost, tmp_path: Path) -> Iterator[tuple[Proxy, Path, Authority]]
     proxy.down()
 
 
+@pytest.mark.minors
 def test_tls_end_to_end(
     vhost: Vhost,
     worker: Callable[..., Worker],

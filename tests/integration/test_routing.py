@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import celery
 import pytest
 from celery import Celery, chain, chord, group
 from celery.beat import Scheduler
@@ -154,6 +155,7 @@ def test_hints_and_queues_win_over_names(calls: Calls) -> None:
     )
 
 
+@pytest.mark.minors
 def test_a_worker_calls_tasks_of_other_pools(calls: Calls) -> None:
     calls.task("call_others", ["shop.train_model", "shop.send_email", "shop.sync"]).apply_async()
     assert Counter(calls.delivered(4)) == Counter([CALL_OTHERS, TRAIN, EMAIL, SYNC])
@@ -168,6 +170,7 @@ def test_the_work_of_chunks_is_that_of_their_task(calls: Calls) -> None:
     assert calls.delivered(2) == [("celery.starmap", "io_tasks", "io.email", "io")] * 2
 
 
+@pytest.mark.skipif(celery.__version__ < "5.7", reason="Celery's own scheduler marks nothing before")
 def test_beats_tasks_come_from_the_queue_of_periodic_ones(calls: Calls) -> None:
     scheduler = Scheduler(app=calls.app, lazy=True)
     for name in ("shop.tidy_up", "shop.aggregate_user_data"):

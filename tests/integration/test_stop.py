@@ -19,6 +19,7 @@ def vhost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
         yield vhost
 
 
+@pytest.mark.minors
 @pytest.mark.parametrize(
     ("pool", "acknowledgement"),
     [("prefork", "late"), ("prefork", "early"), ("threads", "early"), ("gevent", "late")],

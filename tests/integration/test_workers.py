@@ -38,6 +38,7 @@ def test_workers_are_ready_without_the_right_to_declare(vhost: Vhost, fleet: dic
         assert vhost.password(f"worker_{pool}") not in log
 
 
+@pytest.mark.minors
 def test_every_queue_is_served_by_its_pool(vhost: Vhost, fleet: dict[str, Worker]) -> None:
     result = vhost.command("verify", "--timeout", "20")
     assert result.returncode == 0, result.stderr
@@ -79,6 +80,7 @@ def test_the_control_plane_works_and_shows_no_password(
         assert path.read_text() not in shown
 
 
+@pytest.mark.minors
 def test_a_delayed_task_is_late_and_holds_no_slot(
     vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_delay_of_less_than_a_second_is_not_refused(
     assert 1 <= _ended(vhost, "soon")["start"][0][0] - sent < 4
 
 
+@pytest.mark.minors
 def test_a_task_retries_by_its_own_rights(
     vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +119,7 @@ def test_a_task_retries_by_its_own_rights(
     assert len(events["start"]) == 4
 
 
+@pytest.mark.minors
 @pytest.mark.parametrize("countdowns", [[2, 1], [4, 1], [2, 2]])
 def test_a_task_is_delayed_again_after_an_even_delay(
     vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch, countdowns: list[float]
@@ -127,6 +131,7 @@ def test_a_task_is_delayed_again_after_an_even_delay(
     assert vhost.ready_messages("io_tasks_dead") == 0
 
 
+@pytest.mark.minors
 def test_a_killed_child_loses_nothing(
     vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +158,7 @@ def test_a_stuck_worker_falls_silent(vhost: Vhost) -> None:
     assert worker.stop() == 0
 
 
+@pytest.mark.minors
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_stop_waits_for_the_running_task(vhost: Vhost, monkeypatch: pytest.MonkeyPatch, pool: str) -> None:
     queue = "general_background"
@@ -186,6 +192,7 @@ def proxy(vhost: Vhost) -> Iterator[Proxy]:
     proxy.down()
 
 
+@pytest.mark.minors
 def test_a_worker_waits_for_its_broker(vhost: Vhost, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = vhost.worker(
         "io",

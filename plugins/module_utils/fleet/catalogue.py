@@ -526,7 +526,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "execution/unknown": _fault(
         "An execution pool that the kit does not run",
         "a worker with solo stands still while a task runs: without heartbeats the broker delivers the task "
-        "again, and the worker gives no sign of life and follows no order; eventlet is given up by its makers",
+        "again, and the worker gives no sign of life and follows no order; eventlet is at its end",
         "use prefork, threads or gevent; concurrency 1 with prefork or threads runs one task at a time",
         _CELERY,
     ),

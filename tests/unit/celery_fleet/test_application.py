@@ -141,3 +141,15 @@ def test_a_program_that_starts_workers_must_be_there(make_app: App, fleet: Fleet
     (fault,) = survey(with_tasks(make_app(), a={}), replace(fleet, pools=pools)).faults
     assert "nobody-has-it" in fault
     assert "cpu" in fault
+
+
+def test_queues_of_the_applications_own_settings_are_told(
+    make_app: App, contents: dict[str, Any], write: Callable[[], Fleet]
+) -> None:
+    contents["routing"]["aliases"] = {"default": LONG}
+    fleet = write()
+    app = make_app(task_queues=[Queue("mail"), Queue("default"), Queue(SHORT), Queue("bulk")])
+    found = survey(with_tasks(app, a={}), fleet)
+    assert found.faults == ()
+    (warning,) = found.warnings
+    assert "no queue bulk, mail of the application's task_queues" in warning
