@@ -158,7 +158,6 @@ def test_a_stuck_worker_falls_silent(vhost: Vhost) -> None:
     assert worker.stop() == 0
 
 
-@pytest.mark.minors
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_stop_waits_for_the_running_task(vhost: Vhost, monkeypatch: pytest.MonkeyPatch, pool: str) -> None:
     queue = "general_background"
