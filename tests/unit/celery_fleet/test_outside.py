@@ -13,6 +13,7 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from celery.app.control import Control
 from celery.contrib.testing.worker import start_worker
+from celery.signals import worker_process_init
 
 import celery_fleet
 from celery_fleet import files, fleet_file
@@ -76,7 +77,15 @@ def test_tasks_run_eagerly_and_hints_do_not_matter() -> None:
     assert double.apply_async((21,), headers=celery_fleet.hint("cpu")).get() == 42
 
 
-def test_a_worker_of_a_test_has_a_broker_in_memory() -> None:
+@pytest.fixture
+def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a worker does to its process from the tests that follow in this one."""
+    monkeypatch.setattr(worker_process_init, "receivers", [])
+    for name in ("level", "handlers"):
+        monkeypatch.setattr(logging.root, name, getattr(logging.root, name))
+
+
+def test_a_worker_of_a_test_has_a_broker_in_memory(unchanged_process: None) -> None:
     app = Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=False)
     celery_fleet.configure(app)
 
