@@ -222,7 +222,7 @@ def test_a_result_backend_of_the_environment_is_looked_at(
 ) -> None:
     monkeypatch.setenv("CELERY_RESULT_BACKEND", "rpc://")
     with pytest.raises(
-        celery_fleet.SettingsError, match=r"result_backend = rpc://: Refused .* Redis or Valkey"
+        celery_fleet.SettingsError, match=r"result_backend = rpc://: Refused .* Redis, Valkey"
     ):
         assert make_app(result_backend="redis://localhost").conf.broker_url
 
