@@ -49,7 +49,7 @@ def model() -> dict[str, Any]:
             **variables["fleet_broker"],
             **{"nodes": ["broker"], "port": 5672, "tls": False, "client_control": False},
         },
-        "results": {**variables["fleet_results"], "nodes": [], "tls": False},
+        "results": {**variables["fleet_results"], "nodes": [], "tls": False, "memory": 0.1},
         "app": {
             **variables["fleet_app_defaults"],
             **variables["fleet_app"],

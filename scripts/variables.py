@@ -59,6 +59,9 @@ VARIABLES: Final = {
         "none without a host in `results`",
         "The server that keeps the results of tasks; see [results.md](../use/results.md).",
     ),
+    "fleet_results_memory": Variable(
+        "a share from 0 to below 1", "`0.1`", "Share of the memory of their host that results may fill."
+    ),
     "results_address": Variable(
         "a host name or address", "`ansible_host`", "Where workers and clients reach this host's results."
     ),

@@ -667,7 +667,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "results/no-memory": _error(
         "Results that do not fit their host",
         "the kernel would kill a task, the broker or the results when each takes what is planned for it",
-        "move the group results to a host without pools, lower fleet_results.memory, or raise "
+        "move the group results to a host without pools, lower fleet_results_memory, or raise "
         "fleet_reserve.memory; beside a broker lower broker_memory_watermark",
         _SYSTEM,
     ),

@@ -51,7 +51,7 @@ def warnings(host: str, reported: Mapping[str, Any]) -> Iterator[str]:
     if limit and used >= limit * FULL:
         yield (
             f"{host}: results fill {used} of {limit} MiB, and beyond that tasks wait; lower result_expires "
-            "of the application, or raise fleet_results.memory"
+            "of the application, or raise fleet_results_memory"
         )
 
 
