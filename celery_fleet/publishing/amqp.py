@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -182,6 +183,7 @@ class FleetAMQP(AMQP):
     ) -> None:
         super().__init__(app)
         self.fleet, self.own_queues = fleet, own_queues
+        self._making_pool = threading.RLock()
         self._rules = Router(fleet.routing)
         self.Producer = partial(FleetProducer, patience=patience, largest=fleet.broker.max_message_size)
 
@@ -193,7 +195,10 @@ class FleetAMQP(AMQP):
     def producer_pool(self) -> ProducerPool:
         """The pool of producers that tasks are published with."""
         forks.look()
-        pool = super().producer_pool
+        # Celery makes it at the first publish, and then sets its limit, which fails if another thread publishes
+        # by it in between.
+        with self._making_pool:
+            pool = super().producer_pool
         pool.Producer = self.Producer
         return pool
 
