@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -195,8 +195,8 @@ class FleetAMQP(AMQP):
     def producer_pool(self) -> ProducerPool:
         """The pool of producers that tasks are published with."""
         forks.look()
-        # Celery makes it at the first publish, and then sets its limit, which fails if another thread publishes
-        # by it in between.
+        # Celery makes it at the first publish, and then sets its limit: that fails while another thread
+        # publishes by it.
         with self._making_pool:
             pool = super().producer_pool
         pool.Producer = self.Producer
