@@ -16,6 +16,18 @@ NAME = "single-1"
 POOLS = ["cpu", "general", "io", "memory"]
 MIB = 2**20
 
+CHORD = """
+import sys
+sys.path.insert(0, ".")
+from celery import chord, signature
+from demo.app import app
+def told(queue):
+    return signature("celery.accumulate", (queue,), {"index": -1}, app=app, queue=queue)
+parts = [told(queue) for queue in ("cpu_data_analysis", "io_api_calls", "memory_aggregations")]
+end = signature("celery.accumulate", ("general_background",), app=app, queue="general_background")
+print(chord(parts, end).delay().get(60))
+"""
+
 Host = Callable[[str], Any]
 
 
@@ -86,6 +98,23 @@ def _status(*options: str) -> tuple[int, str]:
         timeout=60,
     )
     return run.returncode, run.stdout
+
+
+def test_results_are_kept_on_the_same_server(host: Host) -> None:
+    """By Valkey as the kit runs it; the package's own server stays off, and a chord crosses the pools."""
+    server, unit = host(NAME), "celery-fleet-results.service"
+    score = server.check_output(f"systemd-analyze security --no-pager {unit}").splitlines()[-1]
+    assert float(score.split(":")[1].split()[0]) <= 2.0
+    assert server.run("systemctl is-enabled valkey-server").stdout.strip() == "masked"
+    # Workers stop first, since they store what ends meanwhile.
+    assert unit in server.check_output("systemctl show --property=After --value 'celery-fleet-io@*'")
+    ended = server.check_output(
+        "cd /opt/demo/current && runuser -u celery-fleet -- venv/bin/python -P -c %s", CHORD
+    )
+    assert ended == "[['cpu_data_analysis', 'io_api_calls', 'memory_aggregations'], 'general_background']"
+    _, shown = _status()
+    kept = json.loads(shown)["results"][NAME]
+    assert (kept["answers"], kept["file"], kept["refused"]) == (True, "fine", 0)
 
 
 def test_the_scheduler_sends_and_status_tells_of_it(host: Host) -> None:
