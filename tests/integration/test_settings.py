@@ -92,4 +92,4 @@ def test_a_worker_with_results_in_the_broker_ends_with_the_remedy(vhost: Vhost) 
     worker = vhost.worker("io", environment={"TEST_RESULTS": "rpc://"})
     assert worker.process.wait(START) == 1
     assert "result_backend = rpc://: Refused" in (log := worker.log.read_text())
-    assert "Redis or Valkey" in log
+    assert "Redis, Valkey" in log
