@@ -10,6 +10,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from fleet.host.names import installation
 
+import support.collection  # noqa: F401 - templates use the kit's filters
 from support.fleet_model import ROOT
 
 
