@@ -290,10 +290,13 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: No
             f"systemd-analyze security --threshold=20 --no-pager {fleet.files(name)[0]}"
         )
         assert "OK" in output
+    # A unit that reads what the application has no longer is not what a deploy runs.
+    fleet.run("deploy")
+    for worker in (fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")):
+        serves(worker)
 
 
 def test_a_limit_of_one_pool_concerns_no_other(fleet: Fleet) -> None:
-    # What was rolled back to is what a deploy of it would run.
     general, io = fleet.worker(FIRST, "general"), fleet.worker(FIRST, "io")
     fleet.run("deploy", FIRST, fleet_environment_pools={"io": {"time_limit": 299}})
     assert fleet.worker(FIRST, "general").show("MainPID") == general.show("MainPID")
