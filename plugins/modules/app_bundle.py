@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.bundle import Application, make_bundle
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import Findings, report
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.indexes import INDEXES
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.lock.types import wanted_of
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.source.tree import some
 
@@ -91,21 +92,6 @@ options:
     description: Packages without a wheel that may be built on the hosts.
     type: list
     elements: str
-  indexes:
-    description: Indexes that the hosts ask.
-    type: list
-    elements: dict
-    options:
-      url:
-        description: Address of the index.
-        type: str
-        required: true
-      username:
-        description: User that may read it.
-        type: str
-      password:
-        description: Password or token of the user.
-        type: str
   python:
     description: Interpreter on the hosts, part of the release's name.
     type: str
@@ -146,6 +132,7 @@ options:
     description: Directory on the controller for archives and git mirrors.
     type: path
     required: true
+extends_documentation_fragment: [celery_fleet.kit.indexes]
 attributes:
   check_mode: {support: full}
 author: celery-fleet (@celery-fleet)
@@ -223,15 +210,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "extras": {"type": "list", "elements": "str"},
     "hashes": {"type": "bool"},
     "sdists": {"type": "list", "elements": "str"},
-    "indexes": {
-        "type": "list",
-        "elements": "dict",
-        "options": {
-            "url": {"type": "str", "required": True},
-            "username": {"type": "str"},
-            "password": {"type": "str", "no_log": True},
-        },
-    },
+    "indexes": INDEXES,
     "python": {"type": "str", "required": True},
     "install": {"type": "raw", "default": "auto"},
     "files": {"type": "dict", "default": {}},

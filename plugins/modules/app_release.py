@@ -30,7 +30,10 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.enviro
     run,
     uv_in,
 )
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.indexes import index_environment
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.indexes import (
+    INDEXES,
+    index_environment,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import building
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.pythons import (
@@ -101,22 +104,6 @@ options:
     description: Whether every requirement must have hashes.
     type: bool
     default: true
-  indexes:
-    description: Indexes that are asked, in place of those of the host's own configuration.
-    type: list
-    elements: dict
-    default: []
-    options:
-      url:
-        description: Address of the index.
-        type: str
-        required: true
-      username:
-        description: User that may read it.
-        type: str
-      password:
-        description: Password or token of the user.
-        type: str
   limits_above_pool:
     description: Whether tasks with time limits above those of their pool are refused, or only warned of.
     type: str
@@ -130,6 +117,7 @@ options:
     description: Seconds that the import may take.
     type: int
     default: 60
+extends_documentation_fragment: [celery_fleet.kit.indexes]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -174,16 +162,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "secrets": {"type": "path", "no_log": False},
     "working_directory": {"type": "path", "default": "/"},
     "hashes": {"type": "bool", "default": True},
-    "indexes": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "url": {"type": "str", "required": True},
-            "username": {"type": "str"},
-            "password": {"type": "str", "no_log": True},
-        },
-    },
+    "indexes": INDEXES,
     "limits_above_pool": {"type": "str", "default": "refuse", "choices": ["refuse", "clamp"]},
     "recheck": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 60},

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.indexes import INDEXES
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.lock.fetch import with_login
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.lock.requirement import (
     Requirement,
@@ -47,26 +48,11 @@ options:
     type: list
     elements: str
     required: true
-  indexes:
-    description: Indexes that are asked, in place of those of the controller's own configuration.
-    type: list
-    elements: dict
-    default: []
-    options:
-      url:
-        description: Address of the index.
-        type: str
-        required: true
-      username:
-        description: User that may read it.
-        type: str
-      password:
-        description: Password or token of the user.
-        type: str
   cache:
     description: Directory on the controller.
     type: path
     required: true
+extends_documentation_fragment: [celery_fleet.kit.indexes]
 attributes:
   check_mode: {support: full}
 author: celery-fleet (@celery-fleet)
@@ -92,16 +78,7 @@ wheelhouses:
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "lock": {"type": "path", "required": True},
     "targets": {"type": "list", "elements": "str", "required": True},
-    "indexes": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "url": {"type": "str", "required": True},
-            "username": {"type": "str"},
-            "password": {"type": "str", "no_log": True},
-        },
-    },
+    "indexes": INDEXES,
     "cache": {"type": "path", "required": True},
 }
 

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+# The option of modules that install packages (doc_fragments/indexes.py).
+INDEXES: Final[dict[str, Any]] = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        "url": {"type": "str", "required": True},
+        "username": {"type": "str"},
+        "password": {"type": "str", "no_log": True},
+    },
+}
 
 
 def index_environment(indexes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
