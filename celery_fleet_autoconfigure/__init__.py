@@ -40,6 +40,7 @@ class _Spec(ModuleSpec):
         super().__setattr__(name, value)
         # Python's own mark. If it ever gets another name, the build of a release sees that nothing happens.
         if name == "_initializing" and not value:
+            # It has done its work. Both classes have the same layout, which mypy does not know of.
             self.__class__ = ModuleSpec  # type: ignore[assignment]
             _configure(self.name)
 

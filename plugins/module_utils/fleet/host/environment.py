@@ -88,7 +88,10 @@ def uv_in(wheels: Path, root: Path) -> Path:
     draft = program.with_name(".uv")
     with tarfile.open(wheels) as archive:
         (member,) = archive.getmembers()
-        with zipfile.ZipFile(io.BytesIO(archive.extractfile(member).read())) as wheel:  # type: ignore[union-attr]
+        packed = archive.extractfile(member)
+        if packed is None:
+            raise tarfile.TarError(f"{wheels} holds no wheel but {member.name}")
+        with zipfile.ZipFile(io.BytesIO(packed.read())) as wheel:
             (name,) = [name for name in wheel.namelist() if name.endswith(".data/scripts/uv")]
             with wheel.open(name) as content, draft.open("wb") as target:
                 shutil.copyfileobj(content, target)

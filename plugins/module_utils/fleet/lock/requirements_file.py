@@ -75,6 +75,7 @@ def read_requirements(file: Path, root: Path, written_for: str = "") -> Read:
     except ImportError as error:
         raise UnreadableError(absent("pip")) from error
 
+    # Of a session the parser uses the reading of addresses only.
     parser = RequirementsFileParser(_NoNetwork(), get_line_parser(None))  # type: ignore[arg-type]
     found: list[Requirement] = []
     constraints: list[Requirement] = []

@@ -172,8 +172,9 @@ def _resolved(parent: str, url: str) -> str:
         GitError: It leads to the controller's own files, or would be read as an option.
     """
     if url.startswith(("./", "../")):
-        head, separator, path = re.fullmatch(r"(\w+://[^/]+|[^/:]+:|)(/?)(.*)", parent, re.DOTALL).groups()  # type: ignore[union-attr]
-        return f"{head}{separator}{posixpath.normpath(posixpath.join(path, url))}"
+        # What stands before the path: a scheme with its host, a host, or nothing.
+        [(head, path)] = re.findall(r"\A(\w+://[^/]+/?|[^/:]+:/?|/?)(.*)\Z", parent, re.DOTALL)
+        return f"{head}{posixpath.normpath(posixpath.join(path, url))}"
     if not re.match(r"(https?|ssh|git)://|[\w.-]+@[\w.-]+:", url) and not Path(parent).is_absolute():
         raise GitError(f"submodule at {url!r}: only https and ssh are followed")
     return url
