@@ -8,16 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.broken_locks import LOCKS, read
+from support.broken_locks import LOCKS, TOOLS, read
 
 UV = Path(sys.executable).parent / "uv"
-TOOLS = {
-    "uv": "uv.lock",
-    "poetry": "poetry.lock",
-    "pipenv": "Pipfile.lock",
-    "pylock": "pylock.toml",
-    "requirements": "requirements.txt",
-}
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -12,6 +12,14 @@ from fleet.lock.types import Lock, Wanted
 from fleet.source.tree import from_directory
 
 LOCKS = Path(__file__).parent / "locks"
+# The real lock of each tool there.
+TOOLS = {
+    "uv": "uv.lock",
+    "poetry": "poetry.lock",
+    "pipenv": "Pipfile.lock",
+    "pylock": "pylock.toml",
+    "requirements": "requirements.txt",
+}
 HASH = "--hash=sha256:" + "a" * 64
 CELERY = f"celery==5.7.0 {HASH}\n"
 PYPROJECT = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["celery"]\n'

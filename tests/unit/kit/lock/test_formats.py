@@ -9,15 +9,8 @@ import pytest
 from fleet.findings import report
 from fleet.lock.requirement import Requirement, fits
 from fleet.lock.types import Lock
-from support.broken_locks import CELERY, HASH, LOCKS, read, write
+from support.broken_locks import CELERY, HASH, LOCKS, TOOLS, read, write
 
-TOOLS = {
-    "uv": "uv.lock",
-    "poetry": "poetry.lock",
-    "pipenv": "Pipfile.lock",
-    "pylock": "pylock.toml",
-    "requirements": "requirements.txt",
-}
 PACKAGES = {
     *("amqp", "billiard", "celery", "click", "click-didyoumean", "click-plugins", "click-repl", "docopt"),
     *(
