@@ -104,6 +104,9 @@ class Report:
         condition, now = self._condition, time.monotonic()
         if not condition.proved or condition.stopping:
             return
+        # The canary of a pool of threads may end between the round's look at it and here.
+        if condition.may_consume and not condition.consuming:
+            return
         if not self._announced:
             self._announced = condition.ready = True
             self.systemd.send("READY=1", WATCHDOG, f"STATUS={self.status()}")

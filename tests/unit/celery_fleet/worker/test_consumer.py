@@ -160,6 +160,18 @@ def test_status_report_and_state_file_are_views_of_one_phase(
     assert told() == ("stopping", "Stopping: 0 active")
 
 
+def test_it_is_ready_once_it_consumes_and_not_when_its_pool_is_proved(manager: Manager, worker: Any) -> None:
+    worker.on_ready()
+    worker.round()
+    # As by a thread of the pool, between the round's look at the canary and its notification.
+    worker.condition.proved = True
+    worker.report.notify()
+    assert manager.received == []
+    worker._round_at_once()
+    worker.round()
+    assert manager.received == ["READY=1\nWATCHDOG=1\nSTATUS=Consuming: 0 active, 0 reserved"]
+
+
 @pytest.mark.parametrize("lost_before", [True, False])
 def test_a_worker_that_stops_gives_no_sign_of_life(
     consuming: Any, clock: Clock, manager: Manager, lost_before: bool
