@@ -24,13 +24,18 @@ description:
     forget nodes that are down and not desired. A node that lost its data is forgotten first, and joins anew.
   - Refuses, before anything is changed, to reset a node that holds data of its own, to forget one that runs,
     and to forget any without a majority.
-  - Desired nodes that don't answer are reported and left alone.
+  - Desired nodes that don't answer are reported and left alone. While those that answer hold nothing, this is
+    refused, because the others may hold the queues.
 options:
   nodes:
     description: Names of the desired nodes, such as V(rabbit@broker1).
     type: list
     elements: str
     required: true
+  new_cluster:
+    description: Whether blank nodes may begin without desired nodes that don't answer.
+    type: bool
+    default: false
   timeout:
     description: Seconds that one command may take.
     type: int
@@ -67,6 +72,7 @@ down:
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "nodes": {"type": "list", "elements": "str", "required": True},
+    "new_cluster": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 120},
 }
 
@@ -94,7 +100,7 @@ def run(module: AnsibleModule) -> None:
             commands.call("rabbitmqctl", node, "start_app")
             answers[node] = commands.ask(node)
     views = {node: view for node, answer in answers.items() if (view := view_of(answer))}
-    todo = membership(nodes, views)
+    todo = membership(nodes, views, new_cluster=module.params["new_cluster"])
     if todo.refusals:
         module.fail_json(msg=f"Nothing was done: {'; '.join(todo.refusals)}.")
     if todo.seed is None:

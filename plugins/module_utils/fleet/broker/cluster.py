@@ -49,12 +49,13 @@ class Membership:
         return not (self.forget or self.join)
 
 
-def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
+def membership(nodes: Sequence[str], views: Mapping[str, View], *, new_cluster: bool = False) -> Membership:
     """Compare the cluster of the inventory with what its nodes report.
 
     Args:
         nodes: The nodes of the inventory, in its order.
         views: What each of them that answers reports.
+        new_cluster: Whether blank nodes may begin without those that do not answer.
 
     Returns:
         What is to be done. With refusals, nothing.
@@ -93,6 +94,18 @@ def membership(nodes: Sequence[str], views: Mapping[str, View]) -> Membership:
     seed = next(node for node in answering if views[node].known == chosen)
     join = tuple(node for node in answering if views[node].known != chosen)
     strangers = sorted(chosen - set(nodes))
+    unknown = [node for node in down if node not in chosen]
+    if unknown and not full and not new_cluster:
+        return Membership(
+            None,
+            down=down,
+            refusals=(
+                f"{', '.join(answering)} hold nothing, and {', '.join(unknown)} do not answer: if those hold "
+                "the fleet's queues, a second, empty broker would begin beside them. Start them, and run "
+                "again for all brokers (without --limit), so that their firewalls admit a new address. "
+                "If none of them holds anything, add -e broker_new_cluster=true",
+            ),
+        )
     running = views[seed].running
     refusals = [
         f"{node} is in the cluster and runs, but is not in the inventory. Stop it "

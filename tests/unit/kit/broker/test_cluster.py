@@ -17,6 +17,21 @@ def of(known: list[str], running: list[str] | None = None) -> View:
     return View(frozenset(known), frozenset(known if running is None else running), False, "3 queues")
 
 
+def test_no_second_cluster_begins_beside_one_that_does_not_answer() -> None:
+    pair = View(frozenset({A, B}), frozenset({A, B}))
+    for views in ({A: blank(A)}, {A: blank(A), B: blank(B)}, {A: pair, B: pair}):
+        todo = membership(NODES, views)
+        assert (todo.seed, todo.join) == (None, ())
+        assert f"{C} do not answer" in todo.refusals[0]
+        assert "broker_new_cluster" in todo.refusals[0]
+        assert membership(NODES, views, new_cluster=True).seed == A
+
+
+def test_an_empty_cluster_goes_on_without_a_node_that_it_knows() -> None:
+    views = dict.fromkeys([A, B], View(frozenset(NODES), frozenset({A, B})))
+    assert membership(NODES, views).refusals == ()
+
+
 def test_a_single_broker_needs_nothing() -> None:
     assert membership([A], {A: of([A])}).empty
     assert membership([A], {A: blank(A)}).empty
