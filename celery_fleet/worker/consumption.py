@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 # one in a row decides, since a quorum queue whose leader is slow (250 ms) is said to have no consumer.
 CHECK_INTERVAL = 12.0
 
+# Of tasks at a time: the protocol has 16 bits for them.
+LARGEST_PREFETCH = 65_535
+
 
 class Consumption:
     """The consumption of the pool's queues over the connection of the moment.
@@ -41,7 +44,7 @@ class Consumption:
     def begin(self) -> None:
         """Start the delivery of as many tasks as the slots and the prefetch multiplier allow."""
         celery, consumer = self._celery, self._celery.task_consumer
-        prefetch = max(self._condition.slots, 1) * celery.prefetch_multiplier
+        prefetch = min(max(self._condition.slots, 1) * celery.prefetch_multiplier, LARGEST_PREFETCH)
         celery.initial_prefetch_count = prefetch
         # As Celery decides it: for all consumers of the channel at once, which quorum queues do not know.
         quorum, _ = detect_quorum_queues(celery.app, "amqp")

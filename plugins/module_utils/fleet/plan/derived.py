@@ -20,6 +20,8 @@ SHUTDOWN_LEAST_S: Final = 1800
 CONSUMER_MARGIN_S: Final = 300
 # Less than RabbitMQ's own default gains nothing.
 CONSUMER_LEAST_S: Final = 1800
+# AMQP has 16 bits for the tasks that a consumer may hold; a worker asks for no more.
+LARGEST_PREFETCH: Final = 65_535
 KIB_PER_MIB: Final = 1024
 # The main process with its own threads; each running task, with helpers such as an encoder.
 TASKS_MAIN: Final = 64

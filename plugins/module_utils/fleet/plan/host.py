@@ -13,6 +13,7 @@ from ..model.pools import effective_pools
 from ..model.read import read_model
 from ..model.types import Model, Pool
 from .derived import (
+    LARGEST_PREFETCH,
     consumer_timeout_s,
     max_memory_per_child_kib,
     pool_fields,
@@ -132,7 +133,7 @@ def _pool_plan(pool: Pool, sized: Size, cores: int, nodename: str) -> dict[str, 
         "node": str(Node(pool.name, nodename)),
         "slice": slice_of(pool.name),
         "unit": units_of(pool.name),
-        "prefetch_count": sized.concurrency * pool.prefetch_multiplier,
+        "prefetch_count": min(sized.concurrency * pool.prefetch_multiplier, LARGEST_PREFETCH),
         "stop_timeout": stop_timeout_s(pool),
         "consumer_timeout_ms": consumer_timeout_s(pool) * 1000,
         "max_memory_per_child_kib": max_memory_per_child_kib(pool),

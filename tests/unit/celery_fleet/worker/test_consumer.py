@@ -69,6 +69,15 @@ def test_another_number_of_slots_is_another_prefetch(
     assert consuming.task_consumer.channel.prefetch == [8, 20]
 
 
+def test_no_number_of_slots_asks_for_more_than_the_protocol_can_say(
+    consuming: Any, clock: Clock, manager: Manager, tmp_path: Path
+) -> None:
+    consuming.instance = type(consuming.instance)(directory=tmp_path)
+    (tmp_path / "concurrency").write_text("20000")
+    later(consuming, clock)
+    assert consuming.task_consumer.channel.prefetch == [8, 65_535]
+
+
 def test_a_worker_with_its_consumer_goes_on(consuming: Any, clock: Clock) -> None:
     for _ in range(3):
         later(consuming, clock, CHECK_INTERVAL)
