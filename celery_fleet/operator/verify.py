@@ -100,6 +100,18 @@ def verify(fleet: Fleet, timeout: float = TIMEOUT, progress: Callable[[str], Non
         return _Run(fleet, connection, timeout, progress).report()
 
 
+def _answer(body: str | bytes) -> dict[str, Any]:
+    """Read an answer, which any worker may write; empty if it is none."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(answer, dict):
+        return {}
+    texts = all(isinstance(answer.get(name), str) for name in ("run", "queue", "host", "node"))
+    return answer if texts and isinstance(answer.get("pool"), str | None) else {}
+
+
 class _Run:
     def __init__(
         self, fleet: Fleet, connection: Connection, timeout: float, progress: Callable[[str], None]
@@ -197,11 +209,11 @@ class _Run:
             waiting = full
 
     def take(self, message: Message) -> None:
-        answer = json.loads(message.body)
         arrived = time.monotonic()
-        awaited = self.awaited.get(answer["queue"])
+        answer = _answer(message.body)
+        awaited = self.awaited.get(answer.get("queue", ""))
         # Others are late answers to earlier runs, or second ones of a canary that was delivered twice.
-        if answer["run"] != self.id or awaited is None or awaited.queue in self.answers:
+        if answer.get("run") != self.id or awaited is None or awaited.queue in self.answers:
             return
         right = answer["pool"] == awaited.expected_pool
         self.conclude(
