@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -88,7 +89,7 @@ def run(module: AnsibleModule) -> None:
     queues = quorum_queues(commands, running[0], vhost)
     lacking = {node: [queue["name"] for queue in queues if node not in queue["members"]] for node in running}
     lacking = {node: names for node, names in lacking.items() if names}
-    pattern = ["--vhost-pattern", f"^{vhost}$", "--queue-pattern", ".*"]
+    pattern = ["--vhost-pattern", f"^{re.escape(vhost)}$", "--queue-pattern", ".*"]
     if not module.check_mode:
         for node in lacking:
             commands.call("rabbitmq-queues", running[0], "grow", node, "all", *pattern)

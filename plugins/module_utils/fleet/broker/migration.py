@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from .reconcile import Changes, Key, State
@@ -211,6 +212,7 @@ def overlap(kind: str, one: str, other: str) -> bool:
     return _overlap(tuple(one.split(".")), tuple(other.split(".")))
 
 
+@lru_cache(maxsize=4096)
 def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     if not one or not other:
         return all(word == "#" for word in one + other)
