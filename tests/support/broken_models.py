@@ -266,6 +266,43 @@ BROKEN: list[tuple[Any, ...]] = [
     ("name/reserved", "pools.cpu.queues.fleet_verify", {"routing_key": "a"}),
     ("name/reserved", "pools.cpu.exchange", "celery_delayed_3"),
     ("name/reserved", "pools.cpu.queues.cpu_tasks_dead", {"routing_key": "a"}),
+    *(
+        ("name/reserved", "pools.cpu.exchange", name)
+        for name in (
+            "celeryev",
+            "celery.pidbox",
+            "reply.celery.pidbox",
+            "io_worker@a.celery.pidbox",
+            "celery_fleet_migration.a",
+        )
+    ),
+    *(
+        ("broker/no-address", "broker.nodes", [address], "fleet_broker.nodes.0")
+        for address in (
+            "host:5672",
+            "user@host",
+            "a?b",
+            "a#b",
+            "a%zz",
+            "10.0.0.256",
+            "x" * 300,
+            "a..b",
+            "-a",
+            "fe80::1%eth0",
+            "host/vhost",
+        )
+    ),
+    *(
+        ("model/bad-value", "broker.vhost", vhost)
+        for vhost in ("", "x" * 256, "a\0", "a\nb", "\ud800", "é" * 128)
+    ),
+    *(("model/bad-value", "app.celery_app", app) for app in ("a..b", "a.", "a:", "a:b.", ".a", "1a")),
+    ("name/invalid", "app.name", "x" * 65),
+    *(
+        ("model/bad-value", "routing.rules.0.words", [word], "fleet_routing.rules.0.words.0")
+        for word in ("send_mail", "a.b", "ML", "--", "ml2", "")
+    ),
+    ("model/bad-value", "routing.rules.0.task", "billing.["),
     ("pool/bad-name", "pools.gpu-large", {}),
     ("pool/no-queues", "pools.cpu.queues", {}),
     ("pool/none", "pools", {}),

@@ -233,8 +233,8 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "use letters, digits, '_', '.', ':' and '-'",
     ),
     "name/reserved": _fault(
-        "A name that the kit uses itself",
-        "the kit has a queue or an exchange of this name itself",
+        "A name that the kit or Celery uses itself",
+        "the kit or Celery has a queue or an exchange of this name itself",
         "choose another name",
     ),
     "pool/bad-name": _fault(

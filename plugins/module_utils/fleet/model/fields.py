@@ -7,6 +7,8 @@ values, the plan's fields, the reference and the schema for editors follow.
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -192,16 +194,28 @@ RESERVE: Final = {
     "memory": field("Share of every host's memory that no pool plans with.", share()),
 }
 
-_words = list_of(any_text(), "a list of words")
+_word = field(
+    "One word.",
+    Spec(
+        "a word as names of tasks are split: lower-case letters, or digits",
+        lambda v: isinstance(v, str) and v == v.lower() and re.fullmatch(r"[^\W\d_]+|\d+", v) is not None,
+        {"type": "string", "pattern": r"^[^\sA-Z_.-]+$"},
+    ),
+)
+_words = list_of(_word, "a list of words")
 _RULE = {
     "name": field("Name of the rule, for people.", any_text()),
     "words": field(
         "Whole words of the task's own name, any of which matches.",
-        list_of(any_text(), "a list of words", required=False),
+        list_of(_word, "a list of words", required=False),
     ),
     "task": field(
         "Pattern on the task's full name.",
-        text_of(r"\S+", "a pattern for the names of tasks, such as billing.*", required=False),
+        text_of(
+            r"(?:[^\s\[]|\[[^\s\]]+\])+",
+            "a pattern for the names of tasks, such as billing.*",
+            required=False,
+        ),
     ),
     "match": field(
         "Whether words are looked for in the task's own name or in its module path too.",
@@ -248,9 +262,39 @@ ROUTING: Final = {
     ),
 }
 
+
+def _is_address(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        label = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+        # A last label of digits would be a malformed address.
+        return re.fullmatch(rf"(?=.{{1,253}}$)(?:{label}\.)*(?!\d+\.?$){label}\.?", value) is not None
+    return "%" not in value
+
+
+def _address(finding: str) -> Spec:
+    return Spec(
+        "a host name or address, without a port",
+        _is_address,
+        {"type": "string", "pattern": r"^[A-Za-z0-9_.:-]+$"},
+        bad=finding,
+        missing=finding,
+    )
+
+
 _port = whole_number(1, most=65535)
 BROKER: Final = {
-    "vhost": field("Virtual host of the fleet.", any_text()),
+    "vhost": field(
+        "Virtual host of the fleet.",
+        Spec(
+            "a text of at most 255 bytes without control characters",
+            lambda v: isinstance(v, str) and v.isprintable() and 0 < len(v.encode()) <= 255,
+            {"type": "string", "minLength": 1, "maxLength": 255},
+        ),
+    ),
     "port": field("Port of AMQP.", _port),
     "management_port": field("Port of the management API.", _port),
     "tls": field("Whether connections are encrypted; follows `fleet_tls`.", flag(required=False)),
@@ -266,12 +310,7 @@ BROKER: Final = {
         list_of(
             field(
                 "Address of one node; by default the `broker_address` of each host in `brokers`.",
-                text_of(
-                    r"[^\s/]+",
-                    "a host name or address",
-                    bad="broker/no-address",
-                    missing="broker/no-address",
-                ),
+                _address("broker/no-address"),
             ),
             "a list of addresses",
         ),
@@ -325,12 +364,7 @@ RESULTS: Final = {
         list_of(
             field(
                 "Address of the host.",
-                text_of(
-                    r"[^\s/]+",
-                    "a host name or address",
-                    bad="results/no-address",
-                    missing="results/no-address",
-                ),
+                _address("results/no-address"),
             ),
             "a list of at most one address",
         ),
@@ -344,15 +378,20 @@ RESULTS: Final = {
     ),
 }
 
-_named_app = text_of(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", "a module and an app in it")
+_dotted = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_named_app = text_of(f"{_dotted}:{_dotted}", "a module and an app in it")
 APP: Final = {
     "name": field(
         "Directory under `/opt`.",
-        text_of(r"[A-Za-z0-9][A-Za-z0-9_-]*", "a name of letters, digits, '-' and '_'", bad="name/invalid"),
+        text_of(
+            r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}",
+            "a name of at most 64 letters, digits, '-' and '_'",
+            bad="name/invalid",
+        ),
     ),
     "celery_app": field(
         "What `celery --app` is given.",
-        text_of(r"[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*)?", "a module and an app in it, such as demo.app:app"),
+        text_of(f"{_dotted}(:{_dotted})?", "a module and an app in it, such as demo.app:app"),
     ),
     "source": field(
         "Where the application comes from.",

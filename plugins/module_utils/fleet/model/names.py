@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 KINDS: Final = ("cpu", "io", "memory", "general")
@@ -13,5 +14,7 @@ RESULTS_WORKER: Final = "results_worker"
 RESULTS_CLIENT: Final = "results_client"
 DELAYED: Final = "celery_delayed_"
 DEAD: Final = "_dead"
+# What Celery calls its queues and exchanges of remote control and events, and the kit those of a migration.
+CONTROL: Final = re.compile(r"(?:.*\.)?celery\.pidbox|celeryev(?:\..*)?|celery_fleet_migration\..*")
 # A delayed message carries 28 bits and their dots in front of its key; AMQP allows 255 bytes in all.
 ROUTING_KEY_BYTES: Final = 255 - 2 * 28

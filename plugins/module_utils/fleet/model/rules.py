@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..findings import Findings, nearest, show
 from .layers import Origins, variable_of
-from .names import BEAT, DEAD, DELAYED, KINDS, VERIFY
+from .names import BEAT, CONTROL, DEAD, DELAYED, KINDS, VERIFY
 from .plain import texts
 from .spec import LARGEST, Report
 
@@ -213,13 +213,14 @@ def _check_reserved(claim: Claim, exchanges: set[str], findings: Findings) -> No
     named = ((claim.queue, claim.variable), (claim.exchange, variable_of(claim.origins, base, ("exchange",))))
     for name, variable in named:
         dead = name.endswith(DEAD) and name.removesuffix(DEAD) in exchanges
-        if name in (VERIFY, BEAT) or name.startswith(DELAYED) or dead:
+        if name in (VERIFY, BEAT) or name.startswith(DELAYED) or dead or CONTROL.fullmatch(name):
             findings.add(
                 "name/reserved",
                 variable,
                 name,
-                "the kit has a queue or an exchange of this name itself",
-                f"choose a name other than {VERIFY}, {BEAT}, {DELAYED}* and <exchange>{DEAD}",
+                "the kit or Celery has a queue or an exchange of this name itself",
+                f"choose a name other than {VERIFY}, {BEAT}, {DELAYED}*, <exchange>{DEAD}, celeryev, "
+                "*celery.pidbox and celery_fleet_migration.*",
             )
 
 
