@@ -15,14 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 USER, PASSWORD = "fleet", "p@ss:w/rd%20#1"
 
 
-def sdist(name: str, version: str) -> bytes:
-    """Make a source archive that setuptools can build."""
+def sdist(name: str, version: str, **more: str) -> bytes:
+    """Make a source archive that setuptools can build, with `more` texts as `<name>.toml`."""
     called = f"name={name!r}, version={version!r}, py_modules=[{name!r}]"
     files = {
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         "setup.py": f"from setuptools import setup\nsetup({called})\n",
         f"{name}.py": "",
-    }
+    } | {f"{file}.toml": text for file, text in more.items()}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for file, text in files.items():

@@ -399,6 +399,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "hosts build packages without a network, from what the controller brings them",
         "let the controller reach the index or the repository, and give what it needs to log in",
     ),
+    "lock/unbuildable": _fault(
+        "A package whose build needs what the kit does not bring",
+        "hosts build packages without a network, with the builders that the kit brings only",
+        "build its wheel elsewhere, and put it into an index of your own (fleet_app.indexes)",
+    ),
     "lock/credentials": _fault(
         "A password in a lock",
         "it would be in the release, for everyone on every host",

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import re
+import tarfile
+import tomllib
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
+
+from packaging.requirements import InvalidRequirement
+from packaging.requirements import Requirement as Specification
+from packaging.utils import canonicalize_name
 
 from ..findings import Findings
 from ..host.sandbox import BUILDERS, MANIFEST, SOURCES
@@ -61,10 +69,16 @@ def fetch_sources(lock: Lock, origin: Origin, findings: Findings) -> list[Entry]
         return []
     entries: list[Entry] = []
     manifest: list[dict[str, str]] = []
+    builders = read_requirements(origin.builders, origin.builders.parent).requirements
+    present = {builder.name: builder.version for builder in builders}
     try:
         with _index(origin) as index:
             for requirement in wanted:
                 files, version = _source(requirement, index, origin)
+                for missing in _missing(files, present):
+                    findings.add(
+                        "lock/unbuildable", VARIABLE, requirement.label, f"its build requires {missing}"
+                    )
                 manifest.append(
                     {
                         "name": requirement.name,
@@ -74,8 +88,9 @@ def fetch_sources(lock: Lock, origin: Origin, findings: Findings) -> list[Entry]
                     }
                 )
                 entries += files
-            for builder in read_requirements(origin.builders, origin.builders.parent).requirements:
-                file, content = index.file(builder, ".whl")
+            for builder in builders:
+                # Hosts may have any architecture.
+                file, content = index.file(builder, "-none-any.whl")
                 entries.append(Entry(f"{BUILDERS}/{file}", content))
     except UnreadableError as error:
         findings.add("lock/unfetched", VARIABLE, ", ".join(r.label for r in wanted), str(error))
@@ -105,6 +120,51 @@ def _source(requirement: Requirement, index: _Index, origin: Origin) -> tuple[li
             return revision.files(place.subdirectory, prefix), version
     except GitError as error:
         raise UnreadableError(f"{place.url} at {place.revision[:12]}: {error}") from error
+
+
+def _missing(files: Sequence[Entry], present: Mapping[str, str]) -> list[str]:
+    """Return what a source needs for its build and no builder is; a marker is for the host to evaluate."""
+    missing = []
+    for text in _build_requirements(files):
+        try:
+            needed = Specification(text)
+        except InvalidRequirement:
+            continue
+        version = present.get(canonicalize_name(needed.name))
+        if not needed.marker and (
+            version is None or not needed.specifier.contains(version, prereleases=True)
+        ):
+            missing.append(text)
+    return missing
+
+
+def _build_requirements(files: Sequence[Entry]) -> list[str]:
+    """Return what a source says its build requires; nothing if it is unreadable, as the build will say."""
+    try:
+        described = _pyproject(files)
+        system = tomllib.loads(described.decode()).get("build-system", {}) if described else {}
+    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, ValueError):
+        return []
+    requires = system.get("requires", []) if isinstance(system, dict) else []
+    return [text for text in requires if isinstance(text, str)] if isinstance(requires, list) else []
+
+
+def _pyproject(files: Sequence[Entry]) -> bytes | None:
+    """Return the `pyproject.toml` of a source, which is an archive or the files of a repository."""
+    suffix = re.compile(r"[^/]+/pyproject\.toml")
+    if len(files) > 1 or not files[0].path.endswith((".zip", ".tgz", ".gz", ".bz2", ".xz")):
+        # sdists/<name>-<version>/<name>/pyproject.toml
+        return next((file.data for file in files if suffix.fullmatch(file.path.split("/", 2)[-1])), None)
+    content = io.BytesIO(files[0].data)
+    if files[0].path.endswith(".zip"):
+        with zipfile.ZipFile(content) as zipped:
+            return next((zipped.read(name) for name in zipped.namelist() if suffix.fullmatch(name)), None)
+    with tarfile.open(fileobj=content) as archive:
+        for member in archive:
+            if member.isfile() and suffix.fullmatch(member.name):
+                read = archive.extractfile(member)
+                return read.read() if read else None
+    return None
 
 
 def server_of(address: str) -> str:

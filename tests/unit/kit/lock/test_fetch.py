@@ -95,6 +95,26 @@ def test_another_file_than_the_lock_means_is_refused(tmp_path: Path, index: str)
     assert "no index has a file of docopt==0.6.2 with a hash of the lock" in text
 
 
+@pytest.mark.parametrize(
+    ("requires", "missing"),
+    [
+        ('["setuptools>=40", "wheel; python_version < \'3\'"]', []),
+        ('["SetupTools>=90"]', ["SetupTools>=90"]),
+        ('["setuptools", "numpy==2.*", "Cython>=3"]', ["numpy==2.*", "Cython>=3"]),
+        ('"setuptools"', []),
+    ],
+)
+def test_what_a_build_requires_and_no_builder_is_is_found_before_hosts_build(
+    tmp_path: Path, requires: str, missing: list[str]
+) -> None:
+    source = sdist("docopt", "0.6.2", pyproject=f"[build-system]\nrequires = {requires}\n")
+    files = {"docopt-0.6.2.tar.gz": source, "setuptools-84-py3-none-any.whl": BUILDER}
+    with package_index(files) as index:
+        _, findings, text = fetched(tmp_path, index, pinned(source))
+    assert [finding.id for finding in findings] == ["lock/unbuildable"] * len(missing)
+    assert all(f"its build requires {each}" in text for each in missing)
+
+
 def test_a_source_comes_from_a_repository(tmp_path: Path, index: str) -> None:
     def git(*arguments: str) -> str:
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path / "repository")]
