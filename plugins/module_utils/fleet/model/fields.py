@@ -7,8 +7,6 @@ values, the plan's fields, the reference and the schema for editors follow.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -196,10 +194,8 @@ RESERVE: Final = {
 
 _word = field(
     "One word.",
-    Spec(
-        "a word as names of tasks are split: lower-case letters, or digits",
-        lambda v: isinstance(v, str) and v == v.lower() and re.fullmatch(r"[^\W\d_]+|\d+", v) is not None,
-        {"type": "string", "pattern": r"^[^\sA-Z_.-]+$"},
+    text_of(
+        r"(?:[a-z]|[^\x00-\x7f])+|[0-9]+", "a word as names of tasks are split: lower-case letters, or digits"
     ),
 )
 _words = list_of(_word, "a list of words")
@@ -263,37 +259,27 @@ ROUTING: Final = {
 }
 
 
-def _is_address(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        label = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_BYTE: Final = r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+_HOST: Final = "|".join(
+    (
+        rf"{_BYTE}(?:\.{_BYTE}){{3}}",
+        r"(?=[^:]*:[^:]*:)[0-9A-Fa-f:.]{2,45}",
         # A last label of digits would be a malformed address.
-        return re.fullmatch(rf"(?=.{{1,253}}$)(?:{label}\.)*(?!\d+\.?$){label}\.?", value) is not None
-    return "%" not in value
+        rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*(?![0-9]+\.?$){_LABEL}\.?",
+    )
+)
 
 
 def _address(finding: str) -> Spec:
-    return Spec(
-        "a host name or address, without a port",
-        _is_address,
-        {"type": "string", "pattern": r"^[A-Za-z0-9_.:-]+$"},
-        bad=finding,
-        missing=finding,
-    )
+    return text_of(_HOST, "a host name or address, without a port", bad=finding, missing=finding)
 
 
 _port = whole_number(1, most=65535)
 BROKER: Final = {
     "vhost": field(
         "Virtual host of the fleet.",
-        Spec(
-            "a text of at most 255 bytes without control characters",
-            lambda v: isinstance(v, str) and v.isprintable() and 0 < len(v.encode()) <= 255,
-            {"type": "string", "minLength": 1, "maxLength": 255},
-        ),
+        text_of(r"[\x20-\x7e]{1,255}", "a text of at most 255 letters, digits, blanks and signs of ASCII"),
     ),
     "port": field("Port of AMQP.", _port),
     "management_port": field("Port of the management API.", _port),
