@@ -1,10 +1,11 @@
-"""What an operator tells one worker, by files in its runtime directory, so that it works in an outage too."""
+"""What an operator tells one worker, by files that only root writes, so that it works in an outage too."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,12 @@ logger = logging.getLogger(__name__)
 STATE = "state.json"
 PAUSED = "paused"
 CONCURRENCY = "concurrency"
+# Bytes of a state that are read; more than any worker writes.
+LARGEST = 1024 * 1024
 
 INSTANCE_VARIABLE = "CELERY_FLEET_INSTANCE"
 ROLLOVER_VARIABLE = "CELERY_FLEET_ROLLOVER"
+ORDERS_VARIABLE = "CELERY_FLEET_ORDERS"
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,15 @@ class Orders:
 
 @dataclass(frozen=True)
 class Instance:
-    """One worker as its unit made it; without a directory it has neither orders nor a state file."""
+    """One worker as its unit made it.
+
+    Without a runtime `directory` it has no state file, and without one of orders (`told`) it has none.
+    """
 
     pool: str = ""
     name: str = ""
     directory: Path | None = None
+    told: Path | None = None
     waits: bool = False
 
     @property
@@ -52,30 +60,33 @@ class Instance:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Instance:
         """Read what the unit put into the environment of this process."""
         environment = os.environ if environment is None else environment
-        directory = environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        runtime = environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        directory = Path(runtime) if runtime else None
         return cls(
             pool=environment.get(POOL_VARIABLE, ""),
             name=environment.get(INSTANCE_VARIABLE, ""),
-            directory=Path(directory) if directory else None,
+            directory=directory,
+            told=_told(environment.get(ORDERS_VARIABLE, ""), directory),
             waits=environment.get(ROLLOVER_VARIABLE) == "wait",
         )
 
     def orders(self) -> Orders:
         """Read what the worker shall do now."""
-        if self.directory is None:
-            return Orders()
+        taken = self._taken(self.directory) if self.waits and self.directory else 0
+        if self.told is None:
+            return Orders(taken=taken)
         slots = None
         try:
-            path = self.directory / CONCURRENCY
+            path = self.told / CONCURRENCY
             slots = _number(path.read_text(encoding="utf-8"), str(path))
         except FileNotFoundError:
             pass
         except (OSError, UnicodeDecodeError) as error:
             logger.warning("Cannot read how many slots to have: %s", error)
         return Orders(
-            paused=(self.directory / PAUSED).exists(),
+            paused=(self.told / PAUSED).exists(),
             slots=slots,
-            taken=self._taken(self.directory) if self.waits else 0,
+            taken=taken,
         )
 
     def _taken(self, own: Path) -> int:
@@ -85,12 +96,27 @@ class Instance:
             if path.parent == own:
                 continue
             try:
-                other = json.loads(path.read_text(encoding="utf-8"))
+                other = json.loads(_read(path))
                 if _lives(int(other["pid"])):
                     taken += len(other["active"])
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 continue  # it is gone, or was never whole: then it runs nothing
         return taken
+
+
+def _told(orders: str, directory: Path | None) -> Path | None:
+    """Return where this start of the unit finds its orders: systemd keeps the directory over a crash only."""
+    try:
+        return Path(orders, str(directory.stat().st_ino)) if orders and directory else None
+    except FileNotFoundError:
+        return None
+
+
+def _read(path: Path) -> bytes:
+    """Return what a regular file holds: its directory is that of other tasks."""
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(file, "rb") as content:
+        return content.read(LARGEST) if stat.S_ISREG(os.fstat(file).st_mode) else b""
 
 
 def _number(text: str, where: str) -> int | None:

@@ -14,7 +14,7 @@ DOCUMENTATION = r"""
 module: worker_scale
 short_description: Change how many tasks the running instances of pools take at once
 description:
-  - Writes the figure to a file that each instance reads, and waits until they report it. Nothing is
+  - Writes the figure to a file of root's that each instance reads, and waits until they report it. Nothing is
     restarted. An instance that starts later has its unit's own figure.
 options:
   only:

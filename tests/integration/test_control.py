@@ -26,23 +26,23 @@ def test_control_files_rule_a_worker(vhost: Vhost, monkeypatch: pytest.MonkeyPat
         assert worker.reaches(state="consuming", slots=1, proved=True)["release"] == "1.0"
         vhost.fill(worker, vhost.client(monkeypatch), QUEUE, label, 1)
         # More slots, at once.
-        (worker.runtime / "concurrency").write_text("3")
+        (worker.orders / "concurrency").write_text("3")
         wait_for(lambda: len(vhost.events(label)["start"]) == 3, 10, "three tasks")
         worker.reaches(slots=3)
         # Fewer, without an end of what runs.
-        (worker.runtime / "concurrency").write_text("1")
+        (worker.orders / "concurrency").write_text("1")
         worker.reaches(slots=1)
         assert len(worker.state["active"]) == 3
         # None at all.
-        (worker.runtime / "paused").touch()
+        (worker.orders / "paused").touch()
         worker.reaches(state="paused", reserved=0)
         wait_for(lambda: vhost.ready_messages(QUEUE) == 18, 5, "the tasks back in the queue")
         vhost.release(label)
         worker.reaches(active=[], executed=3, failed=0)
         assert len(vhost.events(label)["end"]) == 3
         # And again.
-        (worker.runtime / "concurrency").unlink()
-        (worker.runtime / "paused").unlink()
+        (worker.orders / "concurrency").unlink()
+        (worker.orders / "paused").unlink()
         wait_for(lambda: len(vhost.events(label)["end"]) == 21, 20, "the rest")
         worker.reaches(state="consuming", executed=21, active=[])
         assert worker.stop() == 0
@@ -126,8 +126,8 @@ def test_control_works_without_a_broker(vhost: Vhost) -> None:
         "io", "--pool", "prefork", "--concurrency", "1", fleet_file=vhost.fleet_file(proxy.address)
     )
     worker.reaches(START, state="waiting", slots=1)
-    (worker.runtime / "concurrency").write_text("2")
-    (worker.runtime / "paused").touch()
+    (worker.orders / "concurrency").write_text("2")
+    (worker.orders / "paused").touch()
     worker.reaches(state="waiting", slots=2)
     assert worker.state["obstacle"]
     proxy.up()

@@ -165,6 +165,7 @@ class Worker:
     systemd: Systemd
     log: Path
     runtime: Path
+    orders: Path
 
     def ready(self) -> Worker:
         wait_for(lambda: self.systemd.count("READY=1") or self.process.poll() is not None, START, "READY=1")
@@ -306,11 +307,13 @@ class Vhost:
         instance = f"1.0_abcd_{len(self.workers) + 1}"
         runtime = self.directory / f"celery-fleet-{pool}@{instance}"
         runtime.mkdir()
+        orders = self.directory / "orders" / instance
         variables = self.environment(
             fleet_file or self.fleet_file(),
             CELERY_FLEET_POOL=pool,
             CELERY_FLEET_INSTANCE=instance,
             RUNTIME_DIRECTORY=str(runtime),
+            CELERY_FLEET_ORDERS=str(orders),
             NOTIFY_SOCKET=str(systemd.path),
             WATCHDOG_USEC=str(int(watchdog * 1_000_000)),
             **environment or {},
@@ -322,7 +325,8 @@ class Vhost:
             process = subprocess.Popen(
                 command, env=variables, cwd=self.directory, stdout=output, stderr=output
             )
-        worker = Worker(process, systemd, log, runtime)
+        worker = Worker(process, systemd, log, runtime, orders / str(runtime.stat().st_ino))
+        worker.orders.mkdir(parents=True)
         self.workers.append(worker)
         return worker
 

@@ -38,7 +38,7 @@ from celery_fleet import fleet_file as reader
 from celery_fleet.scheduler import schedule
 from celery_fleet.scheduler.scheduler import FleetScheduler
 from celery_fleet.worker.gate import Ending, Gate
-from celery_fleet.worker.orders import Instance
+from celery_fleet.worker.orders import ORDERS_VARIABLE, Instance
 from celery_fleet.worker.phase import Condition
 from celery_fleet.worker.report import Report
 from celery_fleet.worker.revoked import Revocations
@@ -65,6 +65,7 @@ def variables(host: Machine, **changes: Any) -> dict[str, str]:
     told = dict(re.findall(r"^Environment=(CELERY_FLEET_\w+)=(.*)$", text, re.MULTILINE))
     return {
         **{name: value.replace("%i", NAME.instance) for name, value in told.items()},
+        ORDERS_VARIABLE: f"{host.root}{told[ORDERS_VARIABLE].replace('%N', host.place(NAME.unit).name)}",
         "RUNTIME_DIRECTORY": str(host.place(NAME.unit)),
     }
 

@@ -1,14 +1,13 @@
-"""Files in a directory of another user, which root reads and writes without trusting what lies there.
+"""Files in a directory of another user, which root reads without trusting what lies there, and never writes.
 
 Whoever owns the directory may put links, pipes and directories into it at any moment. So no name is followed:
-the directory is opened once, and what is opened in it must be a regular file of its owner, or is made anew.
+the directory is opened once, and what is opened in it must be a regular file of its owner.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,44 +39,6 @@ def read(directory: Path, name: str) -> bytes | None:
     except OSError:
         return None
     return text if len(text) <= LARGEST else None
-
-
-def write(directory: Path, name: str, text: str, mode: int = 0o644) -> None:
-    """Write a file, in place of whatever has its name.
-
-    Args:
-        directory: The directory, of any user.
-        name: The file's name in it.
-        text: What it is to hold.
-        mode: Its mode.
-
-    Raises:
-        FileNotFoundError: There is no such directory.
-        OSError: The directory is a link, or a directory has the file's name.
-    """
-    draft = f".{name}.{secrets.token_hex(8)}"
-    with _opened(directory) as place:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.open(draft, flags, 0o600, dir_fd=place)
-        try:
-            with os.fdopen(file, "w") as content:
-                content.write(text)
-                os.fchmod(file, mode)
-            os.rename(draft, name, src_dir_fd=place, dst_dir_fd=place)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(draft, dir_fd=place)
-            raise
-
-
-def remove(directory: Path, name: str) -> None:
-    """Remove a file, or a link of that name; nothing happens if there is none.
-
-    Raises:
-        OSError: The directory is a link, or a directory has the file's name.
-    """
-    with contextlib.suppress(FileNotFoundError), _opened(directory) as place:
-        os.unlink(name, dir_fd=place)
 
 
 @contextlib.contextmanager

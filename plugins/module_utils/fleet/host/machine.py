@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import foreign, report
-from .names import CONFIG, DRAINED, INSTANCES, LOCK, MARK, RUNTIME, UNITS, Name, below
+from .names import CONFIG, DRAINED, INSTANCES, LOCK, MARK, ORDERS, RUNTIME, UNITS, Name, below
 from .steps import RUNNING, Instance
 from .systemd import SHOWN, call
 
@@ -41,6 +41,7 @@ class Machine:
         self.config = below(root, CONFIG)
         self.marks = below(root, DRAINED)
         self.runtime = below(root, RUNTIME)
+        self.ordered = below(root, ORDERS)
         self.lock = below(root, LOCK)
 
     @contextlib.contextmanager
@@ -95,22 +96,41 @@ class Machine:
         """Return what an instance reports; empty if nothing, or nothing readable."""
         return report.parse(foreign.read(self.place(unit), "state.json"))
 
+    def orders(self, unit: str) -> Path | None:
+        """Return the directory of what an instance is told, which only root writes; none if it has ended.
+
+        It is called as the number of the runtime directory, which systemd makes anew at each start and
+        keeps over a crash. So orders end with the unit.
+        """
+        try:
+            return self.ordered / unit.removesuffix(".service") / str(self.place(unit).lstat().st_ino)
+        except FileNotFoundError:
+            return None
+
     def pause(self, unit: str, paused: bool) -> None:
-        """Pause or resume an instance's consumption. One without a runtime directory has ended."""
-        if not paused:
-            foreign.remove(self.place(unit), "paused")
-            return
-        with contextlib.suppress(FileNotFoundError):
-            foreign.write(self.place(unit), "paused", "")
+        """Pause or resume an instance's consumption; one that has ended takes no order."""
+        place = self.orders(unit)
+        if place and paused:
+            self._order(place / "paused", "")
+        elif place:
+            (place / "paused").unlink(missing_ok=True)
 
     def slots(self, unit: str) -> int | None:
         """Return how many tasks an instance was ordered to take at once; none without an order."""
-        ordered = (foreign.read(self.place(unit), "concurrency") or b"").strip()
-        return int(ordered) if ordered.isdigit() and len(ordered) < 10 else None
+        place = self.orders(unit)
+        path = place and place / "concurrency"
+        return int(path.read_text()) if path and path.exists() else None
 
     def set_slots(self, unit: str, slots: int) -> None:
-        """Order how many tasks an instance takes at once."""
-        foreign.write(self.place(unit), "concurrency", f"{slots}\n")
+        """Order how many tasks an instance takes at once; one that has ended takes no order."""
+        if place := self.orders(unit):
+            self._order(place / "concurrency", f"{slots}\n")
+
+    def _order(self, path: Path, text: str) -> None:
+        """Write an order, which workers of any user can read, whatever the umask of this process is."""
+        self.write(path, text, 0o644)
+        for directory in (path.parent, path.parent.parent, self.ordered):
+            directory.chmod(0o755)
 
     def drained(self) -> set[str]:
         """Return the pools that are to run nothing here."""
@@ -131,13 +151,21 @@ class Machine:
         """Write the record of what serves."""
         self.write(self.config / "served.json", json.dumps(record, indent=2, sort_keys=True) + "\n")
 
-    def write(self, path: Path, text: str) -> None:
-        """Write a file of the kit's own, so that nobody reads half of it."""
+    def write(self, path: Path, text: str, mode: int | None = None) -> None:
+        """Write a file of the kit's own, so that nobody reads half of it.
+
+        Args:
+            path: Its path.
+            text: What it is to hold.
+            mode: Its mode; by default what the umask leaves.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.new")
         with draft.open("w") as content:
             content.write(text)
             content.flush()
+            if mode is not None:
+                os.fchmod(content.fileno(), mode)
             # systemd takes an empty unit, which a power cut may leave, for a masked one.
             os.fsync(content.fileno())
         draft.replace(path)

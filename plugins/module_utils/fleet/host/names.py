@@ -15,6 +15,8 @@ UNITS: Final = PurePosixPath("/etc/systemd/system")
 CONFIG: Final = PurePosixPath("/etc/celery-fleet")
 STATE: Final = PurePosixPath("/var/lib/celery-fleet")
 RUNTIME: Final = PurePosixPath("/run/celery-fleet")
+# What root orders: a directory for each unit, in which nobody else writes.
+ORDERS: Final = PurePosixPath("/run/celery-fleet-orders")
 LOCK: Final = PurePosixPath("/run/celery-fleet.lock")
 PROGRAM: Final = PurePosixPath("/usr/local/lib/celery-fleet")
 FLEET_FILE: Final = CONFIG / "fleet.json"
@@ -189,6 +191,7 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "application": str(APPLICATION),
         "drained": str(DRAINED),
         "state": str(STATE),
+        "orders": str(ORDERS),
         "units": str(UNITS),
         "program": str(PROGRAM),
         "root": str(root),

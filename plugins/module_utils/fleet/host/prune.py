@@ -18,7 +18,19 @@ from pathlib import Path, PurePosixPath
 
 from .environment import CACHE, ENVIRONMENTS, REFERENCE
 from .machine import Machine
-from .names import FILES_RECORD, LOGS, NEEDRESTART, OPERATOR, PREFIX, PROGRAM, PRUNE, SHUTDOWN, below, pool_of
+from .names import (
+    FILES_RECORD,
+    LOGS,
+    NEEDRESTART,
+    OPERATOR,
+    ORDERS,
+    PREFIX,
+    PROGRAM,
+    PRUNE,
+    SHUTDOWN,
+    below,
+    pool_of,
+)
 from .pythons import PYTHONS
 from .steps import RUNNING
 from .systemd import SystemdError
@@ -133,6 +145,16 @@ def _environments(root: Path, releases: Iterable[Path]) -> list[Path]:
     return gone + [path for path in _directories(root / PYTHONS) if f"{path}/" not in homes]
 
 
+def _past_orders(host: Machine) -> list[Path]:
+    """Return the directories of orders that no instance obeys any more."""
+    return [
+        path
+        for unit in _directories(host.ordered)
+        for path in (_directories(unit) if host.place(unit.name).exists() else [unit])
+        if path != host.orders(unit.name)
+    ]
+
+
 def _directories(place: Path) -> list[Path]:
     """Return the directories in a place, and no links to some."""
     entries = place.iterdir() if place.is_dir() else ()
@@ -198,7 +220,7 @@ def prune(host: Machine, root: Path, current: str, keep: int) -> Surplus:
         if newest != mark:
             mark.touch()
     remove_units(host, unneeded.units)
-    for path in (*unneeded.releases, *unneeded.environments, *unneeded.records):
+    for path in (*unneeded.releases, *unneeded.environments, *unneeded.records, *_past_orders(host)):
         shutil.rmtree(path)
     return unneeded
 
@@ -221,7 +243,7 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
     if running and not check:
         raise InUseError(f"{', '.join(running)} still run")
     units = surplus_units(host, ())
-    own = [below(host.root, path) for path in (*SHUTDOWN, NEEDRESTART, PROGRAM, OPERATOR, LOGS)]
+    own = [below(host.root, path) for path in (*SHUTDOWN, NEEDRESTART, PROGRAM, OPERATOR, LOGS, ORDERS)]
     files = [below(host.root, PurePosixPath(path)) for path in _recorded(host)]
     candidates = (host.units / PRUNE, *own, *files, root, host.config)
     paths = [path for path in candidates if path.exists() or path.is_symlink()]

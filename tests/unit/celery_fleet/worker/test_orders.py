@@ -14,9 +14,17 @@ from celery_fleet.worker.orders import Instance, Orders
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    directory = tmp_path / "celery-fleet-io@1.0_abcd_2"
-    directory.mkdir()
+    directory = tmp_path / "run" / "celery-fleet-io@1.0_abcd_2"
+    directory.mkdir(parents=True)
     return directory
+
+
+@pytest.fixture
+def told(directory: Path) -> Path:
+    """Where the orders of this start of the unit are."""
+    told = directory.parent.parent / "orders" / str(directory.stat().st_ino)
+    told.mkdir(parents=True)
+    return told
 
 
 def instance(directory: Path, **more: str) -> Instance:
@@ -25,6 +33,7 @@ def instance(directory: Path, **more: str) -> Instance:
             "CELERY_FLEET_POOL": "io",
             "CELERY_FLEET_INSTANCE": "1.0_rc_abcd_2",
             "RUNTIME_DIRECTORY": f"{directory}:/run/other",
+            "CELERY_FLEET_ORDERS": str(directory.parent.parent / "orders"),
             **more,
         }
     )
@@ -37,21 +46,25 @@ def other(directory: Path, pool: str = "io", **more: Any) -> None:
     (runtime / "state.json").write_text(json.dumps(contents))
 
 
-def test_orders_come_from_files(directory: Path) -> None:
+def test_orders_come_from_files(directory: Path, told: Path) -> None:
     worker = instance(directory)
     assert worker.release == "1.0_rc"
     assert worker.orders() == Orders(paused=False, slots=None, taken=0)
+    # What lies in its own directory is no order.
     (directory / "paused").touch()
-    (directory / "concurrency").write_text("80\n")
+    (directory / "concurrency").write_text("5")
+    assert worker.orders() == Orders()
+    (told / "paused").touch()
+    (told / "concurrency").write_text("80\n")
     assert worker.orders() == Orders(paused=True, slots=80)
-    (directory / "concurrency").write_text("0")
+    (told / "concurrency").write_text("0")
     assert worker.orders().slots == 0
     assert Instance.from_environment({}).orders() == Orders()
 
 
 @pytest.mark.parametrize("text", ["", "many", "-1", "1.5"])
-def test_a_senseless_figure_changes_nothing(directory: Path, text: str) -> None:
-    (directory / "concurrency").write_text(text)
+def test_a_senseless_figure_changes_nothing(directory: Path, told: Path, text: str) -> None:
+    (told / "concurrency").write_text(text)
     assert instance(directory).orders().slots is None
 
 
@@ -63,6 +76,13 @@ def test_a_waiting_worker_leaves_room_for_what_others_run(directory: Path) -> No
     broken = directory.parent / "celery-fleet-io@1.0_abcd_3"
     broken.mkdir()
     (broken / "state.json").write_text("{")
+    for number, make in enumerate((os.mkfifo, Path.mkdir, lambda path: path.write_text("[" * 100_000))):
+        hostile = directory.parent / f"celery-fleet-io@1.0_abcd_{50 + number}"
+        hostile.mkdir()
+        make(hostile / "state.json")
+    linked = directory.parent / "celery-fleet-io@1.0_abcd_60"
+    linked.mkdir()
+    (linked / "state.json").symlink_to(directory / "state.json")
     (directory / "state.json").write_text(json.dumps({"pid": os.getpid(), "active": [{}]}))
     assert instance(directory, CELERY_FLEET_ROLLOVER="wait").orders().taken == 3
     assert instance(directory, CELERY_FLEET_ROLLOVER="overlap").orders().taken == 0

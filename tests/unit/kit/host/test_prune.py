@@ -1,6 +1,7 @@
 """What is removed from a host, and what never is."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -187,6 +188,19 @@ def test_records_go_with_their_releases(fake, root):
     assert [path.name for path in (fake.host.config / "units").iterdir()] == ["r2"]
 
 
+def test_orders_that_nobody_obeys_go(fake, root):
+    release(root, "r1", 0)
+    living, ended = fake.serves("io", "r1"), fake.serves("cpu", "r1")
+    for unit in (living, ended):
+        fake.host.set_slots(unit, 3)
+    stale = fake.host.orders(living).with_name("1")
+    stale.mkdir()
+    shutil.rmtree(fake.host.place(ended))
+    prune(fake.host, root, "r1", 1)
+    assert [path.name for path in fake.host.ordered.iterdir()] == [fake.host.place(living).name]
+    assert not stale.exists() and fake.host.slots(living) == 3
+
+
 def test_a_retired_host_keeps_nothing_of_the_fleet(fake, root, tmp_path):
     place = release(root, "r1", 0)
     (root / "current").symlink_to("releases/r1")
@@ -203,6 +217,7 @@ def test_a_retired_host_keeps_nothing_of_the_fleet(fake, root, tmp_path):
     (tmp_path / "etc/shop").mkdir()
     (tmp_path / "etc/shop/shop.ini").touch()
     keep(fake.host, "cpu", Worker("r1", "00000000", "overlap", ""))
+    fake.host.set_slots(unit, 3)
     with pytest.raises(InUseError, match=r"celery-fleet-cpu@r1\S* still run"):
         retire(fake.host, root)
     assert place.exists() and fake.host.config.exists()
@@ -212,7 +227,9 @@ def test_a_retired_host_keeps_nothing_of_the_fleet(fake, root, tmp_path):
     assert place.exists()
     assert retire(fake.host, root) == told
     assert [path.name for path in fake.host.units.iterdir()] == ["multi-user.target.wants"]
-    assert not any(path.exists() for path in (root, fake.host.config, below(fake.host.root, PROGRAM)))
+    assert not any(
+        path.exists() for path in (root, fake.host.config, fake.host.ordered, below(fake.host.root, PROGRAM))
+    )
     assert not below(fake.host.root, NEEDRESTART).exists()
     assert (tmp_path / "precious").exists()
     assert list((tmp_path / "etc/shop").iterdir()) == []

@@ -84,7 +84,7 @@ def test_room_is_made_where_two_would_not_fit(fake):
     old = fake.serves("cpu", OLD)
     paused = []
     fake.begins = lambda name: (
-        paused.append((fake.host.place(old) / "paused").exists()),
+        paused.append((fake.host.orders(old) / "paused").exists()),
         fake.says(name, state="waiting", slots=0),
     )
     run(fake, {"cpu": worker(rollover="wait")})
@@ -120,7 +120,7 @@ def test_one_that_fails_leaves_the_old_one_serving(fake, how, rollover):
     assert "the end of a journal" in str(caught.value)
     assert states(fake) == ({old: "active", other: "active"}, {old, other})
     assert {path.name for path in fake.host.files()} == {old, other}
-    assert not (fake.host.place(old) / "paused").exists()
+    assert not (fake.host.orders(old) / "paused").exists()
     assert fake.host.served() == {"cpu": {"release": OLD, "previous": ""}}
 
 
@@ -152,7 +152,7 @@ def test_whatever_goes_wrong_is_undone(fake, at, error):
         run(fake, {"cpu": worker(rollover="wait")})
     assert states(fake) == ({old: "active"}, {old})
     assert {path.name for path in fake.host.files()} == {old}
-    assert not (fake.host.place(old) / "paused").exists()
+    assert not (fake.host.orders(old) / "paused").exists()
 
 
 class KilledError(BaseException):
@@ -186,7 +186,7 @@ def test_a_run_that_is_killed_on_the_way_is_taken_up_by_the_next(fake, at, monke
     assert states(fake) == ({unit(number=2): "active"}, {unit(number=2)})
     assert {path.name for path in fake.host.files()} == {unit(number=2)}
     assert fake.host.served()["cpu"]["release"] == NEW
-    assert not (fake.host.place(unit(number=2)) / "paused").exists()
+    assert not (fake.host.orders(unit(number=2)) / "paused").exists()
     assert old not in fake.states
 
 
@@ -195,10 +195,10 @@ def test_after_a_kill_the_old_release_can_serve_again(fake, monkeypatch):
     old = unit(OLD, "00000000")
 
     killed(fake, monkeypatch, lambda line: " start " in line)
-    assert (fake.host.place(old) / "paused").exists()
+    assert (fake.host.orders(old) / "paused").exists()
     run(fake, {"cpu": worker(OLD, "00000000")})
     assert states(fake) == ({old: "active"}, {old})
-    assert not (fake.host.place(old) / "paused").exists()
+    assert not (fake.host.orders(old) / "paused").exists()
 
 
 def test_a_drained_pool_runs_nothing_and_knows_what_it_would(fake):
