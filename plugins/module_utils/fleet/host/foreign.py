@@ -30,12 +30,25 @@ def read(directory: Path, name: str) -> bytes | None:
     """
     try:
         with _opened(directory) as place:
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
-            with os.fdopen(file, "rb") as content:
-                status, owners = os.fstat(file), {0, os.geteuid(), os.fstat(place).st_uid}
-                if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners or status.st_nlink > 1:
-                    return None
-                text = content.read(LARGEST + 1)
+            return read_in(place, name)
+    except OSError:
+        return None
+
+
+def read_in(place: int, name: str) -> bytes | None:
+    """Return what a file in an open directory holds, as ``read`` does.
+
+    Args:
+        place: Descriptor of the directory.
+        name: The file's name in it.
+    """
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
+        with os.fdopen(file, "rb") as content:
+            status, owners = os.fstat(file), {0, os.geteuid(), os.fstat(place).st_uid}
+            if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners or status.st_nlink > 1:
+                return None
+            text = content.read(LARGEST + 1)
     except OSError:
         return None
     return text if len(text) <= LARGEST else None

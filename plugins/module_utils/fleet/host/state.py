@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from . import foreign
+
 # The first of these keys that an item has is its kind; a group is also what others belong to.
 KINDS: Final = ("file", "directory", "link", "absent", "record", "user", "group")
 # What nobody else may read while it is not yet what it should be.
@@ -229,7 +231,7 @@ class HostState:
         return self.changes
 
     def text(self, path: str) -> str:
-        """Return the content of a small file; empty if there is none, or no regular file.
+        """Return the content of a small file, which another user may have written; empty if there is none.
 
         Args:
             path: Its absolute path.
@@ -238,9 +240,8 @@ class HostState:
             StateError: There is a link on the way that another user may have made.
         """
         with self._parent(Path(path)) as parent:
-            status = _stat(parent, Path(path).name)
-            regular = status is not None and stat.S_ISREG(status.st_mode)
-            return _read(parent, Path(path).name).decode(errors="replace") if regular else ""
+            content = None if parent is None else foreign.read_in(parent, Path(path).name)
+            return (content or b"").decode(errors="replace")
 
     def _group(self, item: Mapping[str, Any]) -> None:
         name = item["group"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fleet.host import foreign
 from fleet.host.state import HostState, StateError, User
 
 
@@ -239,6 +240,19 @@ def test_a_text_is_read_without_following_a_link(tmp_path: Path, accounts: Accou
         "",
         "",
     ]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "hard link", "huge"])
+def test_a_file_that_another_user_made_hostile_holds_nothing(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "started"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "huge":
+        path.write_bytes(b" " * (foreign.LARGEST + 1))
+    else:
+        (tmp_path / "shadow").write_text("root")
+        os.link(tmp_path / "shadow", path)
+    assert HostState(root=tmp_path).text("/started") == ""
 
 
 def test_a_group_has_the_members_that_it_should_have_and_no_others(apply: Any, accounts: Accounts) -> None:
