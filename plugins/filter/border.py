@@ -76,17 +76,10 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "broker_memory": plain(variables.get("broker_memory_watermark")),
         "open_files": plain(variables.get("worker_open_files")),
         "client_users": plain(variables.get("fleet_client_users")),
-        "accounts": _accounts(variables.get("preflight_accounts") or {}),
+        "accounts": plain(facts.get("fleet_accounts")),
         "python": plain(facts.get("fleet_python")),
         "installed": plain((variables.get("plan_installed") or {}).get("pools")),
     }
-
-
-def _accounts(looked_up: Mapping[str, Any]) -> list[str] | None:
-    """Return the users that `getent passwd` found; none if it was not asked."""
-    if "stdout_lines" not in looked_up:
-        return None
-    return [plain(line).partition(":")[0] for line in looked_up["stdout_lines"]]
 
 
 def _pools(variables: Mapping[str, Any]) -> object:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pwd
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -24,12 +25,18 @@ description:
   - C(/proc) of a container shows the cores and the memory of the machine around it, so this also reads the
     CPU quota and the memory limit of the control groups (version 1 and 2) above what the host's init starts.
   - Looks for the interpreter that the application is to have, if it is given.
+  - Looks up the users that publish tasks, if some are given.
   - Reports by hashes which file of secrets the host's secrets come from.
 options:
   python:
     description: A command, a path or a version; empty if none is looked for.
     type: str
     default: ""
+  users:
+    description: Users of which RV(ansible_facts.fleet_accounts) names those that the host has.
+    type: list
+    elements: str
+    default: []
   fact_path:
     description: Directory of local facts.
     type: path
@@ -50,6 +57,9 @@ ansible_facts:
   type: dict
   returned: always
   contains:
+    fleet_accounts:
+      description: Those of the given users that the host has, if some are given.
+      type: list
     fleet_limits:
       description: C(cores) and C(memory_mib) that may be used; null where there is no limit.
       type: dict
@@ -71,6 +81,7 @@ LOCAL_FACTS = "/etc/ansible/facts.d"
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "fact_path": {"type": "path", "default": LOCAL_FACTS},
     "python": {"type": "str", "default": ""},
+    "users": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -83,9 +94,19 @@ def facts(module: AnsibleModule) -> dict[str, Any]:
     collected |= hardware.get_cpu_facts(collected_facts=collected)
     collected |= hardware.get_memory_facts()
     collected |= LinuxNetwork(module).populate(collected_facts=collected)
-    wanted = module.params["python"]
-    known = {"fleet_python": looked_for(wanted)} if wanted else {}
+    wanted, users = module.params["python"], module.params["users"]
+    known: dict[str, Any] = {"fleet_python": looked_for(wanted)} if wanted else {}
+    if users:
+        known["fleet_accounts"] = [user for user in users if _exists(user)]
     return collected | known | {"fleet_limits": limits(), "fleet_vault": look()}
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
 
 
 def main() -> None:

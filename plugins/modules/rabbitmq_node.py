@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -20,6 +19,10 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.node
     uneven,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.packages import missing
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import (
+    SystemdError,
+    units_and_files,
+)
 
 DOCUMENTATION = r"""
 module: rabbitmq_node
@@ -107,8 +110,6 @@ admitted:
 
 SERVER = "/usr/sbin/rabbitmq-server"
 DATA = Path("/var/lib/rabbitmq")
-# A file that is written in the second in which its unit starts is not newer.
-SLACK_S = 1.0
 MIB = 1024 * 1024
 
 ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
@@ -124,24 +125,6 @@ def disk_mib() -> int:
     """Return the size of the file system that holds, or will hold, the broker's data (MiB)."""
     place = next(path for path in (DATA, *DATA.parents) if path.exists())
     return -(-shutil.disk_usage(place).total // MIB)
-
-
-def read_units(module: AnsibleModule, files: dict[str, list[str]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the state of each unit, and which of its files are newer than its start."""
-    properties = "--property=ActiveState,UnitFileState,InactiveExitTimestampMonotonic"
-    _, printed, _ = module.run_command(["systemctl", "show", properties, "--", *files], check_rc=True)
-    states, stale = {}, {}
-    # systemd's monotonic clock is Python's, and neither jumps when somebody sets the time.
-    boot = time.time() - time.monotonic()
-    for unit, block in zip(files, printed.strip().split("\n\n"), strict=True):
-        shown = dict(line.split("=", 1) for line in block.splitlines())
-        states[unit] = {"active": shown["ActiveState"], "enabled": shown["UnitFileState"]}
-        started = int(shown["InactiveExitTimestampMonotonic"]) / 1e6
-        present = [path for path in map(Path, files[unit]) if path.exists()]
-        stale[unit] = [
-            str(path) for path in present if started and path.stat().st_mtime > boot + started + SLACK_S
-        ]
-    return states, stale
 
 
 def admitted(params: dict[str, Any]) -> bool:
@@ -170,7 +153,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    units, stale = read_units(module, params["files"])
+    try:
+        units, stale = units_and_files(params["files"])
+    except SystemdError as error:
+        module.fail_json(msg=str(error))
     installed = Path(SERVER).exists()
     # Without the service its command would only wait for an answer.
     runs = installed and units["rabbitmq-server.service"]["active"] == "active"

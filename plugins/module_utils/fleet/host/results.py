@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from .names import (
-    RESULTS,
     RESULTS_CONFIG,
-    RESULTS_FILE,
     RESULTS_PASSWORD,
     RESULTS_SOCKET,
     RESULTS_USERS,
-    UNITS,
     below,
 )
 
@@ -105,24 +102,16 @@ def read_users() -> None:
     Path(_USERS_READ).touch()
 
 
-def stale(uptime: int, root: Path = Path("/")) -> dict[str, Any]:
-    """Find what is newer than the running server.
+def stale_users(uptime: int, root: Path = Path("/")) -> bool:
+    """Return whether the file of users is newer than what the running server has read.
 
     Args:
         uptime: Seconds since its start.
         root: Directory that stands for the root of the file system.
-
-    Returns:
-        ``stale``, the files that changed since it read them; ``stale_users``, whether its users have.
     """
     # It counts whole seconds, and may have begun one before.
-    started = time.time() - uptime - 1
-    read = max(started, _changed(below(root, _USERS_READ)))
-    files = (RESULTS_FILE, UNITS / RESULTS)
-    return {
-        "stale": [str(path) for path in files if _changed(below(root, path)) > started + _SLACK_S],
-        "stale_users": _changed(below(root, RESULTS_USERS)) > read + _SLACK_S,
-    }
+    read = max(time.time() - uptime - 1, _changed(below(root, _USERS_READ)))
+    return _changed(below(root, RESULTS_USERS)) > read + _SLACK_S
 
 
 def _changed(path: Path) -> float:
