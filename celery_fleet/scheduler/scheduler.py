@@ -186,7 +186,8 @@ class FleetScheduler(Scheduler):
 
     def _begin(self, lock: Lock) -> Led:
         term = Term(lock, self.app.timezone, self._link_errors())
-        filename = Path(os.environ.get("STATE_DIRECTORY", "")) / self._options["schedule_filename"]
+        # A class like Celery's own unpickles that file, so no task may write there.
+        filename = Path(os.environ.get("RUNTIME_DIRECTORY", "")) / self._options["schedule_filename"]
         options = {**self._options, "schedule_filename": str(filename), "lazy": False}
         self._inner = led(self._class, term)(app=self.app, **options)
         self._clock = time.time() - time.monotonic()

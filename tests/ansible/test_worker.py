@@ -123,6 +123,8 @@ def test_a_worker_imports_nothing_that_a_task_can_write_and_stops_before_its_bro
     # Celery puts this directory first in sys.path.
     assert unit["Service"]["WorkingDirectory"] == ["/opt/shop/releases/shop-1"]
     assert unit["Service"]["StateDirectory"] == ["celery-fleet"]
+    # The user's home is the state directory.
+    assert "PYTHONNOUSERSITE=1" in unit["Service"]["Environment"]
     assert unit["Unit"]["After"] == [
         "network-online.target rabbitmq-server.service celery-fleet-results.service"
     ]

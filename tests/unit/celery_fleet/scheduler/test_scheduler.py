@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shelve
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from celery import Celery
-from celery.beat import Scheduler
+from celery.beat import PersistentScheduler, Scheduler
 from celery.schedules import BaseSchedule, crontab, schedstate
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -545,6 +546,37 @@ def test_a_class_that_cannot_send_is_refused(
 def test_celery_s_own_classes_are_the_kit_s(make_app: Callable[..., Celery], name: str) -> None:
     assert classes.chosen(make_app(beat_scheduler=name)) is classes.OWN
     assert classes.named(classes.OWN) == ""
+
+
+class Kept(PersistentScheduler):
+    """A class of an application that keeps its runs in a file, which it unpickles."""
+
+
+class Planted:
+    """What another user's file makes whoever reads it run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_class_reads_no_file_that_a_task_can_write(
+    make_scheduler: Callable[..., Any], lock: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scheduler = make_scheduler({"beat_scheduler": f"{__name__}:Kept"}, model={"task": "a.model", "every": 60})
+    state, run = tmp_path / "state", tmp_path / "run"
+    state.mkdir()
+    run.mkdir()
+    monkeypatch.setenv("STATE_DIRECTORY", str(state))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(run))
+    with shelve.open(str(state / "celerybeat-schedule")) as file:
+        file["entries"] = Planted(tmp_path / "ran")
+    lead(scheduler, lock)
+    scheduler._inner.close()
+    assert not (tmp_path / "ran").exists()
+    assert [path.name.partition(".")[0] for path in run.iterdir()][:1] == ["celerybeat-schedule"]
 
 
 def test_a_class_is_led_by_a_subclass_of_its_name(lock: Any) -> None:
