@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kombu.transport import native_delayed_delivery as kombu_delays
 
@@ -94,7 +94,6 @@ def router(make_app: Callable[..., Celery]) -> Any:
     return make_app().amqp.router
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data(), delays=st.lists(st.integers(1, LONGEST), min_size=1, max_size=5))
 def test_a_task_that_is_delayed_again_and_again_stays_in_its_queue(
     router: Any, fleet: Fleet, data: st.DataObject, delays: list[int]

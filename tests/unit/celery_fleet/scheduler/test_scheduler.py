@@ -18,7 +18,7 @@ import pytest
 from celery import Celery
 from celery.beat import PersistentScheduler, Scheduler
 from celery.schedules import BaseSchedule, crontab, schedstate
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from celery_fleet import QueueFullError
@@ -134,7 +134,7 @@ def test_what_other_users_publish_is_no_note(lock: Any, user: str | None) -> Non
     assert lock.runs == {"nightly": 5}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(at=st.integers() | st.floats() | st.text() | st.lists(st.integers()) | st.booleans() | st.none())
 def test_no_note_ends_a_scheduler_or_silences_an_entry(
     lock: Any, make_scheduler: Callable[..., Any], at: object
@@ -189,7 +189,7 @@ def test_a_clock_that_is_set_back_silences_nobody(lock: Any, make_scheduler: Cal
 ZONES = st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]).map(ZoneInfo)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(max_examples=40)
 @given(
     zone=ZONES,
     begin=st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)),
@@ -225,7 +225,7 @@ def test_an_interval_runs_in_real_time_over_summer_time(
     )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(max_examples=30)
 @given(
     every=st.sampled_from([10, 60, 300]),
     steps=st.lists(
