@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.celery_fleet.kit.plugins.plugin_utils.terminal import harmless
 
 DOCUMENTATION = """
 name: messages
@@ -32,9 +33,9 @@ class CallbackModule(CallbackBase):
         """Print the message of a task that shows something."""
         if result._task.action in ("debug", "ansible.builtin.debug"):
             message = result._result.get("msg", "")
-            print(message if isinstance(message, str) else json.dumps(message, indent=2))
+            print(harmless(message) if isinstance(message, str) else json.dumps(message, indent=2))
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ANN401 - Ansible's
         """Print why a task failed."""
         about = f"{result._host.get_name()}: {result._task.get_name()}"
-        print(f"{about}: {result._result.get('msg', 'failed')}", file=sys.stderr)
+        print(harmless(f"{about}: {result._result.get('msg', 'failed')}"), file=sys.stderr)

@@ -62,6 +62,13 @@ def test_the_table_has_queues_then_kinds_then_single_ones():
     ]
 
 
+def test_what_a_publisher_wrote_takes_one_line_of_the_table():
+    forged = dict.fromkeys(("id", "task", "reason", "queue"), "x\ncpu_tasks_dead  0\x1b]0;x\x07")
+    lines = dead_letters_table(FOUND | {"letters": [LETTER | forged], "summary": [KIND | forged]}, BROKER)
+    assert len(lines.splitlines()) == 9
+    assert all(line.isprintable() for line in lines.split("\n"))
+
+
 def test_a_queue_that_would_drop_what_is_sent_back_is_a_fault():
     way_back = {
         "overflow": "reject-publish",

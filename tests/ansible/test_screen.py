@@ -12,10 +12,12 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.celery_fleet.kit.plugins.callback.messages import CallbackModule
 from ansible_collections.celery_fleet.kit.plugins.plugin_utils.progress import (
     Step,
     Tally,
@@ -346,6 +348,17 @@ def test_verbose_output_is_ansibles_own(runs: dict[str, Shown]) -> None:
 
 def test_the_other_callback_prints_messages_only(runs: dict[str, Shown]) -> None:
     assert json.loads(runs["messages"].out) == {"a": 1}
+
+
+def test_the_other_callback_writes_nothing_but_text(capsys: pytest.CaptureFixture[str]) -> None:
+    host, said = (
+        SimpleNamespace(get_name=lambda: "cpu1"),
+        SimpleNamespace(action="debug", get_name=lambda: "Say"),
+    )
+    result = SimpleNamespace(_task=said, _host=host, _result={"msg": f"a{HOSTILE}\nb"})
+    CallbackModule().v2_runner_on_ok(result)
+    CallbackModule().v2_runner_on_failed(result)
+    assert capsys.readouterr() == ("ared\nb\n", "cpu1: Say: ared\nb\n")
 
 
 def test_text_of_hosts_is_harmless() -> None:

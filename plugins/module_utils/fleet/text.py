@@ -56,12 +56,17 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align cells in columns.
 
     Args:
-        rows: The cells of each row, the head first; all rows have as many.
+        rows: The cells of each row, the head first; all rows have as many. Any of them may be a stranger's.
 
     Returns:
-        A line for each row.
+        A line for each row, without control characters.
     """
+    rows = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+def _printable(cell: str) -> str:
+    return cell if cell.isprintable() else "".join(each if each.isprintable() else "?" for each in cell)
