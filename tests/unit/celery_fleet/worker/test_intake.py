@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import itertools
 import json
 import logging
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from amqp.basic_message import Message as AmqpMessage
 from celery import Celery
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kombu.transport.pyamqp import Message
 from support.worker_parts import Channel
@@ -295,7 +296,14 @@ json_values = st.recursive(
     max_leaves=10,
 )
 names = st.sampled_from([*BROKEN_FIELDS, "callbacks", "chord", "args", "kwargs", "delivery_info"]) | st.text()
-bodies = st.binary() | json_values | st.tuples(json_values, json_values, json_values) | st.just(BODY)
+protocol_1 = st.builds(
+    lambda odd: {**PROTOCOL_1, **odd},
+    st.dictionaries(st.sampled_from([*PROTOCOL_1, *BROKEN_FIELDS]), json_values),
+)
+bodies = (
+    st.binary() | json_values | st.tuples(json_values, json_values, json_values) | st.just(BODY) | protocol_1
+)
+compressions = st.sampled_from([None, None, "application/x-gzip", "application/x-bz2", "zstd", "bogus"])
 
 
 def test_a_task_is_given_to_the_pool_with_limits_that_its_pool_grants(worker: Any, fleet: Fleet) -> None:
@@ -310,15 +318,25 @@ def test_a_task_is_given_to_the_pool_with_limits_that_its_pool_grants(worker: An
         assert (given["timeout"], given["soft_timeout"]) == granted
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=400)
+@settings(max_examples=600)
 @given(
     headers=st.dictionaries(names, values, max_size=6),
     body=bodies,
     whole=st.booleans(),
     content_type=st.sampled_from(["application/json", "text/plain", "", None]) | st.text(max_size=20),
-    encoding=st.sampled_from(["utf-8", "binary", None]) | st.text(max_size=10),
+    encoding=st.sampled_from(["utf-8", "binary", "base64", "utf-16", None]) | st.text(max_size=10),
+    compression=compressions,
+    compressed=st.booleans(),
 )
-@example(headers={"task": "x" * 10}, body=b"", whole=True, content_type=None, encoding=None)
+@example(
+    headers={"task": "x" * 10},
+    body=b"",
+    whole=True,
+    content_type=None,
+    encoding=None,
+    compression=None,
+    compressed=False,
+)
 def test_no_message_ends_a_worker(
     worker: Any,
     headers: dict[str, Any],
@@ -326,8 +344,15 @@ def test_no_message_ends_a_worker(
     whole: bool,
     content_type: str | None,
     encoding: str | None,
+    compression: str | None,
+    compressed: bool,
 ) -> None:
     told = {**GOOD, **headers} if whole else headers
+    if compression:
+        told = {**told, "compression": compression}
+    if compressed:
+        plain = body if isinstance(body, bytes) else json.dumps(body).encode()
+        body = (bz2 if compression == "application/x-bz2" else zlib).compress(plain)
     became = deliver(worker, told, body, content_type=content_type, content_encoding=encoding)
     if became == "started":
         given = worker.pool.given[-1]
