@@ -633,6 +633,13 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "use RabbitMQ 3.10 or newer (Debian 12 or newer), or queue_type classic",
         _RABBIT,
     ),
+    "versions/trusting-broker": _warning(
+        "A RabbitMQ whose publishers must be trusted",
+        "before 4.0 a header for copies (CC) takes a message past the rights of its publisher, and one "
+        "message with a malformed x-death header stops safe dead-lettering on its node",
+        "use RabbitMQ 4.0 or newer (Debian 13) where tasks or clients may be hostile",
+        "tried on RabbitMQ 3.10.8 and 4.0.5",
+    ),
     "versions/transient-queues": _error(
         "Control queues that RabbitMQ 4.3 refuses",
         "Celery before 5.6 declares its control and event queues neither durable nor exclusive, and RabbitMQ "

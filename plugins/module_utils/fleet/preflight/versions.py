@@ -28,6 +28,8 @@ TESTED: Final[Mapping[str, tuple[Version, ...]]] = {
 }
 
 QUORUM_BROKER: Final = (3, 10)
+# Before this, publishers get around topic permissions, and stop dead-lettering with one message.
+GUARDED_BROKER: Final = (4, 0)
 # From here on an application can have exclusive queues for control and events.
 EXCLUSIVE_LIBRARIES: Final = (5, 6)
 # From here on the broker refuses transient queues, and classic ones have no consumer timeout.
@@ -89,6 +91,12 @@ def _check_broker(model: Model, host: str, release: Version, findings: Findings)
     if release < QUORUM_BROKER and "quorum" in kinds:
         text = f"RabbitMQ {_text(release)} has quorum queues without message TTL and safe dead-lettering"
         findings.add("versions/rabbitmq-too-old", "broker_version", _text(release), text, where=host)
+    if release < GUARDED_BROKER:
+        held = [pool.name for pool in model.pools.values() if pool.calls is not None]
+        text = f"on RabbitMQ {_text(release)} one malformed message can stop all dead-lettering of a node"
+        if held:
+            text += f", and calls does not hold the tasks of {', '.join(held)}: a header can add copies"
+        findings.add("versions/trusting-broker", "broker_version", _text(release), text, where=host)
     if release >= STRICT_BROKER:
         for pool in model.pools.values():
             if pool.queue_type == "classic":

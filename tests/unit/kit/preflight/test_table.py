@@ -446,6 +446,13 @@ CASES = [
         "broker1",
         [(HOST, "broker1.distribution", "Ubuntu"), (HOST, "broker1.distribution_version", "22.04")],
     ),
+    (
+        "versions/trusting-broker",
+        "broker_version",
+        "3.10",
+        "broker1",
+        [(HOST, "broker1.distribution_version", "12.5"), (MODEL, "pools.io.calls", ["cpu"])],
+    ),
     ("versions/untested", "broker_version", "4.1", "broker1", [(HOST, "broker1.broker_version", "4.1.3")]),
     ("versions/unknown", "broker_version", "newest", "broker1", [(HOST, "broker1.broker_version", "newest")]),
     ("versions/unknown", "broker_version", "None", "broker1", [(HOST, "broker1.distribution", "Rocky")]),
