@@ -114,6 +114,23 @@ class ConnectionTimers:
 
 
 @contextmanager
+def keeping_running_jobs(pool: Any) -> Iterator[None]:  # noqa: ANN401 - Celery's
+    """Let a pool of processes know the tasks that run, whatever it forgets in this context.
+
+    Celery 5.5 and 5.6.0 forget all of them when a connection is lost, and so never tell of their ends: their
+    slots would stay taken, and a worker that stops would wait for them. This can go with those releases.
+
+    Args:
+        pool: billiard's pool.
+    """
+    before = dict(pool._cache)
+    try:
+        yield
+    finally:
+        pool._cache.update({key: job for key, job in before.items() if job._accepted and not job.ready()})
+
+
+@contextmanager
 def acknowledging_at_once(consumer: Any) -> Iterator[None]:  # noqa: ANN401 - Celery's
     """Let what is made in this context acknowledge at once where a worker has no hub.
 

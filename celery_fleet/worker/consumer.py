@@ -139,7 +139,8 @@ class FleetConsumer(GuardedConsumer):
         self.consumption.forget()
         self.report.connection_closed()
         self.slots.settle()
-        super().on_close()
+        with self.slots.keeping_running_tasks():
+            super().on_close()
 
     def loop_args(self) -> tuple[Any, ...]:
         """Return the arguments of Celery's loop."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from celery.concurrency.prefork import TaskPool
 from celery.worker.autoscale import Autoscaler
 from celery.worker.request import Request
 
+from celery_fleet.minors import keeping_running_jobs
 from celery_fleet.worker.gate import Gate
 from celery_fleet.worker.orders import Orders
 from celery_fleet.worker.phase import Condition
@@ -128,6 +130,10 @@ class Slots:
             if job:
                 job.discard()
             self._gate.release(request)
+
+    def keeping_running_tasks(self) -> AbstractContextManager[None]:
+        """Return a context in which the pool may forget what it has not begun, and nothing else."""
+        return keeping_running_jobs(self._pool._pool) if self.has_processes else nullcontext()
 
 
 class FleetAutoscaler(Autoscaler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from celery import Celery, schedules
+from celery.concurrency.asynpool import AsynPool
 from celery.worker.request import Request
 from kombu.asynchronous.timer import Timer
 
@@ -113,3 +115,23 @@ def test_a_task_for_an_exchange_of_its_own_can_be_sent(make_app: Callable[..., C
     app.amqp.send_task_message = lambda *_, **options: sent.append(options)
     app.send_task("x", exchange="events", routing_key="user.created")
     assert (sent[0]["exchange"], sent[0]["routing_key"]) == ("events", "user.created")
+
+
+def test_a_lost_connection_leaves_a_pool_the_tasks_that_run() -> None:
+    pool = SimpleNamespace(
+        **dict.fromkeys(("synack", "_state"), 0),
+        **{"outbound_buffer": deque(), "maintain_pool": lambda: None, "_cache": {}},
+        **{name: set() for name in ("_active_writers", "_active_writes", "_busy_workers")},
+    )
+    pool._cache |= {
+        name: SimpleNamespace(
+            **{"_accepted": accepted, "_write_to": None, "_scheduled_for": None, "_writer": lambda: None},
+            **{"discard": lambda name=name: pool._cache.pop(name), "ready": lambda ended=ended: ended},
+        )
+        for name, accepted, ended in (("runs", True, False), ("sent", False, False), ("ended", True, True))
+    }
+    with minors.keeping_running_jobs(pool):
+        AsynPool.flush(pool)
+        pool._cache.pop("ended", None)  # as its end does
+        pool._cache.pop("sent", None)  # as the package has done before
+    assert set(pool._cache) == {"runs"}
