@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,16 +30,18 @@ def program(path: Path, version: str = "3.12.4", prints: str = "") -> Path:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host whose programs lie below a directory, which others may enter."""
-    for place in (tmp_path, *tmp_path.parents):
-        if place.owner() == Path.home().owner() and place != Path("/"):
-            place.chmod(place.stat().st_mode | 0o055)
-    places = (f"{tmp_path}/pyenv/versions/{{v}}*/bin/python{{v}}",)
-    monkeypatch.setattr(pythons, "PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr(pythons, "_PLACES", places)
-    program(tmp_path / "bin" / "python3", "3.11.2")
-    return tmp_path
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A host whose programs lie below a directory, which others may enter.
+
+    It is none of pytest's, which any other session of this user closes to others when it starts.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        monkeypatch.setattr(pythons, "PATH", str(place / "bin"))
+        monkeypatch.setattr(pythons, "_PLACES", (f"{place}/pyenv/versions/{{v}}*/bin/python{{v}}",))
+        program(place / "bin" / "python3", "3.11.2")
+        yield place
 
 
 def test_a_command_a_path_and_a_version_name_an_interpreter(host: Path) -> None:
