@@ -20,6 +20,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.applic
     all_secrets,
     masked,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.disk import mark
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.environment import (
     BuildError,
     Environments,
@@ -354,12 +355,12 @@ def main() -> None:
         with building(Machine(), place, key):
             reused, missed = build(place, params | {"environment_key": key}, python, environments)
             report = import_app(place, params)
+            mark(complete, report)
     except (BuildError, PythonError, OSError) as error:
         module.fail_json(msg=f"Release {params['release']}: {error}")
     finally:
         for used in filter(None, (params["archive"], params["wheels"])):
             Path(used).unlink()
-    complete.write_text(report, encoding="utf-8")
     warn(module, report)
     if missed:
         module.warn(f"The lock of release {params['release']} does not fit together: {missed}")

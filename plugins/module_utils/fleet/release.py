@@ -93,6 +93,9 @@ def archive(entries: Iterable[Entry], target: Path) -> None:
             else:
                 member.type, member.linkname = tarfile.SYMTYPE, entry.link
                 tar.addfile(member)
+    # What the cache has is never made again.
+    with Path(name).open("rb") as written:
+        os.fsync(written.fileno())
     Path(name).replace(target)
 
 

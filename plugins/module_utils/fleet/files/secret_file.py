@@ -159,9 +159,18 @@ class SecretFile:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.path)
+            self._sync_directory()
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
+
+    def _sync_directory(self) -> None:
+        """Write the file's new place to disk: hosts get the new secrets next, and nobody else has them."""
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def _parse(text: bytes, path: Path) -> Content:

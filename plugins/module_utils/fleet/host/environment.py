@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from . import disk
 from .pythons import Interpreter
 
 COMPLETE: Final = ".complete"
@@ -161,6 +162,7 @@ class Environments:
 
         Raises:
             BuildError: A step failed.
+            OSError: The disk is full, or fails.
         """
         place = self.root / ENVIRONMENTS / key
         place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -173,7 +175,7 @@ class Environments:
             self._run("Making the virtual environment", "venv", "--python", python.path, str(place))
             install(place)
             compiled(python, packages_of(place))
-            (place / COMPLETE).touch()
+            disk.mark(place / COMPLETE)
             return place, True
 
     def install(self, place: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:

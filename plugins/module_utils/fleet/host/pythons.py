@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from .disk import flush
+
 # Where a service's commands are found, whoever runs the kit.
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Where people put Pythons that the distribution lacks; `{v}` is a version such as 3.12.
@@ -202,6 +204,7 @@ def unpacked(archive: Path, sha256: str, place: Path) -> None:
     process = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
     if process.returncode != 0:
         raise PythonError(f"the archive cannot be unpacked: {process.stderr.strip()}")
+    flush(draft)
     draft.replace(place)
     archive.unlink()
 

@@ -5,6 +5,7 @@ import itertools
 import multiprocessing
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import yaml
@@ -68,6 +69,19 @@ def test_a_secret_is_made_once(path):
     make_in(file, "client", "monitor")
     assert SecretFile(path, Plain()).value("client") == first
     assert file.value("monitor")
+
+
+def test_it_is_on_disk_under_its_name_before_anybody_is_given_what_it_holds(path, monkeypatch):
+    kept = []
+    fsync = os.fsync
+
+    def synced(handle):
+        kept.append((str(Path(f"/proc/self/fd/{handle}").readlink()), path.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    make_in(SecretFile(path, Plain()), "client")
+    assert kept == [(str(path.with_name(".vault.yml.new")), False), (str(path.parent), True)]
 
 
 def test_only_its_owner_may_read_it(path):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fleet.host import disk
 from fleet.host.environment import (
     BuildError,
     Environments,
@@ -99,6 +100,26 @@ def test_one_that_failed_is_made_anew(environments: Environments, lock: Path) ->
         made(environments, lock)
     lock.write_text(text)
     assert made(environments, lock)[1]
+
+
+def test_it_is_complete_only_when_it_is_on_disk(
+    environments: Environments, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a loss of power the mark could be there and the files empty."""
+    flush, marked = disk.flush, []
+
+    def flushed(place: Path) -> None:
+        marked.append((packages_of(place) / "shop").is_dir() and not (place / ".complete").exists())
+        flush(place)
+
+    monkeypatch.setattr(disk, "flush", flushed)
+    place, _ = made(environments, lock)
+    assert marked == [True]
+    assert (place / ".complete").exists()
+    monkeypatch.setattr(disk, "flush", lambda _: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        made(environments, lock, "e2")
+    assert not (place.parent / "e2" / ".complete").exists()
 
 
 def test_another_file_under_the_same_version_is_refused(environments: Environments, lock: Path) -> None:

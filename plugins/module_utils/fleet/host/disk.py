@@ -1,0 +1,41 @@
+"""Marks of what is complete: a loss of power must not keep the mark and lose the files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+
+def flush(place: Path) -> None:
+    """Write to disk what was written to a file system so far, which takes less than as much for each file.
+
+    Args:
+        place: A directory in it.
+
+    Raises:
+        OSError: Something could not be written.
+    """
+    command = ["sync", "--file-system", str(place)]
+    process = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
+    if process.returncode != 0:
+        raise OSError(f"{place} cannot be written to disk: {process.stderr.strip()}")
+
+
+def mark(path: Path, text: str = "") -> None:
+    """Mark a directory as complete by a file in it, when everything else in it is on disk.
+
+    Args:
+        path: The file, which appears at once.
+        text: What it holds.
+
+    Raises:
+        OSError: Something could not be written.
+    """
+    flush(path.parent)
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("w", encoding="utf-8") as content:
+        content.write(text)
+        content.flush()
+        os.fsync(content.fileno())
+    draft.replace(path)
