@@ -51,7 +51,7 @@ def test_a_pool_that_never_answers_ends_the_process(
 
 
 def test_a_pause_ends_the_consumption(consuming: Any, clock: Clock, manager: Manager, tmp_path: Path) -> None:
-    consuming.instance = type(consuming.instance)(directory=tmp_path)
+    consuming.instance = type(consuming.instance)(told=tmp_path)
     (tmp_path / "paused").touch()
     later(consuming, clock)
     assert not consuming.task_consumer.allowed
@@ -63,7 +63,7 @@ def test_a_pause_ends_the_consumption(consuming: Any, clock: Clock, manager: Man
 def test_another_number_of_slots_is_another_prefetch(
     consuming: Any, clock: Clock, manager: Manager, tmp_path: Path
 ) -> None:
-    consuming.instance = type(consuming.instance)(directory=tmp_path)
+    consuming.instance = type(consuming.instance)(told=tmp_path)
     (tmp_path / "concurrency").write_text("5")
     later(consuming, clock)
     assert consuming.task_consumer.channel.prefetch == [8, 20]
@@ -72,7 +72,7 @@ def test_another_number_of_slots_is_another_prefetch(
 def test_no_number_of_slots_asks_for_more_than_the_protocol_can_say(
     consuming: Any, clock: Clock, manager: Manager, tmp_path: Path
 ) -> None:
-    consuming.instance = type(consuming.instance)(directory=tmp_path)
+    consuming.instance = type(consuming.instance)(told=tmp_path)
     (tmp_path / "concurrency").write_text("20000")
     later(consuming, clock)
     assert consuming.task_consumer.channel.prefetch == [8, 65_535]
@@ -162,7 +162,9 @@ def test_status_report_and_state_file_are_views_of_one_phase(
     worker.round()
     assert manager.received == ["READY=1\nWATCHDOG=1\nSTATUS=Consuming: 0 active, 0 reserved"]
     assert told() == ("consuming", "Consuming: 0 active, 0 reserved")
-    (tmp_path / "paused").touch()
+    orders = tmp_path / "orders" / str(tmp_path.stat().st_ino)
+    orders.mkdir(parents=True)
+    (orders / "paused").touch()
     assert told() == ("paused", "Paused: 0 active")
     assert manager.received[-1] == "WATCHDOG=1\nSTATUS=Paused: 0 active"
     worker.stopping.on_signal(signal.SIGTERM, None)
