@@ -55,6 +55,13 @@ class Worker:
         found: dict[str, str] = json.loads(self.host.check_output(f"cat {path}"))
         return found
 
+    def attempted(self, **tries: Sequence[object]) -> dict[str, str]:
+        """Return what became of what a task of the pool tried, as `probe.attempt` does it."""
+        path = self._send("attempt", tries)
+        until(lambda: self.trace(path), f"{path} is written by {self.unit}", 30)
+        verdicts: dict[str, str] = json.loads(self.host.check_output(f"cat {path}"))
+        return verdicts
+
     def _send(self, task: str, *arguments: object) -> str:
         self.host.check_output(f"install -d -o celery-fleet -g celery-fleet {TRACES}")
         path = f"{TRACES}/{uuid.uuid4()}"

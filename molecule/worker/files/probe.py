@@ -1,5 +1,6 @@
 """An application whose tasks leave a trace of when they ran, and of what they were given."""
 
+import errno
 import hashlib
 import json
 import os
@@ -46,5 +47,36 @@ def environment(path: str) -> None:
     draft.rename(path)
 
 
+TRIES = {
+    "read": lambda path: Path(path).read_bytes(),
+    "write": lambda path: Path(path).open("ab").close(),
+    "make": lambda path: Path(path).mkdir(),
+    "link": lambda path, target: Path(path).symlink_to(target),
+    "pipe": os.mkfifo,
+    "remove": os.unlink,
+    "signal": lambda pid: os.kill(pid, 0),
+}
+
+
+def attempt(path: str, tries: dict[str, list[object]]) -> None:
+    """Write what became of each attempt: `done`, or the name of the error.
+
+    Args:
+        path: The file.
+        tries: The attempts by their names, each with a key of `TRIES` and its arguments.
+    """
+    verdicts = {}
+    for name, (how, *arguments) in tries.items():
+        try:
+            TRIES[how](*arguments)
+            verdicts[name] = "done"
+        except OSError as error:
+            verdicts[name] = errno.errorcode[error.errno]
+    draft = Path(f"{path}.draft")
+    draft.write_text(json.dumps(verdicts))
+    draft.rename(path)
+
+
+app.task(attempt, name="probe.attempt")
 app.task(trace, name="probe.trace")
 app.task(environment, name="probe.environment")

@@ -85,6 +85,79 @@ def test_a_reboot_waits_for_the_longest_task(scenario: Scenario, host: Hosts) ->
             )
 
 
+def test_a_compromised_task_reaches_no_further_than_the_workers_of_its_host(
+    workers: dict[tuple[str, str], Worker],
+) -> None:
+    worker, other = workers[FIRST, "general"], workers[FIRST, "io"]
+    root = worker.host.check_output
+    runs, told = "/run/celery-fleet", "/run/celery-fleet-orders"
+
+    # An order, which is there while the task tries to change it.
+    ordered = worker.plan["concurrency"]
+    path = "import sys; sys.path.insert(0, '/usr/local/lib/celery-fleet')"
+
+    def as_root(expression: str) -> str:
+        code = f"{path}; from fleet.host.machine import Machine; print(Machine().{expression})"
+        return str(root(f'timeout 60 python3 -I -B -c "{code}"'))
+
+    as_root(f"set_slots('{worker.unit}', {ordered})")
+    orders = as_root(f"orders('{worker.unit}')")
+
+    # Rights alone refuse it: units of containers may have no read-only file system.
+    release = "/opt/probe/current"
+    verdicts = worker.attempted(
+        read_passwords_of_the_host=["read", "/etc/shadow"],
+        read_secrets_of_the_application=["read", "/etc/celery-fleet/application/general.env"],
+        read_what_commands_have=["read", "/etc/celery-fleet/command.conf"],
+        write_an_order=["write", f"{orders}/concurrency"],
+        write_another_order=["write", f"{orders}/paused"],
+        make_orders=["make", f"{told}/x"],
+        remove_an_order=["remove", f"{orders}/concurrency"],
+        make_a_unit_s_directory=["make", f"{runs}/x"],
+        write_code=["write", f"{release}/src/probe.py"],
+        add_code=["write", f"{release}/src/sitecustomize.py"],
+        lead_to_other_code=["remove", release],
+        write_the_fleet=["write", "/etc/celery-fleet/fleet.json"],
+        cancel_a_task=["write", "/etc/celery-fleet/revoked.json"],
+        write_a_unit=["write", f"/etc/systemd/system/{worker.unit}"],
+        write_the_program=["write", "/usr/local/lib/celery-fleet/fleet/host/prune.py"],
+        signal_the_host=["signal", 1],
+    )
+    assert set(verdicts.values()) <= {"EACCES", "EPERM", "EROFS"}, verdicts
+
+    # What the docs say of one host: its workers are one user.
+    password = f"/etc/celery-fleet/secrets/worker_{other.plan['name']}"
+    within = {"read": ["read", password], "signal": ["signal", int(other.show("MainPID"))]}
+    assert set(worker.attempted(**within).values()) == {"done"}
+
+    # Links and a pipe where root once wrote and still reads; the directory keeps the worker from it.
+    mine = f"{runs}/{worker.unit.removesuffix('.service')}"
+    until(
+        lambda: worker.attempted(draft=["make", f"{mine}/.state.json"]) == {"draft": "done"},
+        "the task has planted a directory",
+        30,
+    )
+    planted = worker.attempted(
+        gone=["remove", f"{mine}/state.json"],
+        pipe=["pipe", f"{mine}/state.json"],
+        pause=["link", f"{mine}/paused", "/etc/nologin"],
+        slots=["link", f"{mine}/concurrency", "/etc/nologin"],
+    )
+    assert set(planted.values()) == {"done"}, planted
+    try:
+        assert as_root(f"state('{worker.unit}')") == "{}"
+        assert as_root(f"state('{other.unit}').get('state')") == "consuming"
+        as_root(f"pause('{worker.unit}', True)")
+        as_root(f"pause('{worker.unit}', False)")
+        assert as_root(f"slots('{worker.unit}')") == str(ordered)
+        assert not worker.host.file("/etc/nologin").exists
+    finally:
+        root(f"rm -rf {mine}/.state.json {mine}/state.json {mine}/paused {mine}/concurrency {orders}")
+    until(
+        lambda: as_root(f"state('{worker.unit}').get('state')") == "consuming", "the worker reports again", 40
+    )
+
+
 def test_a_stop_lets_a_task_finish_and_a_killed_process_loses_none(
     workers: dict[tuple[str, str], Worker],
 ) -> None:
