@@ -14,9 +14,9 @@ import ssl
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote
 
 import kombu
+from amqp import spec
 from amqp.exceptions import AccessRefused, AMQPError, RecoverableConnectionError
 from kombu.transport import TRANSPORT_ALIASES, pyamqp
 
@@ -25,10 +25,7 @@ from celery_fleet.errors import BrokerRefusedError, FleetFileError, LoginRefused
 from celery_fleet.fleet import Broker
 from celery_fleet.frames import tolerant_frame_handler
 from celery_fleet.minors import TLS_MINIMUM
-
-# That of the broker's URLs: by the scheme alone Kombu knows the transport, also when it goes on to the
-# next node, and in its pools.
-SCHEME = "fleet"
+from celery_fleet.nodes import SCHEME, is_suspect
 
 PREVIOUS = ".previous"
 
@@ -53,7 +50,19 @@ SOCKET_SETTINGS = {
 
 
 class Channel(pyamqp.Channel):
-    """A channel that does not wait for ever."""
+    """A channel that does not wait for ever, and gives back without a reject."""
+
+    def basic_nack(self, delivery_tag: int, multiple: bool = False) -> None:
+        """Return a message to its queue, which py-amqp can do by a reject only.
+
+        RabbitMQ 4.3 counts a reject as a failed delivery, and so what a closed channel leaves. This it does
+        not; earlier ones count every delivery that comes back.
+
+        Args:
+            delivery_tag: The message; 0 with `multiple` is everything that the channel holds.
+            multiple: Whether to return all messages up to this one.
+        """
+        self.send_method(spec.Basic.Nack, "Lbb", (delivery_tag, multiple, True))
 
     def wait(
         self,
@@ -181,7 +190,7 @@ def connect(nodes: str | list[str], *args: object, **options: object) -> kombu.C
     """Make Kombu's connection, beginning with the node that is this process's first choice.
 
     Each process has an order of its own. So clients are spread over all nodes, and those of a node that
-    dies over all that are left.
+    dies over all that are left. A node that this process lost a moment ago comes last.
 
     Args:
         nodes: The nodes' URLs, or one.
@@ -192,22 +201,8 @@ def connect(nodes: str | list[str], *args: object, **options: object) -> kombu.C
     """
     if not isinstance(nodes, str):
         order = random.Random(f"{socket.gethostname()}:{os.getpid()}")  # noqa: S311 - not for secrets
-        nodes = order.sample(nodes, len(nodes))
+        nodes = sorted(order.sample(nodes, len(nodes)), key=is_suspect)
     return kombu.Connection(nodes, *args, **options)
-
-
-def urls(broker: Broker, user: str) -> list[str]:
-    """Return the URL of each broker node, without a password.
-
-    Args:
-        broker: The nodes and the virtual host.
-        user: Who connects.
-
-    Returns:
-        One URL a node.
-    """
-    login, vhost = quote(user, safe=""), quote(broker.vhost, safe="")
-    return [f"{SCHEME}://{login}@{_bracketed(node.host)}:{node.port}/{vhost}" for node in broker.nodes]
 
 
 def transport_options(
@@ -243,7 +238,3 @@ def _passwords(path: str) -> Iterator[str]:
     yield files.read_password(path)
     if os.path.exists(path + PREVIOUS):  # noqa: PTH110 - a path in text, like all from the fleet file
         yield files.read_password(path + PREVIOUS)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,10 +16,11 @@ from celery import Celery
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from celery_fleet.connection import CONNECT_TIMEOUT, connect, transport_options, urls
+from celery_fleet.connection import CONNECT_TIMEOUT, connect, transport_options
 from celery_fleet.errors import PublishError, QueueFullError, VerifyError
 from celery_fleet.files import read_password
-from celery_fleet.fleet import Fleet
+from celery_fleet.fleet import Broker, DeadLetters, Fleet, Verify
+from celery_fleet.nodes import urls
 from celery_fleet.publishing.producer import FleetProducer
 from celery_fleet.worker import canary
 
@@ -84,20 +86,25 @@ def verify(fleet: Fleet, timeout: float = TIMEOUT, progress: Callable[[str], Non
 
     Raises:
         VerifyError: The broker cannot be reached, or another verification is running.
-        FleetFileError: The password of the verifying user cannot be read.
+        FleetFileError: The password of a user cannot be read.
     """
-    read_password(fleet.verify.password_file)
-    connection = connect(
-        urls(fleet.broker, fleet.verify.user),
+    with _reached(fleet.broker, fleet.verify) as connection:
+        return _Run(fleet, connection, timeout, progress).report()
+
+
+@contextmanager
+def _reached(broker: Broker, login: Verify | DeadLetters) -> Iterator[Connection]:
+    read_password(login.password_file)
+    with connect(
+        urls(broker, login.user),
         connect_timeout=CONNECT_TIMEOUT,
-        transport_options=transport_options(fleet.broker, fleet.verify.password_file),
-    )
-    with connection:
+        transport_options=transport_options(broker, login.password_file),
+    ) as connection:
         try:
-            connection.ensure_connection(max_retries=2 * len(fleet.broker.nodes), interval_start=0.5)
+            connection.ensure_connection(max_retries=2 * len(broker.nodes), interval_start=0.5)
         except OperationalError as error:
             raise VerifyError(f"cannot reach the broker at {connection.as_uri()}: {error}") from error
-        return _Run(fleet, connection, timeout, progress).report()
+        yield connection
 
 
 def _answer(body: str | bytes) -> dict[str, Any]:
@@ -148,12 +155,13 @@ class _Run:
         )
 
     def dead_letters(self) -> dict[str, int]:
-        """Count the dead letters, for which nobody needs the right to read them."""
-        channel = self.connection.channel()
-        return {
-            name: int(channel.queue_declare(name, passive=True).message_count)
-            for name in self.fleet.dead_letters.queues
-        }
+        """Count the dead letters as the user who may read them; RabbitMQ 4.3 lets nobody else."""
+        with _reached(self.fleet.broker, self.fleet.dead_letters) as connection:
+            channel = connection.channel()
+            return {
+                name: int(channel.queue_declare(name, passive=True).message_count)
+                for name in self.fleet.dead_letters.queues
+            }
 
     def missing(self) -> tuple[str, ...]:
         return tuple(queue for queue in self.awaited if queue not in self.answers)

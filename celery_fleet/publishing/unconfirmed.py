@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
+
 from amqp.exceptions import AccessRefused
 from celery import Celery
 from celery.app.control import Control
-from kombu import pools
-from kombu.pidbox import Node
+from kombu import Queue, pools
+from kombu.pidbox import Mailbox, Node
 from kombu.utils.functional import lazy
 
 from celery_fleet.errors import ControlRefusedError
@@ -18,6 +20,20 @@ from celery_fleet.publishing import forks
 UNCONFIRMED = {"confirm_publish": False}
 
 
+class FleetMailbox(Mailbox):
+    """The mailboxes of remote control, with another name of a queue for each connection.
+
+    With Khepri, stable from RabbitMQ 4.2 on, an exclusive queue is kept as long as the node that it was
+    declared at is down or cut off, and nobody else may declare one of its name.
+    """
+
+    def get_queue(self, hostname: str) -> Queue:
+        """Return the queue in which a worker receives commands; they address the worker, not the queue."""
+        queue = super().get_queue(hostname)
+        queue.name = f"{hostname}.{uuid.uuid4().hex}.{self.namespace}.pidbox"
+        return queue
+
+
 class FleetControl(Control):
     """Celery's remote control, whose commands and replies are published without confirmation.
 
@@ -25,6 +41,8 @@ class FleetControl(Control):
         app: The Celery application.
         node_class: The class of a worker's mailbox; by default Celery's.
     """
+
+    Mailbox = FleetMailbox
 
     def __init__(self, app: Celery, node_class: type[Node] | None = None) -> None:
         super().__init__(app)

@@ -13,7 +13,7 @@ from celery import Celery
 from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 
-from celery_fleet import connection, files, fleet_file, minors
+from celery_fleet import connection, files, fleet_file, minors, nodes
 from celery_fleet.errors import FleetError
 from celery_fleet.scheduler import classes, schedule
 from celery_fleet.scheduler.led import CLOCK_TOLERANCE, RETRY_INTERVAL, Led, Term, led
@@ -124,7 +124,7 @@ class FleetScheduler(Scheduler):
         broker = self._fleet.broker
         options = connection.transport_options(broker, self._file.password_file)
         self._link = connection.connect(
-            connection.urls(broker, self._file.user),
+            nodes.urls(broker, self._file.user),
             connect_timeout=connection.CONNECT_TIMEOUT,
             transport_options=options,
             heartbeat=HEARTBEAT,

@@ -8,7 +8,7 @@ from typing import Any
 from celery.app.defaults import SETTING_KEYS
 from kombu import Exchange, Queue
 
-from celery_fleet import connection
+from celery_fleet import connection, nodes
 from celery_fleet.fleet import Fleet, Pool
 
 # Options of the transport that an application may have. Others are the fleet's, are of another kind of
@@ -68,7 +68,7 @@ def owned(fleet: Fleet, pool_name: str | None, own: Mapping[str, Any]) -> dict[s
     login = pool or fleet.broker
     late = pool is None or pool.acknowledgement == "late"
     settings: dict[str, Any] = {
-        "broker_url": connection.urls(fleet.broker, login.user),
+        "broker_url": nodes.urls(fleet.broker, login.user),
         # Celery prefers these two to the one above.
         "broker_read_url": None,
         "broker_write_url": None,

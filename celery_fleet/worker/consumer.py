@@ -7,13 +7,14 @@ import time
 from functools import partial
 from typing import Any
 
-from amqp.exceptions import ConsumerCancelled, RecoverableConnectionError, ResourceLocked
+from amqp.exceptions import ConsumerCancelled, RecoverableConnectionError
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu import Connection
 
 from celery_fleet.minors import ConnectionTimers
+from celery_fleet.nodes import suspect
 from celery_fleet.publishing.unconfirmed import UNCONFIRMED
 from celery_fleet.worker import canary
 from celery_fleet.worker.consumption import Consumption
@@ -83,12 +84,6 @@ class FleetConsumer(GuardedConsumer):
             self.condition, partial(canary.prove, self.app, self.pool, self.hostname), self._round_at_once
         )
         self.stopping = Stop(self.condition, self.gate, self.report.notify_stopping, self._hurry)
-        # This node's control queue is exclusive. The broker keeps it for a lost connection until heartbeats
-        # have failed; Celery would give up at once, although it only has to wait.
-        self.connection_errors: tuple[type[Exception], ...] = (
-            *self.conninfo.connection_errors,
-            ResourceLocked,
-        )
 
     def start(self) -> None:
         """Run the worker's loop until it is stopped."""
@@ -132,6 +127,8 @@ class FleetConsumer(GuardedConsumer):
         self._note_obstacle(exc)
         if isinstance(exc, ConsumerCancelled):
             self.report.count_lost_consumer()
+        if self.connection is not None:
+            suspect(self.connection)
         super().on_connection_error_after_connected(exc)
 
     def on_close(self) -> None:

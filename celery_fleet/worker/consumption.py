@@ -10,8 +10,10 @@ from amqp.exceptions import ConsumerCancelled
 from celery.utils.quorum_queues import detect_quorum_queues
 from celery.worker import state
 from celery.worker.request import Request
+from kombu import Message
 
 from celery_fleet.minors import scheduled
+from celery_fleet.nodes import series
 from celery_fleet.worker.gate import Gate
 from celery_fleet.worker.phase import Condition
 
@@ -23,6 +25,12 @@ CHECK_INTERVAL = 12.0
 
 # Of tasks at a time: the protocol has 16 bits for them.
 LARGEST_PREFETCH = 65_535
+
+# Seconds between questions of an idle worker that only a node with a majority answers. With the time for an
+# answer (connection.REPLY_TIMEOUT) they bound how long a worker stays at a node that is cut off.
+RENEWAL_INTERVAL = 5.0
+# From this series on nodes that are cut off do not pause by themselves.
+NEVER_PAUSES = (4, 3)
 
 
 class Consumption:
@@ -39,7 +47,7 @@ class Consumption:
         self._gate = gate
         self._celery = consumer
         self._queues_by_tag: dict[str, str] = {}
-        self._next_check, self._suspicions = 0.0, 0
+        self._next_check, self._next_renewal, self._suspicions = 0.0, 0.0, 0
 
     def begin(self) -> None:
         """Start the delivery of as many tasks as the slots and the prefetch multiplier allow."""
@@ -54,7 +62,8 @@ class Consumption:
         consumer.consume()
         self._condition.consuming = True
         self._queues_by_tag.update(consumer.queues_by_tag)
-        self._next_check = time.monotonic() + CHECK_INTERVAL
+        now = time.monotonic()
+        self._next_check, self._next_renewal = now + CHECK_INTERVAL, now + RENEWAL_INTERVAL
         self._suspicions = 0
 
     def end(self) -> None:
@@ -90,9 +99,17 @@ class Consumption:
                 continue
             state.task_ready(request)
             request.acknowledged = True
-            request.message.reject_log_error(logger, self._celery.connection_errors, requeue=True)
+            self._return(request.message)
         if requests:
             logger.info("Gave %d tasks back that had not started", len(requests))
+
+    def _return(self, message: Message) -> None:
+        try:
+            message.channel.basic_nack(message.delivery_tag)
+        except self._celery.connection_errors as error:
+            logger.critical("Cannot give back %s: %r", message.delivery_tag, error)
+        else:
+            message._state = "REQUEUED"
 
     def reserved(self) -> int:
         """Count what was received and has not started."""
@@ -107,6 +124,10 @@ class Consumption:
         now = time.monotonic()
         if self._gate.running or self._gate.waiting:
             self._next_check, self._suspicions = now + CHECK_INTERVAL, 0
+            self._next_renewal = now + RENEWAL_INTERVAL
+        if now >= self._next_renewal:
+            self._next_renewal = now + RENEWAL_INTERVAL
+            self._renew()
         if now < self._next_check:
             return
         self._next_check = now + CHECK_INTERVAL
@@ -120,6 +141,22 @@ class Consumption:
         self._suspicions = self._suspicions + 1 if suspicious and idle else 0
         if self._suspicions > 1 or any(queue.name not in served for queue in consumer.queues):
             raise ConsumerCancelled("the broker has lost this worker's consumer")
+
+    def _renew(self) -> None:
+        """Consume one of the queues anew, which a node that is cut off from the others cannot answer.
+
+        It takes itself for the leader of its queues, and says of them that all is well.
+        """
+        nodes = self._celery.app.amqp.fleet.broker.nodes
+        consumer = self._celery.task_consumer
+        if len(nodes) < 2 or not consumer.queues or series(self._celery.connection) < NEVER_PAUSES:
+            return
+        self._queues_by_tag = dict(consumer.queues_by_tag)
+        queue = consumer.queues[0]
+        consumer.cancel_by_queue(queue)
+        consumer.add_queue(queue)  # as the last one, so that each has its turn
+        consumer.consume()
+        self._queues_by_tag.update(consumer.queues_by_tag)
 
     def check_soon(self) -> None:
         """Check at the next opportunity."""

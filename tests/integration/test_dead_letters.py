@@ -145,6 +145,11 @@ def kill_by_limit(vhost: Vhost) -> None:
     reject(vhost, QUEUE, 3, requeue=True)
 
 
+def kill_again_by_limit(vhost: Vhost) -> None:
+    # RabbitMQ 4.3 keeps the count of a message over its death.
+    reject(vhost, QUEUE, 1 if vhost.series >= (4, 3) else 3, requeue=True)
+
+
 def kill_by_reject(vhost: Vhost) -> None:
     publish(vhost, "cpu_tasks", KEYS[QUEUE], "one")
     reject(vhost, QUEUE, 1)
@@ -157,7 +162,7 @@ def kill_after_delay(vhost: Vhost) -> None:
 
 DEATHS: dict[str, tuple[Callable[[Vhost], None], Callable[[Vhost], None], str]] = {
     "expired": (kill_by_expiry, lambda _: None, "expired"),
-    "delivery limit": (kill_by_limit, lambda vhost: reject(vhost, QUEUE, 3, requeue=True), "delivery_limit"),
+    "delivery limit": (kill_by_limit, kill_again_by_limit, "delivery_limit"),
     "rejected": (kill_by_reject, lambda vhost: reject(vhost, QUEUE, 1), "rejected"),
     "rejected after a delay": (kill_after_delay, lambda vhost: reject(vhost, QUEUE, 1), "rejected"),
 }
@@ -204,7 +209,9 @@ def test_looking_leaves_everything_as_it_was(shop: Vhost) -> None:
         again = letters.look(Selection())
     assert [letter.key for letter in again.letters] == [letter["key"] for letter in first["letters"]]
     send_back(shop, "--all")
-    assert drain(shop, QUEUE, 50) == ids
+    # Nor has it spent an attempt of a task.
+    reject(shop, QUEUE, 1, requeue=True)
+    assert sorted(drain(shop, QUEUE, 50)) == sorted(ids)
 
 
 def test_some_are_selected(shop: Vhost) -> None:

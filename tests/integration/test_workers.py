@@ -247,15 +247,17 @@ def test_no_slot_is_lost_with_a_connection(
     assert worker.stop() == 0
 
 
-def test_a_worker_waits_until_the_broker_gives_up_its_lost_connection(vhost: Vhost) -> None:
+def test_a_worker_does_not_wait_for_the_control_queue_of_its_lost_connection(vhost: Vhost) -> None:
+    """Which the broker keeps as long as a node is gone, where it has Khepri."""
     name, host = f"io_worker_{uuid.uuid4().int % 10**6}", os.uname().nodename
     with Connection(vhost.admin_url) as lost:
         lost.channel().queue_declare(f"{name}@{host}.celery.pidbox", exclusive=True)
-        worker = vhost.worker("io", "--pool", "prefork", "--concurrency", "1", name=name)
-        wait_for(lambda: worker.systemd.count("RESOURCE_LOCKED") >= 2, START, "its waiting")
-        assert worker.process.poll() is None
-        assert worker.systemd.count("READY=1") == 0
-    worker.ready()
+        worker = vhost.worker("io", "--pool", "prefork", "--concurrency", "1", name=name).ready()
+        assert worker.systemd.count("RESOURCE_LOCKED") == 0
+        queues = vhost.management.call("GET", "queues", vhost.name)
+        own = [each["name"] for each in queues if each["name"].startswith(f"{name}@{host}.")]
+        assert len(own) == 2
+        assert all(each.endswith(".celery.pidbox") for each in own)
     assert worker.stop() == 0
 
 

@@ -228,6 +228,12 @@ class Vhost:
         """An administrator's channel that stays open; publishes on it are not confirmed."""
         return Connection(self.admin_url).channel()
 
+    @cached_property
+    def series(self) -> tuple[int, ...]:
+        """RabbitMQ's series, such as (4, 3)."""
+        version: str = self.management.call("GET", "overview")["rabbitmq_version"]
+        return tuple(map(int, version.split(".")[:2]))
+
     @property
     def secrets(self) -> Path:
         return self.directory / "secrets"

@@ -40,6 +40,7 @@ class Channel:
     def __init__(self) -> None:
         self.acknowledged: list[int] = []
         self.rejected: list[tuple[int, bool]] = []
+        self.returned: list[int] = []
         self.prefetch: list[int] = []
         self.consumers, self.messages, self.asked = 2, 0, 0
 
@@ -49,6 +50,9 @@ class Channel:
     def basic_reject(self, tag: int, requeue: bool) -> None:
         self.rejected.append((tag, requeue))
 
+    def basic_nack(self, tag: int, multiple: bool = False) -> None:
+        self.returned.append(tag)
+
     def basic_qos(self, _size: int, count: int, _global: bool) -> None:
         self.prefetch.append(count)
 
@@ -56,6 +60,15 @@ class Channel:
         assert passive
         self.asked += 1
         return SimpleNamespace(consumer_count=self.consumers, message_count=self.messages)
+
+
+class Connection:
+    """An open connection to a broker of some version."""
+
+    hostname, port = "10.0.0.1", 5672
+
+    def __init__(self, version: str = "4.0.5") -> None:
+        self.connection = SimpleNamespace(server_properties={"version": version})
 
 
 class TaskConsumer:
@@ -67,9 +80,17 @@ class TaskConsumer:
         self.channel = Channel()
         self.queues = [SimpleNamespace(name="one"), SimpleNamespace(name="two")]
         self.queues_by_tag: dict[str, str] = {}
+        self.renewed: list[str] = []
 
     def consume(self) -> None:
         self.queues_by_tag = {"1": "one", "2": "two"}
+
+    def cancel_by_queue(self, queue: SimpleNamespace) -> None:
+        self.queues.remove(queue)
+        self.renewed.append(queue.name)
+
+    def add_queue(self, queue: SimpleNamespace) -> None:
+        self.queues.append(queue)
 
     def cancel(self) -> None:
         self.queues_by_tag = {}

@@ -15,10 +15,11 @@ from amqp import Message
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from celery_fleet.connection import CONNECT_TIMEOUT, connect, transport_options, urls
+from celery_fleet.connection import CONNECT_TIMEOUT, connect, transport_options
 from celery_fleet.errors import DeadLettersError
 from celery_fleet.files import read_password
 from celery_fleet.fleet import Fleet
+from celery_fleet.nodes import urls
 from celery_fleet.operator.dead_letters.letters import DeadLetter, Found, Selection, exported
 from celery_fleet.operator.dead_letters.sending import send_again
 from celery_fleet.operator.dead_letters.visit import Visit

@@ -58,6 +58,9 @@ class Visit:
                 if settled % COMMANDS_AT_ONCE == 0:
                     self._await_commands()
         self._await_commands()
+        # Else what goes back would come here again, and count as a failed delivery when the channel closes.
+        self.channel.basic_cancel(self.consumer)
+        self.channel.basic_nack(0, multiple=True)
         self.channel.close()
         return settled
 
@@ -78,7 +81,7 @@ class Visit:
 
     def _read(self) -> None:
         self.channel.basic_qos(0, MOST, False)
-        self.channel.basic_consume(self.name, callback=self._take)
+        self.consumer = self.channel.basic_consume(self.name, callback=self._take)
         while self.seen < min(self.total, MOST):
             try:
                 self.connection.drain_events(timeout=SILENCE)

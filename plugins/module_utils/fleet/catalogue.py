@@ -640,6 +640,12 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "use RabbitMQ 4.0 or newer (Debian 13) where tasks or clients may be hostile",
         "tried on RabbitMQ 3.10.8 and 4.0.5",
     ),
+    "versions/refused-broker": _fault(
+        "RabbitMQ 4.2.6 or 4.3.0",
+        "nobody may look at a queue who may not configure it, as workers may not: they reconnect forever",
+        "use RabbitMQ 4.2.7 or 4.3.1, or a newer one",
+        "https://github.com/rabbitmq/rabbitmq-server/pull/16085 and 16272",
+    ),
     "versions/transient-queues": _error(
         "Control queues that RabbitMQ 4.3 refuses",
         "Celery before 5.6 declares its control and event queues neither durable nor exclusive, and RabbitMQ "

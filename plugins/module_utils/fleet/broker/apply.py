@@ -8,14 +8,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from .api import Management, RefusedError
+from .api import BrokerError, Management, RefusedError
 from .counts import Count
 from .migration import interrupted
 from .ownership import FIXED_KINDS, Ownership
 from .reconcile import Changes, Difference, Key, State, compare
 from .state import current_state, desired_state, import_document
 from .stranded import is_foreign, of_topology, sentence
-from .versions import for_broker_version
+from .versions import fault, for_broker_version
 
 # What leads to an object is removed before the object.
 _REMOVAL_ORDER: Final = ("topic_permission", "binding", "exchange", "policy", "permission", "user")
@@ -80,9 +80,12 @@ class TopologyReconciler:
             What is to be created, changed and removed, and what cannot be changed in place.
 
         Raises:
-            BrokerError: The broker can't be asked which surplus queues are in use.
+            BrokerError: The broker is of a version that no fleet can run on, or can't be asked which surplus
+                queues are in use.
         """
         self.version = definitions.get("rabbitmq_version")
+        if self.version and (reason := fault(self.version)):
+            raise BrokerError(reason)
         desired = for_broker_version(self._desired, self.version) if self.version else self._desired
         self.dropped = _policy_keys(self._desired) - _policy_keys(desired)
         self._state = current_state(definitions, desired, self._passwords)

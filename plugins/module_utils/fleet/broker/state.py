@@ -187,8 +187,12 @@ def _objects(sections: Mapping[str, Any]) -> State:
         rights = {name: each[name] for name in ("write", "read")}
         state["topic_permission", each["user"], each["exchange"]] = rights
     for each in sections["exchanges"]:
-        fields = ("type", "durable", "auto_delete", "internal", "arguments")
-        state["exchange", each["name"]] = {name: each[name] for name in fields}
+        fields = ("type", "durable", "auto_delete", "arguments")
+        # From 4.2.9 and 4.3.3 on the export leaves internal exchanges out, and the field with them.
+        state["exchange", each["name"]] = {
+            **{name: each[name] for name in fields},
+            "internal": each.get("internal", False),
+        }
     for each in sections["queues"]:
         # A queue without a type is a classic one, and from 4.0 the broker says so.
         state["queue", each["name"]] = {

@@ -31,6 +31,9 @@ from .rights import permissions_of, topic_permissions_of, users
 VERIFY_TTL_MS: Final = 60_000
 VERIFY_LENGTH: Final = 1000
 BEAT_LENGTH: Final = 10_000
+# How long a queue of RabbitMQ 4.3 waits for a consumer whose node is down or cut off before others get what
+# it holds. Its default is a minute; with 3 s it took 3.7 s on three nodes of 4.3.6.
+DISCONNECTED_MS: Final = 5000
 
 
 def topology(raw_model: object, hosts: object) -> dict[str, Any]:
@@ -94,7 +97,15 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
                 VERIFY, {"message-ttl": VERIFY_TTL_MS, "max-length": VERIFY_LENGTH, "overflow": "drop-head"}
             ),
             # The oldest note is needed least, and a note may be delivered as often as necessary.
-            policy_of(BEAT, {"delivery-limit": -1, "max-length": BEAT_LENGTH, "overflow": "drop-head"}),
+            policy_of(
+                BEAT,
+                {
+                    "delivery-limit": -1,
+                    "consumer-disconnected-timeout": DISCONNECTED_MS,
+                    "max-length": BEAT_LENGTH,
+                    "overflow": "drop-head",
+                },
+            ),
         ],
         "users": users(pools),
         "permissions": permissions_of(pools, delayed, model.broker.client_control),
@@ -153,6 +164,7 @@ def _limits(pool: Pool, queue: Queue, timeout_s: int) -> dict[str, Any]:
         definition["max-length"] = queue.max_length
     if pool.queue_type == "quorum":
         definition["delivery-limit"] = pool.delivery_limit
+        definition["consumer-disconnected-timeout"] = DISCONNECTED_MS
         if queue.overflow == "reject-publish":
             # At-least-once dead-lettering works with reject-publish only.
             definition["dead-letter-strategy"] = "at-least-once"
@@ -171,6 +183,7 @@ def _dead_limits(pools: Iterable[Pool], name: str) -> dict[str, Any]:
     return {
         "overflow": "reject-publish",
         "delivery-limit": -1,
+        "consumer-disconnected-timeout": DISCONNECTED_MS,
         "dead-letter-exchange": behind[0].exchange,
         "dead-letter-strategy": "at-least-once",
         "max-length": sum(length for length in lengths if length is not None) or 10_000,

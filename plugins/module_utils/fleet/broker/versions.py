@@ -13,7 +13,8 @@ def for_broker_version(topology: Mapping[str, Any], version: str) -> dict[str, A
     """Leave out what a broker of this version does not know.
 
     RabbitMQ takes the policy key ``consumer-timeout`` from 3.12 on (before that, the broker's own
-    setting must cover every queue), and "no delivery limit" needs no key before 4.0.
+    setting must cover every queue), "no delivery limit" needs no key before 4.0, and before 4.3 no queue
+    waits for a consumer whose node is gone.
 
     Args:
         topology: What ``topology`` returned.
@@ -34,6 +35,8 @@ def for_broker_version(topology: Mapping[str, Any], version: str) -> dict[str, A
     def supported(key: str, value: object) -> bool:
         if key == "consumer-timeout":
             return release >= (3, 12)
+        if key == "consumer-disconnected-timeout":
+            return release >= (4, 3)
         return not (key == "delivery-limit" and value == -1 and release < (4, 0))
 
     policies = [
@@ -59,8 +62,13 @@ STEPS: Final[dict[Series, tuple[Series, ...]]] = {
     (3, 13): ((4, 0), (4, 1), (4, 2)),
     (4, 0): ((4, 1), (4, 2)),
     (4, 1): ((4, 2),),
-    (4, 2): (),
+    (4, 2): ((4, 3),),
+    (4, 3): (),
 }
+
+# In these alone a passive declaration, by which workers look after their consumers, needs the right to
+# configure the queue: https://github.com/rabbitmq/rabbitmq-server/pull/16085 and 16272.
+REFUSED: Final = frozenset({"4.2.6", "4.3.0"})
 
 
 def upstream(version: str) -> str:
@@ -74,6 +82,24 @@ def upstream(version: str) -> str:
     """
     match = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version)
     return match[1] if match else version
+
+
+def fault(version: str) -> str:
+    """Return why a fleet cannot run on a version of RabbitMQ at all.
+
+    Args:
+        version: The version of RabbitMQ or of its package.
+
+    Returns:
+        The reason; empty if nothing is against it.
+    """
+    version = upstream(version)
+    if version not in REFUSED:
+        return ""
+    return (
+        f"RabbitMQ {version} lets nobody look at a queue who may not configure it, and workers may not: they "
+        "would reconnect every few seconds. Use the next release of its series."
+    )
 
 
 def refusal(now: str, then: str) -> str:
@@ -93,6 +119,8 @@ def refusal(now: str, then: str) -> str:
         return f"{step}: these are no versions that the kit can compare."
     if target < running:
         return f"{step}: a node can't read the data of a later version."
+    if reason := fault(then):
+        return f"{step}: {reason}"
     old, new = (running[0], running[1]), (target[0], target[1])
     if old == new or new in STEPS.get(old, ()):
         return ""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from ..broker.versions import fault
 from ..findings import Findings
 from ..model.types import Model
 
@@ -24,7 +25,7 @@ RESULTS_LIBRARY: Final = "redis"
 TESTED: Final[Mapping[str, tuple[Version, ...]]] = {
     "celery": ((5, 5), (5, 6), (5, 7)),
     "kombu": ((5, 5), (5, 6), (5, 7)),
-    "rabbitmq": ((3, 10), (4, 0)),
+    "rabbitmq": ((3, 10), (4, 0), (4, 3)),
 }
 
 QUORUM_BROKER: Final = (3, 10)
@@ -78,15 +79,17 @@ def check(
         listed = ", ".join(f"{host}: {_text(release)}" for host, release in releases.items())
         findings.add("versions/mixed-brokers", "broker_version", listed)
     for host, release in releases.items():
-        _check_broker(model, host, release, findings)
+        _check_broker(model, host, brokers[host], release, findings)
     if libraries is not None:
         _check_libraries(model, libraries, lock, releases, findings)
 
 
-def _check_broker(model: Model, host: str, release: Version, findings: Findings) -> None:
+def _check_broker(model: Model, host: str, version: str | None, release: Version, findings: Findings) -> None:
     if release not in TESTED["rabbitmq"]:
         text = f"the kit's tests run on RabbitMQ {_texts('rabbitmq')}"
         findings.add("versions/untested", "broker_version", _text(release), text, where=host)
+    if reason := fault(str(version)):
+        findings.add("versions/refused-broker", "broker_version", version, reason, where=host)
     kinds = {pool.queue_type for pool in model.pools.values()}
     if release < QUORUM_BROKER and "quorum" in kinds:
         text = f"RabbitMQ {_text(release)} has quorum queues without message TTL and safe dead-lettering"

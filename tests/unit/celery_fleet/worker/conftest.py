@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from celery.worker import state
 from kombu.asynchronous.timer import Timer
-from support.worker_parts import Clock, Manager, Pool, TaskConsumer
+from support.worker_parts import Clock, Connection, Manager, Pool, TaskConsumer
 
 from celery_fleet.worker.consumer import FleetConsumer
 
@@ -59,6 +59,7 @@ def make_worker(make_app: Callable[..., Celery], clock: Clock) -> Iterator[Calla
             prefetch_multiplier=4,
         )
         worker.task_consumer = TaskConsumer()
+        worker.connection = Connection()
         worker.qos = SimpleNamespace(value=0, prev=0, increment_eventually=lambda *_: None)
         worker.event_dispatcher = None
         return worker

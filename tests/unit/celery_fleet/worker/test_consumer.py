@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from amqp.exceptions import ConsumerCancelled, NotFound, RecoverableConnectionError
 from celery.worker import state
-from support.worker_parts import Clock, Manager, RunningTask
+from support.worker_parts import Channel, Clock, Connection, Manager, RunningTask
 
 from celery_fleet.worker import readiness
 from celery_fleet.worker.consumer import FleetConsumer
-from celery_fleet.worker.consumption import CHECK_INTERVAL
+from celery_fleet.worker.consumption import CHECK_INTERVAL, RENEWAL_INTERVAL
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +94,45 @@ def test_a_queue_without_any_consumer_at_two_looks_is_enough(consuming: Any, clo
     later(consuming, clock, CHECK_INTERVAL)
     with pytest.raises(ConsumerCancelled):
         later(consuming, clock, CHECK_INTERVAL)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "version", "busy", "renewed"),
+    [
+        (2, "4.3.6", False, ["one", "two", "one"]),
+        (2, "4.3.6", True, []),
+        (2, "4.2.9", False, []),
+        (1, "4.3.6", False, []),
+    ],
+)
+def test_an_idle_worker_asks_what_a_node_cannot_answer_that_is_cut_off(
+    consuming: Any, clock: Clock, nodes: int, version: str, busy: bool, renewed: list[str]
+) -> None:
+    fleet = consuming.app.amqp.fleet
+    consuming.app.amqp.fleet = replace(
+        fleet, broker=replace(fleet.broker, nodes=fleet.broker.nodes[:1] * nodes)
+    )
+    consuming.connection = Connection(version)
+    if busy:
+        consuming.gate._running.add(RunningTask())
+    for _ in range(3):
+        later(consuming, clock, RENEWAL_INTERVAL)
+    assert consuming.task_consumer.renewed == renewed
+
+
+def test_what_has_not_started_goes_back_without_a_failed_delivery(
+    consuming: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = Channel()
+    message = SimpleNamespace(channel=channel, delivery_tag=7)
+    request = RunningTask()
+    monkeypatch.setattr(request, "acknowledged", False, raising=False)
+    monkeypatch.setattr(request, "revoked", lambda: False, raising=False)
+    monkeypatch.setattr(request, "message", message)
+    monkeypatch.setattr(consuming.gate, "withdraw", lambda: [request])
+    consuming.consumption.give_back()
+    assert (channel.returned, channel.rejected) == ([7], [])
+    assert request.acknowledged
 
 
 def test_a_slow_leader_s_answer_is_no_proof(consuming: Any, clock: Clock) -> None:

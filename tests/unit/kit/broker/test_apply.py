@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fleet.broker import apply as module
-from fleet.broker.api import RefusedError
+from fleet.broker.api import BrokerError, RefusedError
 from fleet.broker.apply import TopologyReconciler
 from fleet.broker.counts import Counts
 from support.broker_definitions import FRESH, PASSWORDS, VHOST, WANTED, Definitions
@@ -205,3 +205,20 @@ def test_the_other_topic_permissions_of_a_user_are_given_back(broker):
 def test_users_without_a_password_are_named(broker):
     some = TopologyReconciler(WANTED, dict.fromkeys(list(PASSWORDS)[1:], "x"), broker, broker.count)
     assert some.without_passwords() == sorted(list(PASSWORDS)[:1])
+
+
+def test_an_export_that_says_nothing_of_internal_exchanges_differs_in_nothing(broker):
+    """As RabbitMQ 4.3 writes it."""
+    reconcile(broker)
+    for exchange in broker.held.definitions["exchanges"]:
+        del exchange["internal"]
+    broker.calls.clear()
+    assert reconcile(broker).left.empty
+    assert broker.calls == []
+
+
+def test_a_version_that_no_fleet_can_run_on_is_refused_before_anything_is_changed(broker):
+    broker.held.definitions["rabbitmq_version"] = "4.3.0"
+    with pytest.raises(BrokerError, match=r"RabbitMQ 4\.3\.0"):
+        reconcile(broker)
+    assert broker.calls == []

@@ -62,6 +62,7 @@ def test_full_queues_refuse_and_dead_letters_are_kept(model):
         "dead-letter-exchange": "cpu_tasks_dead",
         "dead-letter-strategy": "at-least-once",
         "delivery-limit": 20,
+        "consumer-disconnected-timeout": 5000,
         "consumer-timeout": 3_900_000,
     }
 
@@ -246,7 +247,8 @@ def test_least_privilege(model):
 
 def test_a_worker_s_control_queues_are_those_of_its_own_nodes(model):
     found = topology(model, {})
-    own = ("cpu_worker@h.example.com", "cpu_worker_2@h")
+    # The last one as the package names its queue.
+    own = ("cpu_worker@h.example.com", "cpu_worker_2@h", "cpu_worker@h.0b0f3c398d3c7a8f4f6b1c9e7d3e6a4c")
     for right in ("configure", "write", "read"):
         for node in own:
             assert may(found, "worker_cpu", right, f"{node}.celery.pidbox")
@@ -329,13 +331,21 @@ def test_a_consumer_timeout_is_never_shorter_than_the_brokers_own(model):
 
 
 @pytest.mark.parametrize(
-    ("version", "timeout", "unlimited"),
-    [("3.10.8", False, False), ("3.12.1", True, False), ("4.0.5", True, True), ("4.3.2", True, True)],
+    ("version", "timeout", "unlimited", "disconnected"),
+    [
+        ("3.10.8", False, False, False),
+        ("3.12.1", True, False, False),
+        ("4.0.5", True, True, False),
+        ("4.2.9", True, True, False),
+        ("4.3.2", True, True, True),
+    ],
 )
-def test_keys_by_broker_version(model, version, timeout, unlimited):
+def test_keys_by_broker_version(model, version, timeout, unlimited, disconnected):
     found = policies(for_broker_version(topology(model, {}), version))
     assert ("consumer-timeout" in found["cpu_ml_training"]) is timeout
     assert ("delivery-limit" in found["cpu_tasks_dead"]) is unlimited
+    for queue in ("cpu_ml_training", "cpu_tasks_dead", "fleet_beat"):
+        assert ("consumer-disconnected-timeout" in found[queue]) is disconnected
     assert found["cpu_ml_training"]["delivery-limit"] == 20
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fleet.broker.versions import STEPS, refusal, upstream
+from fleet.broker.versions import REFUSED, STEPS, fault, refusal, upstream
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ def test_package_s_version_is_taken_for_rabbitmq_s(package, version):
         ("3.13.7", "4.2.0"),
         ("4.0.5-8", "4.0.5-9"),
         ("4.0.5", "4.2.1"),
+        ("4.2.9", "4.3.6"),
         ("4.3.0", "4.3.1"),
     ],
 )
@@ -52,6 +53,21 @@ def test_other_steps_are_refused_with_a_reason(now, then, why):
     said = refusal(now, then)
     assert said.startswith(f"From RabbitMQ {now} to {then}: ")
     assert why in said
+
+
+def test_the_way_to_4_3_leads_over_4_2():
+    assert "Go 4.0 → 4.2 → 4.3," in refusal("4.0.5-8", "4.3.6-1")
+
+
+@pytest.mark.parametrize("version", sorted(REFUSED))
+def test_versions_that_no_fleet_can_run_on_are_refused(version):
+    assert "Use the next release of its series." in fault(f"1:{version}-1")
+    assert fault(version) in refusal("4.2.5", version)
+
+
+@pytest.mark.parametrize("version", ["4.2.5", "4.2.7", "4.3.1", "4.3.6-2", "4.0.5"])
+def test_their_neighbours_are_taken(version):
+    assert fault(version) == ""
 
 
 def test_every_step_goes_forward_to_a_known_series():

@@ -492,6 +492,13 @@ CASES = [
         [(MORE, "application.versions.celery", "5.5.3"), (HOST, "broker1.broker_version", "4.3.0")],
     ),
     (
+        "versions/refused-broker",
+        "broker_version",
+        "4.2.6",
+        "broker1",
+        [(HOST, "broker1.broker_version", "4.2.6")],
+    ),
+    (
         "versions/no-consumer-timeout",
         "fleet_pools.io.queue_type",
         "classic",
