@@ -75,6 +75,7 @@ def test_the_worker_is_stopped_and_watched_as_planned() -> None:
     expected = {
         "Type": "notify",
         "NotifyAccess": "main",
+        "SyslogLevelPrefix": "false",
         "Slice": "celery-fleet-cpu.slice",
         "User": "celery-fleet",
         "KillMode": "mixed",
