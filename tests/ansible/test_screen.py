@@ -159,7 +159,7 @@ class Shown:
         """The one line that begins with these words, without its seconds."""
         found = [line for line in self.out.splitlines() if line.strip().startswith(start)]
         assert len(found) == 1, f"{start!r}: {found}\n{self.out}\n{self.err}"
-        return re.sub(r" \([0-9.]+ s\)$", "", found[0].strip())
+        return re.sub(r" \((\d+ min )?[0-9.]+ s\)$", "", found[0].strip())
 
 
 class Book:
