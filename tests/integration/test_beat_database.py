@@ -75,7 +75,7 @@ def test_django_s_scheduler_runs_under_the_fleet_s_lock(vhost: Vhost, postgres: 
                 return all(new.count(name) >= count for name, count in more.items())
 
             try:
-                wait_for(enough, 30, f"{more} more runs")
+                wait_for(enough, 60, f"{more} more runs")
             except AssertionError as error:
                 told = [(beat.state, beat.log[-2000:]) for beat in beats]
                 raise AssertionError(f"{error}; sent {sent}; {told}") from error
@@ -96,7 +96,7 @@ def test_django_s_scheduler_runs_under_the_fleet_s_lock(vhost: Vhost, postgres: 
             other.awaits("active", 30)
             collect(own=2, model=2)
             other.process.send_signal(signal.SIGTERM)
-            assert other.process.wait(20) == 0
+            assert other.process.wait(60) == 0
         finally:
             for beat in beats:
                 beat.kill()

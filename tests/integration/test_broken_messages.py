@@ -142,7 +142,7 @@ def test_broken_messages_die_alone(vhost: Vhost, monkeypatch: pytest.MonkeyPatch
                 channel.basic_publish(message, EXCHANGE, KEY)
             app.send_task("work", (labels[-1],), queue=QUEUE)
         wait_for(lambda: vhost.ready_messages(DEAD) == len(broken), 60, f"{len(broken)} dead letters")
-        wait_for(lambda: all(vhost.events(label)["end"] for label in labels), 30, "the end of the good ones")
+        wait_for(lambda: all(vhost.events(label)["end"] for label in labels), 60, "the end of the good ones")
         assert [len(vhost.events(label)["start"]) for label in labels] == [1] * len(labels)
         worker.reaches(active=[], reserved=0, executed=len(labels), failed=0)
         assert vhost.ready_messages(QUEUE) == 0

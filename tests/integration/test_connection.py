@@ -52,7 +52,7 @@ def proxies(vhost: Vhost) -> Iterator[tuple[Proxy, Proxy]]:
         proxy.down()
 
 
-def _runs(vhost: Vhost, app: Celery, seconds: float = 15) -> float:
+def _runs(vhost: Vhost, app: Celery, seconds: float = 60) -> float:
     """Send a task, and return the seconds until it ran."""
     label, sent = uuid.uuid4().hex, time.monotonic()
     app.send_task("work", (label,), queue=QUEUE)
@@ -62,7 +62,7 @@ def _runs(vhost: Vhost, app: Celery, seconds: float = 15) -> float:
 
 def _closed(vhost: Vhost, name: str) -> None:
     """Close a user's connections from the broker's side, once its statistics know them."""
-    wait_for(lambda: vhost.connections(name), 10, f"{name}'s connections in the statistics")
+    wait_for(lambda: vhost.connections(name), 60, f"{name}'s connections in the statistics")
     vhost.close_connections(name)
 
 
@@ -70,7 +70,7 @@ def _reconnected(vhost: Vhost, worker: Worker) -> None:
     """Break a worker's connections, and wait until it consumes again."""
     since = time.monotonic()
     _closed(vhost, "worker_io")
-    wait_for(lambda: worker.systemd.count("READY=1", since), 20, "the worker's return")
+    wait_for(lambda: worker.systemd.count("READY=1", since), 60, "the worker's return")
 
 
 def test_clients_are_spread_and_go_on_at_another_node(
@@ -83,7 +83,7 @@ def test_clients_are_spread_and_go_on_at_another_node(
     for near, far in (proxies, proxies[::-1]):
         near.down()
         # Also the publisher's connection may have been there; what it sends is not lost.
-        assert _runs(vhost, app) < 8
+        assert _runs(vhost, app) < 30
         assert far.connections
         assert running.process.poll() is None
         near.up()
@@ -134,7 +134,7 @@ def test_a_publisher_loses_nothing_while_its_nodes_go_away(
         numbers += 1
     wait_for(
         lambda: all(vhost.events(f"{run}-{number}")["end"] for number in range(0, numbers, 50)),
-        30,
+        60,
         "the published tasks",
     )
     ended = {mark["label"] for mark in vhost.marks() if mark["event"] == "end"}
@@ -143,7 +143,7 @@ def test_a_publisher_loses_nothing_while_its_nodes_go_away(
             {m["label"] for m in vhost.marks() if m["event"] == "end"}
             >= {f"{run}-{number}" for number in range(numbers)}
         ),
-        30,
+        60,
         f"all {numbers} tasks; {numbers - sum(label.startswith(run) for label in ended)} are missing",
     )
 
@@ -251,7 +251,7 @@ def test_tls_end_to_end(
     proxy.down()
     proxy.tls = renewed.server("127.0.0.1", tmp_path)
     proxy.up()
-    wait_for(lambda: running.systemd.count("READY=1", since), 20, "the worker's return")
+    wait_for(lambda: running.systemd.count("READY=1", since), 60, "the worker's return")
     _runs(vhost, app)
 
 
@@ -306,7 +306,7 @@ def test_a_worker_stands_that_its_queue_is_made_anew(
     ]
     since = time.monotonic()
     vhost.management.call("DELETE", "queues", vhost.name, QUEUE)
-    wait_for(lambda: running.systemd.count("NOT_FOUND", since), 20, "its waiting")
+    wait_for(lambda: running.systemd.count("NOT_FOUND", since), 60, "its waiting")
     assert running.process.poll() is None
     vhost.management.call(
         "PUT", "queues", vhost.name, QUEUE, durable=True, arguments={"x-queue-type": queue["type"]}
@@ -323,5 +323,5 @@ def test_a_worker_stands_that_its_queue_is_made_anew(
             routing_key=binding["routing_key"],
         )
     since = time.monotonic()
-    wait_for(lambda: running.systemd.count("READY=1", since), 20, "its return")
+    wait_for(lambda: running.systemd.count("READY=1", since), 60, "its return")
     _runs(vhost, vhost.client(monkeypatch))

@@ -27,7 +27,7 @@ def test_control_files_rule_a_worker(vhost: Vhost, monkeypatch: pytest.MonkeyPat
         vhost.fill(worker, vhost.client(monkeypatch), QUEUE, label, 1)
         # More slots, at once.
         (worker.orders / "concurrency").write_text("3")
-        wait_for(lambda: len(vhost.events(label)["start"]) == 3, 10, "three tasks")
+        wait_for(lambda: len(vhost.events(label)["start"]) == 3, 60, "three tasks")
         worker.reaches(slots=3)
         # Fewer, without an end of what runs.
         (worker.orders / "concurrency").write_text("1")
@@ -36,14 +36,14 @@ def test_control_files_rule_a_worker(vhost: Vhost, monkeypatch: pytest.MonkeyPat
         # None at all.
         (worker.orders / "paused").touch()
         worker.reaches(state="paused", reserved=0)
-        wait_for(lambda: vhost.ready_messages(QUEUE) == 18, 5, "the tasks back in the queue")
+        wait_for(lambda: vhost.ready_messages(QUEUE) == 18, 60, "the tasks back in the queue")
         vhost.release(label)
         worker.reaches(active=[], executed=3, failed=0)
         assert len(vhost.events(label)["end"]) == 3
         # And again.
         (worker.orders / "concurrency").unlink()
         (worker.orders / "paused").unlink()
-        wait_for(lambda: len(vhost.events(label)["end"]) == 21, 20, "the rest")
+        wait_for(lambda: len(vhost.events(label)["end"]) == 21, 60, "the rest")
         worker.reaches(state="consuming", executed=21, active=[])
         assert worker.stop() == 0
     finally:
@@ -57,7 +57,7 @@ def test_a_worker_waits_for_the_room_of_another(vhost: Vhost, monkeypatch: pytes
     app = vhost.client(monkeypatch)
     for label in ("old-1", "old-2"):
         app.send_task("hold", (label,), queue=QUEUE)
-    wait_for(lambda: len(old.state["active"]) == 2, 10, "two tasks")
+    wait_for(lambda: len(old.state["active"]) == 2, 60, "two tasks")
     old.process.terminate()
     new = vhost.worker("general", *arguments, environment=wait).ready()
     state = new.reaches(state="paused", slots=0)
@@ -66,11 +66,11 @@ def test_a_worker_waits_for_the_room_of_another(vhost: Vhost, monkeypatch: pytes
         app.send_task("hold", (label,), queue=QUEUE)
     vhost.release("old-1")
     new.reaches(state="consuming", slots=1)
-    wait_for(lambda: len(new.state["active"]) == 1, 10, "a task in the room that is left")
+    wait_for(lambda: len(new.state["active"]) == 1, 60, "a task in the room that is left")
     vhost.release("old-2")
-    assert old.process.wait(10) == 0
+    assert old.process.wait(60) == 0
     new.reaches(slots=2)
-    wait_for(lambda: len(new.state["active"]) == 2, 10, "two tasks")
+    wait_for(lambda: len(new.state["active"]) == 2, 60, "two tasks")
     vhost.release("new-1")
     vhost.release("new-2")
     assert new.stop() == 0
@@ -107,7 +107,7 @@ def test_a_lost_consumer_is_noticed(vhost: Vhost, monkeypatch: pytest.MonkeyPatc
         if each["source"]
     )
     vhost.management.call("DELETE", "queues", vhost.name, queue)
-    wait_for(lambda: worker.state["restarts_lost_consumer"] >= 1, 30, "the loss")
+    wait_for(lambda: worker.state["restarts_lost_consumer"] >= 1, 60, "the loss")
     vhost.management.call("PUT", "queues", vhost.name, queue, durable=True, arguments=definition["arguments"])
     vhost.management.call(
         "POST",
@@ -115,7 +115,7 @@ def test_a_lost_consumer_is_noticed(vhost: Vhost, monkeypatch: pytest.MonkeyPatc
         routing_key=binding["routing_key"],
     )
     vhost.client(monkeypatch).send_task("work", (f"mended-{pool}",), queue=queue)
-    wait_for(lambda: vhost.events(f"mended-{pool}")["end"], 30, "the task in the queue that was made again")
+    wait_for(lambda: vhost.events(f"mended-{pool}")["end"], 60, "the task in the queue that was made again")
     worker.reaches(state="consuming")
     assert worker.stop() == 0
 
@@ -148,7 +148,7 @@ def test_a_process_that_grew_is_replaced_after_its_task(
     app = vhost.client(monkeypatch)
     for label, mib in (("small", 1), ("large", 300), ("after", 1)):
         app.send_task("grow", (label, mib), queue=QUEUE)
-        wait_for(lambda label=label: vhost.events(label)["end"], 15, f"the end of {label}")
+        wait_for(lambda label=label: vhost.events(label)["end"], 60, f"the end of {label}")
     small, large, after = (vhost.events(label)["end"][0][1] for label in ("small", "large", "after"))
     assert small == large != after
     worker.reaches(executed=3, failed=0)

@@ -77,16 +77,16 @@ def test_an_outage_delays_results_and_nothing_else(
     """Tasks are published and run once, and a chord that was under way ends, when the server is back."""
     held = [signature("hold", (f"held-{pool}",), queue=queue, app=client) for pool, queue in QUEUES.items()]
     under_way = chord(held, signature(IO, app=client), app=client).delay()
-    wait_for(lambda: all(vhost.events(f"held-{pool}")["start"] for pool in QUEUES), 20, "the chord's parts")
+    wait_for(lambda: all(vhost.events(f"held-{pool}")["start"] for pool in QUEUES), 60, "the chord's parts")
     server.stop()
     request.addfinalizer(server.start)
     for pool in QUEUES:
         vhost.release(f"held-{pool}")
     published = [client.send_task("work", (f"away-{pool}",), queue=queue) for pool, queue in QUEUES.items()]
-    wait_for(lambda: all(vhost.events(f"away-{pool}")["end"] for pool in QUEUES), 20, "tasks in the outage")
+    wait_for(lambda: all(vhost.events(f"away-{pool}")["end"] for pool in QUEUES), 60, "tasks in the outage")
     for worker in workers.values():
         wait_for(
-            lambda worker=worker: len(worker.state["active"]) == 2, 10, "tasks that wait for the results"
+            lambda worker=worker: len(worker.state["active"]) == 2, 60, "tasks that wait for the results"
         )
     server.start()
     assert under_way.get(30) == "[None, None, None]"
@@ -110,9 +110,11 @@ def test_a_task_gives_its_slot_back_when_the_outage_is_long(
     app = vhost.client(monkeypatch, fleet_file=path, task_ignore_result=False)
     lost = app.send_task("work", ("lost",), queue="general_background")
     killed = app.send_task("poison", ("killed",), queue="general_background")
-    worker.reaches(20, executed=2, active=[])
+    worker.reaches(executed=2, active=[])
     wait_for(
-        lambda: f"The result of task {lost.id} (SUCCESS) was not stored" in worker.log.read_text(), 5, "words"
+        lambda: f"The result of task {lost.id} (SUCCESS) was not stored" in worker.log.read_text(),
+        60,
+        "words",
     )
     assert killed.id and len(vhost.events("lost")["end"]) == 1
     assert worker.stop() == 0

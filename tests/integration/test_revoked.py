@@ -65,14 +65,14 @@ def test_what_waits_is_dropped_and_what_runs_is_ended(
     names = ("runs", "held", "delayed", "next")
     labels = {name: f"{name}-{execution}" for name in names}
     runs = app.send_task("hold", (labels["runs"],), queue=QUEUE)
-    wait_for(lambda: len(worker.state["active"]) == 1, 10, "a task that runs")
+    wait_for(lambda: len(worker.state["active"]) == 1, 60, "a task that runs")
     held = app.send_task("work", (labels["held"],), queue=QUEUE)
     delayed = app.send_task("work", (labels["delayed"],), queue=QUEUE, countdown=3)
     app.send_task("work", (labels["next"],), queue=QUEUE)
     order({runs.id: True, held.id: False, delayed.id: True})
-    wait_for(lambda: vhost.events(labels["next"])["end"], 20, "the task behind those that are cancelled")
+    wait_for(lambda: vhost.events(labels["next"])["end"], 60, "the task behind those that are cancelled")
     wait_for(
-        lambda: f"revoked task: work[{delayed.id}]" in worker.log.read_text(), 20, "the delayed task's end"
+        lambda: f"revoked task: work[{delayed.id}]" in worker.log.read_text(), 60, "the delayed task's end"
     )
     worker.reaches(active=[], reserved=0)
     assert vhost.ready_messages(QUEUE) == 0
@@ -89,7 +89,7 @@ def test_by_name_what_was_published_before(vhost: Vhost, app: Celery, order: Any
     time.sleep(1.1)  # The broker keeps whole seconds.
     app.send_task("work", ("after",), queue=QUEUE)
     worker = start(vhost)
-    wait_for(lambda: vhost.events("after")["end"], 20, "the later task")
+    wait_for(lambda: vhost.events("after")["end"], 60, "the later task")
     assert vhost.events("another")["end"] and not vhost.events("before")["start"]
     assert worker.stop() == 0
 
@@ -97,11 +97,11 @@ def test_by_name_what_was_published_before(vhost: Vhost, app: Celery, order: Any
 def test_threads_say_that_they_end_nothing(vhost: Vhost, app: Celery, order: Any) -> None:
     worker = start(vhost, "threads")
     runs = app.send_task("hold", ("thread",), queue=QUEUE)
-    wait_for(lambda: len(worker.state["active"]) == 1, 10, "a task that runs")
+    wait_for(lambda: len(worker.state["active"]) == 1, 60, "a task that runs")
     order({runs.id: True})
     wait_for(
         lambda: f"[{runs.id}] runs on: this execution pool ends no task" in worker.log.read_text(),
-        10,
+        60,
         "words",
     )
     vhost.release("thread")
@@ -121,20 +121,20 @@ def test_a_client_cancels_where_it_may(open_vhost: Vhost, monkeypatch: pytest.Mo
     vhost, app = open_vhost, open_vhost.client(monkeypatch)
     worker = start(vhost)
     runs = app.send_task("hold", ("runs",), queue=QUEUE)
-    wait_for(lambda: len(worker.state["active"]) == 1, 10, "a task that runs")
+    wait_for(lambda: len(worker.state["active"]) == 1, 60, "a task that runs")
     waits = app.send_task("work", ("waits",), queue=QUEUE)
     [seen] = app.control.inspect(timeout=5).active().values()
     assert [each["id"] for each in seen] == [runs.id]
     app.control.revoke([waits.id, "later"])
     runs.revoke(terminate=True)
-    wait_for(lambda: f"revoked task: work[{waits.id}]" in worker.log.read_text(), 10, "the end of what waits")
+    wait_for(lambda: f"revoked task: work[{waits.id}]" in worker.log.read_text(), 60, "the end of what waits")
     app.control.shutdown()
-    wait_for(lambda: "Refused the command shutdown" in worker.log.read_text(), 10, "a refusal")
+    wait_for(lambda: "Refused the command shutdown" in worker.log.read_text(), 60, "a refusal")
     following = start(vhost)
     assert worker.stop() == 0
     app.send_task("work", ("later",), queue=QUEUE, task_id="later")
     wait_for(
-        lambda: "revoked task: work[later]" in following.log.read_text(), 10, "the end of what came later"
+        lambda: "revoked task: work[later]" in following.log.read_text(), 60, "the end of what came later"
     )
     following.reaches(active=[], reserved=0)
     assert not vhost.events("runs")["end"]
@@ -145,11 +145,11 @@ def test_a_client_cancels_where_it_may(open_vhost: Vhost, monkeypatch: pytest.Mo
     with amqp.Connection(f"{admin.host}:5672", confirm_publish=True, **login) as connection:
         kit = RemoteControl(connection.channel(), admin.user)
         kit.send("shutdown", None, [following.state["node"]])
-        assert following.process.wait(20) == 0
+        assert following.process.wait(60) == 0
     # Now no worker is left that could tell.
     app.send_task("work", ("later",), queue=QUEUE, task_id="later")
     last = start(vhost)
-    wait_for(lambda: "revoked task: work[later]" in last.log.read_text(), 10, "the end of what came last")
+    wait_for(lambda: "revoked task: work[later]" in last.log.read_text(), 60, "the end of what came last")
     assert not vhost.events("later")["start"]
     assert last.stop() == 0
 

@@ -46,7 +46,7 @@ class Calls:
     def task(self, name: str, *arguments: object, **options: object) -> Any:
         return self.app.signature(f"shop.{name}", arguments, immutable=True, **options)
 
-    def delivered(self, count: int, seconds: float = 15) -> list[tuple[str, str, str, str]]:
+    def delivered(self, count: int, seconds: float = 60) -> list[tuple[str, str, str, str]]:
         """Wait for so many deliveries, each as if it had come without a delay."""
 
         def all_of_them() -> list[tuple[str, str, str, str]] | None:
@@ -104,7 +104,7 @@ def test_a_chord_is_looked_after_in_the_default_queue(calls: Calls) -> None:
 def test_a_chord_within_a_chain_starts_from_a_worker(calls: Calls) -> None:
     header = group(calls.task("call_external_api", 1), calls.task("train_model", 2))
     chain(calls.task("tidy_up"), header, calls.app.signature("shop.send_email", queue="io_email_sending"))()
-    wait_for(lambda: EMAIL in calls.vhost.deliveries(calls.since), 20, "the chord's body")
+    wait_for(lambda: EMAIL in calls.vhost.deliveries(calls.since), 60, "the chord's body")
     found = Counter(_without_delay(*each) for each in calls.vhost.deliveries(calls.since))
     assert found.pop(UNLOCK) >= 1
     assert found == Counter([TIDY, CALL, TRAIN, EMAIL])
@@ -195,7 +195,7 @@ def test_delayed_tasks_hold_no_slot(
     """Thirty of them, with a prefetch window of one."""
     vhost, queue = calls.vhost, "memory_aggregations"
     delayed_ids = {calls.task("aggregate_user_data", n).apply_async(countdown=60).id for n in range(30)}
-    wait_for(lambda: vhost.ready_messages("celery_delayed_5") == 30, 5, "the tasks in the queue of 32 s")
+    wait_for(lambda: vhost.ready_messages("celery_delayed_5") == 30, 60, "the tasks in the queue of 32 s")
     calls.task("sync").apply_async(queue=queue)
     assert calls.delivered(1) == [SYNC]
 
@@ -210,10 +210,10 @@ def test_delayed_tasks_hold_no_slot(
     assert not any(inspect.scheduled().values())
     # The broker's own statistics are some seconds old: these know of the thirty tasks.
     delayed = ("queues", vhost.name, "celery_delayed_5")
-    wait_for(lambda: vhost.management.call("GET", *delayed).get("messages") == 30, 15, "the broker's count")
+    wait_for(lambda: vhost.management.call("GET", *delayed).get("messages") == 30, 60, "the broker's count")
     consumed = ("queues", vhost.name, queue)
     wait_for(
         lambda: vhost.management.call("GET", *consumed)["messages_unacknowledged"] == 0,
-        15,
+        60,
         "the end of the only task that was delivered",
     )

@@ -40,7 +40,7 @@ def test_its_publishers_keep_their_channel(
         assert channel.is_open
     assert not app.amqp._event_dispatcher._outbound_buffer
     for label in labels:
-        wait_for(lambda label=label: vhost.events(label)["end"], 20, "the end of a pickled task")
+        wait_for(lambda label=label: vhost.events(label)["end"], 60, "the end of a pickled task")
 
 
 @pytest.mark.parametrize("limit", [None, 0, 1])
@@ -51,7 +51,7 @@ def test_any_number_of_connections_publishes(
     app = vhost.client(monkeypatch, broker_pool_limit=limit)
     for _ in range(3):
         app.send_task("work", (label,), queue=QUEUE)
-    wait_for(lambda: len(vhost.events(label)["end"]) == 3, 20, "three tasks")
+    wait_for(lambda: len(vhost.events(label)["end"]) == 3, 60, "three tasks")
 
 
 def test_its_workers_send_events_and_its_publishers_none(
@@ -85,7 +85,7 @@ def test_workers_control_each_other_and_clients_nobody(
     with pytest.raises(celery_fleet.ControlRefusedError, match="The broker refuses `revoke`"):
         client.control.revoke("nobody")
     client.send_task("work", ("afterwards",), queue=QUEUE)
-    wait_for(lambda: vhost.events("afterwards")["end"], 20, "a task after the refusal")
+    wait_for(lambda: vhost.events("afterwards")["end"], 60, "a task after the refusal")
 
 
 def test_a_worker_with_results_in_the_broker_ends_with_the_remedy(vhost: Vhost) -> None:

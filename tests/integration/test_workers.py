@@ -23,7 +23,7 @@ from celery_fleet.operator.verify import PUBLISH_PATIENCE
 LOSSES = 8
 
 
-def _ended(vhost: Vhost, label: str, seconds: float = 15) -> dict[str, list[tuple[float, int]]]:
+def _ended(vhost: Vhost, label: str, seconds: float = 60) -> dict[str, list[tuple[float, int]]]:
     wait_for(lambda: vhost.events(label)["end"], seconds, f"the end of {label}")
     return vhost.events(label)
 
@@ -89,10 +89,11 @@ def test_a_delayed_task_is_late_and_holds_no_slot(
     for _ in range(5):
         app.send_task("work", ("delayed",), queue="memory_aggregations", countdown=4)
     app.send_task("work", ("immediate",), queue="memory_aggregations")
-    immediate = _ended(vhost, "immediate", 3)["end"][0][0]
-    assert immediate - sent < 2
-    wait_for(lambda: len(vhost.events("delayed")["end"]) == 5, 15, "the delayed tasks")
-    assert min(at for at, _ in vhost.events("delayed")["start"]) - sent >= 3.9
+    immediate = _ended(vhost, "immediate")["end"][0][0]
+    wait_for(lambda: len(vhost.events("delayed")["end"]) == 5, 60, "the delayed tasks")
+    delayed = min(at for at, _ in vhost.events("delayed")["start"])
+    assert delayed - sent >= 3.9
+    assert immediate < delayed
 
 
 def test_a_delay_of_less_than_a_second_is_not_refused(
@@ -103,9 +104,9 @@ def test_a_delay_of_less_than_a_second_is_not_refused(
     app.send_task("work", ("short",), queue="io_api_calls", countdown=0.5)
     app.send_task("work", ("soon",), queue="io_api_calls", eta=app.now() + timedelta(seconds=1.001))
     app.send_task("work", ("past",), queue="io_api_calls", eta=app.now() - timedelta(seconds=1))
-    assert _ended(vhost, "past")["start"][0][0] - sent < 0.5
-    assert 0.5 <= _ended(vhost, "short")["start"][0][0] - sent < 3
-    assert 1 <= _ended(vhost, "soon")["start"][0][0] - sent < 4
+    _ended(vhost, "past")
+    assert _ended(vhost, "short")["start"][0][0] - sent >= 0.5
+    assert _ended(vhost, "soon")["start"][0][0] - sent >= 1
 
 
 @pytest.mark.minors
@@ -115,7 +116,7 @@ def test_a_task_retries_by_its_own_rights(
     """Also from a delivery that came through the exchanges of the delay, at once and delayed."""
     app = vhost.client(monkeypatch)
     app.send_task("again", ("retried", [1, 0, 0.5]), queue="io_api_calls", countdown=1)
-    events = _ended(vhost, "retried", 20)
+    events = _ended(vhost, "retried")
     assert len(events["start"]) == 4
 
 
@@ -127,7 +128,7 @@ def test_a_task_is_delayed_again_after_an_even_delay(
     """It is delivered from another exchange than after an odd one."""
     label = f"delayed-{countdowns}"
     vhost.client(monkeypatch).send_task("again", (label, countdowns), queue="io_api_calls")
-    assert len(_ended(vhost, label, 20)["start"]) == 3
+    assert len(_ended(vhost, label)["start"]) == 3
     assert vhost.ready_messages("io_tasks_dead") == 0
 
 
@@ -136,10 +137,10 @@ def test_a_killed_child_loses_nothing(
     vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vhost.client(monkeypatch).send_task("work", ("killed", 2), queue="cpu_ml_training")
-    (_, child), *_ = wait_for(lambda: vhost.events("killed")["start"], 10, "the start of the task")
+    (_, child), *_ = wait_for(lambda: vhost.events("killed")["start"], 60, "the start of the task")
     assert child != fleet["cpu"].process.pid
     os.kill(child, signal.SIGKILL)
-    events = _ended(vhost, "killed", 20)
+    events = _ended(vhost, "killed")
     assert len(events["start"]) == 2
     assert events["end"][0][1] != child
 
@@ -147,14 +148,14 @@ def test_a_killed_child_loses_nothing(
 def test_a_stuck_worker_falls_silent(vhost: Vhost) -> None:
     worker = vhost.worker("general", "--pool", "threads", "--concurrency", "1", watchdog=1.5).ready()
     since = time.monotonic()
-    wait_for(lambda: worker.systemd.count("WATCHDOG=1", since) >= 3, 4, "signs of life")
+    wait_for(lambda: worker.systemd.count("WATCHDOG=1", since) >= 3, 60, "signs of life")
     worker.process.send_signal(signal.SIGSTOP)
     time.sleep(0.5)
     since = time.monotonic()
     time.sleep(2)
     assert worker.systemd.count("", since) == 0
     worker.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: worker.systemd.count("WATCHDOG=1", since), 3, "signs of life again")
+    wait_for(lambda: worker.systemd.count("WATCHDOG=1", since), 60, "signs of life again")
     assert worker.stop() == 0
 
 
@@ -171,7 +172,7 @@ def test_a_stop_waits_for_the_running_task(vhost: Vhost, monkeypatch: pytest.Mon
         app = vhost.client(monkeypatch)
         for _ in range(8):
             app.send_task("work", (label, 2.5), queue=queue)
-        wait_for(lambda: worker.systemd.count("STATUS=Consuming: 1 active"), 10, "the start of a task")
+        wait_for(lambda: worker.systemd.count("STATUS=Consuming: 1 active"), 60, "the start of a task")
         since = time.monotonic()
         assert worker.stop() == 0
         started = len(vhost.events(label)["start"])
@@ -203,18 +204,18 @@ def test_a_worker_waits_for_its_broker(vhost: Vhost, proxy: Proxy, monkeypatch: 
         watchdog=6,
     )
     # Its broker is down while it starts.
-    wait_for(lambda: worker.systemd.count("EXTEND_TIMEOUT_USEC=60000000") >= 2, 20, "more time to start")
+    wait_for(lambda: worker.systemd.count("EXTEND_TIMEOUT_USEC=60000000") >= 2, 60, "more time to start")
     assert worker.systemd.count("READY=1") == 0
     proxy.up()
     worker.ready()
     # It goes away, and comes back.
     proxy.down()
     since = time.monotonic()
-    wait_for(lambda: worker.systemd.count("STATUS=Waiting for the broker", since) >= 3, 15, "its waiting")
+    wait_for(lambda: worker.systemd.count("STATUS=Waiting for the broker", since) >= 3, 60, "its waiting")
     assert worker.process.poll() is None
     assert worker.systemd.count("EXTEND_TIMEOUT_USEC", since) == 0
     proxy.up()
-    wait_for(lambda: worker.systemd.count("READY=1", since), 30, "its return")
+    wait_for(lambda: worker.systemd.count("READY=1", since), 60, "its return")
     times = [at for at, message in worker.systemd.messages if "WATCHDOG=1" in message]
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 6
     assert worker.stop() == 0
@@ -235,15 +236,15 @@ def test_no_slot_is_lost_with_a_connection(
             since = time.monotonic()
             proxy.down()
             proxy.up()
-            wait_for(lambda since=since: worker.systemd.count("READY=1", since), 30, "its return")
+            wait_for(lambda since=since: worker.systemd.count("READY=1", since), 60, "its return")
     wait_for(lambda: vhost.ready_messages("cpu_data_analysis") == 0, 60, "an empty queue")
     # The state is a second old, and one of the last tasks may have begun since.
     wait_for(
         lambda: {mark["label"] for mark in vhost.marks() if mark["event"] == "end"} >= set(labels),
-        20,
+        60,
         "the end of every task",
     )
-    worker.reaches(20, active=[], reserved=0)
+    worker.reaches(active=[], reserved=0)
     assert worker.stop() == 0
 
 
@@ -317,9 +318,9 @@ def test_a_full_queue_is_waited_for(
             app.send_task("work", ("filler",), queue=full)
     with ThreadPoolExecutor() as executor:
         running = executor.submit(vhost.command, "verify", "--timeout", "40")
-        wait_for(lambda: vhost.ready_messages(other) > before, 15, "the canary of a queue with room")
+        wait_for(lambda: vhost.ready_messages(other) > before, 60, "the canary of a queue with room")
         begun = time.monotonic()
-        wait_for(lambda: time.monotonic() - begun > 2 * PUBLISH_PATIENCE, 10, "more attempts")
+        wait_for(lambda: time.monotonic() - begun > 2 * PUBLISH_PATIENCE, 60, "more attempts")
         assert not running.done()
         # In this order: without its limit the queue takes the canary at once, and a purge would take it out.
         vhost.purge(full)

@@ -178,7 +178,7 @@ class Worker:
         path = self.runtime / "state.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
-    def reaches(self, seconds: float = 10, **expected: object) -> dict[str, Any]:
+    def reaches(self, seconds: float = 60, **expected: object) -> dict[str, Any]:
         """Wait until its state has these values."""
 
         def reached() -> bool:
@@ -191,7 +191,7 @@ class Worker:
             raise AssertionError(f"{error}; {self.state}; {self.log.read_text()[-3000:]}") from error
         return self.state
 
-    def stop(self, seconds: float = 20) -> int:
+    def stop(self, seconds: float = 60) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 
@@ -394,8 +394,8 @@ class Vhost:
         """Let a worker run so many tasks that are held, with others of 21 waiting in it."""
         for _ in range(21):
             app.send_task("hold", (label,), queue=queue)
-        wait_for(lambda: len(self.events(label)["start"]) == running, 15, "the start of tasks")
-        wait_for(lambda: worker.state["reserved"] > 0, 5, "prefetched tasks")
+        wait_for(lambda: len(self.events(label)["start"]) == running, 60, "the start of tasks")
+        wait_for(lambda: worker.state["reserved"] > 0, 60, "prefetched tasks")
 
     def ready_messages(self, queue: str) -> int:
         """Count the messages that wait in a queue, now rather than when statistics were last taken."""

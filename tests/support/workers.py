@@ -51,7 +51,7 @@ class Worker:
     def given(self) -> dict[str, str]:
         """Return hashes of what a task of the pool finds in its environment, or in the files there."""
         path = self._send("environment")
-        until(lambda: self.trace(path), f"{path} is written by {self.unit}", 30)
+        until(lambda: self.trace(path), f"{path} is written by {self.unit}", 90)
         found: dict[str, str] = json.loads(self.host.check_output(f"cat {path}"))
         return found
 
@@ -79,22 +79,22 @@ class Worker:
         """Let a task that is held end."""
         self.host.check_output(f"touch {path}.end")
 
-    def begun(self, path: str, times: int = 1, seconds: float = 20) -> None:
+    def begun(self, path: str, times: int = 1, seconds: float = 90) -> None:
         until(
             lambda: self.trace(path).count("begin") >= times,
             f"{path} is begun {times} times by {self.unit}",
             seconds,
         )
 
-    def ended(self, path: str, seconds: float) -> list[str]:
+    def ended(self, path: str, seconds: float = 90) -> list[str]:
         until(lambda: "end" in self.trace(path), f"{path} is finished by {self.unit}", seconds)
         return self.trace(path)
 
-    def active(self, seconds: float = 40) -> None:
+    def active(self, seconds: float = 90) -> None:
         until(lambda: self.show("ActiveState") == "active", f"{self.unit} is active", seconds)
 
     def stopped(self) -> None:
-        until(lambda: self.show("ActiveState") == "inactive", f"{self.unit} is stopped", 20)
+        until(lambda: self.show("ActiveState") == "inactive", f"{self.unit} is stopped", 90)
 
     def children(self) -> list[int]:
         main = self.show("MainPID")
@@ -165,4 +165,4 @@ class Fleet:
 
 
 def serves(worker: Worker) -> None:
-    assert worker.ended(worker.send(), 30) == ["begin", "end"]
+    assert worker.ended(worker.send()) == ["begin", "end"]

@@ -620,7 +620,7 @@ def limit(brokers: dict[str, Broker], disk: str, alarmed: bool) -> None:
         until(
             lambda each=broker: ('"disk_free_alarm":true' in each.ask("kit", "/api/nodes")) == alarmed,
             f"the alarm of {broker.name} is {'raised' if alarmed else 'over'}",
-            60,
+            90,
         )
 
 
@@ -740,7 +740,7 @@ def test_a_migration_under_load_loses_nothing_even_if_it_is_killed(scenario, bro
         }
         with publishing(brokers) as publishers, ThreadPoolExecutor() as pool:
             for publisher in publishers:
-                until(lambda each=publisher: each.sent >= 50, "a load of 50 tasks", 60)
+                until(lambda each=publisher: each.sent >= 50, "a load of 50 tasks", 90)
             if killed:
                 killing = [pool.submit(kill_migration, broker) for broker in brokers.values()]
                 assert play(scenario, "--extra-vars", change, playbook=MIGRATE).returncode != 0

@@ -50,7 +50,7 @@ def test_a_broken_release_leaves_the_old_one_serving(second: None, fleet: Fleet,
     if how == "disk full":
         assert "No space left" in said
     assert (fleet.worker(SECOND, "cpu").unit, worker.show("MainPID")) == (worker.unit, main)
-    until(lambda: fleet.files(SECOND) == [worker.unit], "nothing is left of the new one", 20)
+    until(lambda: fleet.files(SECOND) == [worker.unit], "nothing is left of the new one", 90)
     if how == "wrong password":
         # With the right ones again nothing differs for the worker.
         fleet.run("deploy", SECOND)
@@ -90,6 +90,6 @@ def test_a_run_that_is_killed_and_repeated_ends_clean(second: None, fleet: Fleet
     worker.end(path)  # or it would be waited for
     fleet.run("drain", SECOND)
     fleet.run("undrain", SECOND)
-    assert worker.ended(path, 40) == ["begin", "end"]
-    until(lambda: len(fleet.files(SECOND)) == 1, "one instance is left", 30)
+    assert worker.ended(path) == ["begin", "end"]
+    until(lambda: len(fleet.files(SECOND)) == 1, "one instance is left", 90)
     serves(fleet.worker(SECOND, "cpu"))
