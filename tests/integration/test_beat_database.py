@@ -93,7 +93,7 @@ def test_django_s_scheduler_runs_under_the_fleet_s_lock(vhost: Vhost, postgres: 
                 " those of django_celery_beat.schedulers:DatabaseScheduler"
             )
             active.process.kill()
-            other.awaits("active", 30)
+            other.awaits("active", 60)
             collect(own=2, model=2)
             other.process.send_signal(signal.SIGTERM)
             assert other.process.wait(60) == 0
