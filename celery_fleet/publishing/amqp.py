@@ -155,6 +155,19 @@ class TaskConsumer(Consumer):
         if self.allowed:
             super().consume(no_ack)
 
+    def renew(self) -> None:
+        """Consume a queue anew, another one each time.
+
+        Both commands are sent before an answer is awaited, so a silent broker costs the time for one.
+        """
+        queue = self.queues[0]
+        former = self._active_tags.pop(queue.name, None)
+        self._basic_consume(queue, no_ack=self.no_ack, nowait=True)
+        # Becomes the last one.
+        self._queues[queue.name] = self._queues.pop(queue.name)
+        if former is not None:
+            self.channel.basic_cancel(former)
+
     @property
     def queues_by_tag(self) -> dict[str, str]:
         """The name of the queue by the tag that its deliveries carry."""

@@ -152,10 +152,7 @@ class Consumption:
         if len(nodes) < 2 or not consumer.queues or series(self._celery.connection) < NEVER_PAUSES:
             return
         self._queues_by_tag = dict(consumer.queues_by_tag)
-        queue = consumer.queues[0]
-        consumer.cancel_by_queue(queue)
-        consumer.add_queue(queue)  # as the last one, so that each has its turn
-        consumer.consume()
+        consumer.renew()
         self._queues_by_tag.update(consumer.queues_by_tag)
 
     def check_soon(self) -> None:

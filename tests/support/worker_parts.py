@@ -80,17 +80,13 @@ class TaskConsumer:
         self.channel = Channel()
         self.queues = [SimpleNamespace(name="one"), SimpleNamespace(name="two")]
         self.queues_by_tag: dict[str, str] = {}
-        self.renewed: list[str] = []
+        self.renewed = 0
 
     def consume(self) -> None:
         self.queues_by_tag = {"1": "one", "2": "two"}
 
-    def cancel_by_queue(self, queue: SimpleNamespace) -> None:
-        self.queues.remove(queue)
-        self.renewed.append(queue.name)
-
-    def add_queue(self, queue: SimpleNamespace) -> None:
-        self.queues.append(queue)
+    def renew(self) -> None:
+        self.renewed += 1
 
     def cancel(self) -> None:
         self.queues_by_tag = {}
