@@ -1,4 +1,4 @@
-"""Everything on one small server: all pools at work as planned, beside a broker with memory of its own."""
+"""Everything on one small server: all pools at work as planned, and a Django project in place of the demo."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 from support.scenario import ROOT, Scenario, inspect, planned_node
 
 NAME = "single-1"
+INVENTORY = ("-i", "molecule/single/inventory")
+SHOP = "examples/django_shop"
 POOLS = ["cpu", "general", "io", "memory"]
 MIB = 2**20
 
@@ -89,7 +91,7 @@ def _status(*options: str) -> tuple[int, str]:
     run = subprocess.run(
         [
             *(sys.executable, "-m", "ansible", "playbook", "playbooks/status.yml"),
-            *("-i", "molecule/single/inventory", "-e", "status_output=json", *options),
+            *(*INVENTORY, "-e", "status_output=json", *options),
         ],
         cwd=ROOT,
         env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "celery_fleet.kit.messages"},
@@ -136,3 +138,27 @@ def test_the_scheduler_sends_and_status_tells_of_it(host: Host) -> None:
         assert rc == 2 and any("io" in warning for warning in json.loads(shown)["warnings"])
     finally:
         host(NAME).check_output(f"systemctl start {io}")
+
+
+def test_a_django_project_takes_the_place_of_the_demo(host: Host) -> None:
+    """A web process publishes and cancels as `www-data`, results come back, and its periodic task runs.
+
+    It has the database and cache that it had before the fleet, of which its migrations are a hook.
+    """
+    site = f"{SHOP}/fleet/group_vars/all"
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "ansible", "playbook", *INVENTORY),
+            *("-e", f"@{site}/app.yml", "-e", f"@{site}/secrets.yml"),
+            *("examples/services.yml", "site.yml", f"{SHOP}/try.yml"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    units = host(NAME).check_output(
+        "systemctl list-units --plain --no-legend --state=active 'celery-fleet-*@*.service'"
+    )
+    assert {line.split("@")[1].split("-")[0] for line in units.splitlines()} == {"shop"}
