@@ -359,7 +359,7 @@ def test_no_message_ends_a_worker(
         for limit in (given["timeout"], given["soft_timeout"]):
             assert limit is None or 0 <= limit < 2**31
         args, kwargs, _ = (
-            json.loads(given["args"][3]) if isinstance(given["args"][3], str) else given["args"][3]
+            json.loads(given["args"][3]) if isinstance(given["args"][3], str | bytes) else given["args"][3]
         )
         assert isinstance(args, list | tuple) and isinstance(kwargs, dict)
     assert deliver(worker, GOOD) == "started"
