@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     scenario = Scenario("app")
     host = scenario.connect(HOST)
-    host.check_output("rm -rf /opt/demo")
+    host.check_output("rm -rf /opt/demo/current /opt/demo/environments /opt/demo/releases")
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "source"
         shutil.copytree(DEMO, source, ignore=shutil.ignore_patterns("__pycache__"))
