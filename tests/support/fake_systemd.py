@@ -97,7 +97,8 @@ class FakeSystemd:
     def _start(self, names: list[str]) -> None:
         for unit in names:
             assert (self.host.units / unit).is_file(), unit
-            self.states[unit] = "activating"
+            if self.states.get(unit) != "failed":
+                self.states[unit] = "activating"
             self.begins(unit)
 
     def _stop(self, names: list[str]) -> None:
@@ -138,4 +139,7 @@ class FakeSystemd:
 
     def _daemon_reload(self, _names: list[str]) -> None: ...
 
-    def _reset_failed(self, _names: list[str]) -> None: ...
+    def _reset_failed(self, names: list[str]) -> None:
+        for unit in names:
+            if self.states.get(unit) == "failed":
+                del self.states[unit]

@@ -25,7 +25,7 @@ PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PORTION: Final = 1 << 18
 LOOK: Final = 0.3
 _ENDED: Final = ("inactive", "failed")
-_SHOWN: Final = "ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,Description"
+_SHOWN: Final = "ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,Description,Job"
 
 
 class CommandError(Exception):
@@ -272,7 +272,9 @@ class Job:
 
 
 def _runs(state: Mapping[str, str]) -> bool:
-    return state["ActiveState"] not in _ENDED and state["SubState"] != "exited"
+    # A unit is still inactive while its start waits in systemd's queue of jobs.
+    queued = state.get("Job", "") not in ("", "0")
+    return queued or (state["ActiveState"] not in _ENDED and state["SubState"] != "exited")
 
 
 def _end(state: Mapping[str, str], timeout: int, done: bool) -> tuple[int, str] | None:

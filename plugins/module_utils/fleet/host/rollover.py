@@ -83,6 +83,10 @@ class Rollover:
         units = [step.serve.unit for step in steps if step.serve]
         if units:
             self.host.systemctl("daemon-reload")
+            # While a start waits in systemd's queue of jobs, a unit is still what it was before.
+            failed = [unit for unit, (state, _) in self.host.show(units).items() if state == "failed"]
+            if failed:
+                self.host.systemctl("reset-failed", *failed)
             self.host.systemctl("start", "--no-block", *units)
 
     def _judge(self, steps: Sequence[Step]) -> None:

@@ -102,6 +102,17 @@ def test_a_command_has_what_workers_have_and_finds_the_programs_of_its_release(s
     assert any(key.startswith(f"Environment=PATH={programs}:") for key in given)
 
 
+@pytest.mark.parametrize("number", ["0", ""])
+def test_one_that_systemd_has_not_begun_yet_has_not_ended(systemd: Systemd, number: str) -> None:
+    job, description = migrate(systemd)
+    systemd.units[job.unit] = {**GONE, "Job": "4711", "Description": description}
+    assert job.follow(0, 1, 60) == Progress(True)
+    assert migrate(systemd)[1] == description
+    assert len(systemd.started) == 1
+    systemd.units[job.unit] = {**EXITED, "Job": number}
+    assert job.follow(0, 1, 60) == Progress(False, how="ended well")
+
+
 def test_a_command_may_have_the_environment_of_a_pool_of_the_host(systemd: Systemd) -> None:
     assert "--property=Environment=POOL=io" in options(systemd.host, command(systemd, "sh", pool="io"), "u")
     with pytest.raises(CommandError, match="Pool cpu is not on this host, which runs the pools io"):

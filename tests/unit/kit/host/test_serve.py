@@ -124,6 +124,16 @@ def test_one_that_fails_leaves_the_old_one_serving(fake, how, rollover):
     assert fake.host.served() == {"cpu": {"release": OLD, "previous": ""}}
 
 
+def test_one_that_failed_before_is_not_judged_by_that(fake):
+    """systemd shows the failure as long as the start of the unit waits for its turn."""
+    run(fake)
+    fake.states[unit()] = "failed"
+    fake.begins = lambda _name: None
+    fake.host.sleep = lambda seconds: (fake.sleep(seconds), fake.proves(unit()))
+    run(fake)
+    assert states(fake) == ({unit(): "active"}, {unit()})
+
+
 def test_one_that_fails_and_still_runs_a_task_finishes_it(fake):
     old = fake.serves("cpu", OLD)
     fake.lasting = {"cpu"}
