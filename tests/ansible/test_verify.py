@@ -31,3 +31,14 @@ def test_a_canary_that_could_not_be_published_has_its_line_and_its_fault():
     faults = verify_faults(result, [plan])
     assert len(faults) == 2
     assert f"refused: {FAULT}" in faults
+
+
+def test_a_host_that_a_limit_leaves_out_answers_for_its_own_pool_only():
+    result = {
+        "answers": [answer("ran", node="io_worker_2@two"), answer("strayed", node="cpu_worker_1@two")],
+        "missing": [],
+        "dead_letters": {},
+    }
+    plan = {"pools": {"io": {"node": "io_worker@one", "queues": ["ran", "strayed"]}}}
+    assert [fault.split(":")[0] for fault in verify_faults(result, [plan])] == ["ran", "strayed"]
+    assert [fault.split(":")[0] for fault in verify_faults(result, [plan], whole=False)] == ["strayed"]
