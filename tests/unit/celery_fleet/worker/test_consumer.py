@@ -62,22 +62,14 @@ def test_a_pause_ends_the_consumption(consuming: Any, clock: Clock, manager: Man
     assert consuming.task_consumer.allowed
 
 
+@pytest.mark.parametrize(("slots", "prefetch"), [(5, 20), (20_000, 65_535)])
 def test_another_number_of_slots_is_another_prefetch(
-    consuming: Any, clock: Clock, manager: Manager, tmp_path: Path
+    consuming: Any, clock: Clock, manager: Manager, tmp_path: Path, slots: int, prefetch: int
 ) -> None:
     consuming.instance = type(consuming.instance)(told=tmp_path)
-    (tmp_path / "concurrency").write_text("5")
+    (tmp_path / "concurrency").write_text(str(slots))
     later(consuming, clock)
-    assert consuming.task_consumer.channel.prefetch == [8, 20]
-
-
-def test_no_number_of_slots_asks_for_more_than_the_protocol_can_say(
-    consuming: Any, clock: Clock, manager: Manager, tmp_path: Path
-) -> None:
-    consuming.instance = type(consuming.instance)(told=tmp_path)
-    (tmp_path / "concurrency").write_text("20000")
-    later(consuming, clock)
-    assert consuming.task_consumer.channel.prefetch == [8, 65_535]
+    assert consuming.task_consumer.channel.prefetch == [8, prefetch]
 
 
 def test_a_worker_with_its_consumer_goes_on(consuming: Any, clock: Clock) -> None:
