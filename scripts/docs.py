@@ -18,6 +18,7 @@ import sites
 import verbs
 import yaml
 from fleet.catalogue import CATALOGUE, Kind
+from fleet.host.metrics import METRICS, PREFIX
 from fleet.model.fields import SPECS
 from fleet.plan.fleet import fleet_plan
 from fleet.plan.host import host_plan
@@ -211,6 +212,17 @@ def findings(_: dict[str, Any]) -> str:
     )
 
 
+def metrics(_: dict[str, Any]) -> str:
+    """Explain every metric."""
+    return table(
+        ("metric", "type", "labels", "meaning"),
+        (
+            (f"`{PREFIX}{name}`", metric.kind.value, ", ".join(metric.labels), metric.help)
+            for name, metric in METRICS.items()
+        ),
+    )
+
+
 BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "pools": pools,
     "queues": queues,
@@ -219,6 +231,7 @@ BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "plan": example,
     "single": single,
     "findings": findings,
+    "metrics": metrics,
     "site_variables": reference.site_variables,
     "role_variables": reference.role_variables,
     "options": reference.options,
