@@ -74,6 +74,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "gathered": bool(facts),
         "broker_version": plain(variables.get("broker_version")),
         "broker_memory": plain(variables.get("broker_memory_watermark")),
+        "broker_disk_mib": plain(facts.get("fleet_broker_disk_mib")),
         "open_files": plain(variables.get("worker_open_files")),
         "client_users": plain(variables.get("fleet_client_users")),
         "accounts": plain(facts.get("fleet_accounts")),

@@ -14,6 +14,7 @@ from ansible.module_utils.facts.system.local import LocalFactCollector
 from ansible.module_utils.facts.system.platform import PlatformFactCollector
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import look
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.cgroup import limits
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.disk import BROKER_DATA, size_mib
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.pythons import looked_for
 
 DOCUMENTATION = r"""
@@ -60,6 +61,9 @@ ansible_facts:
     fleet_accounts:
       description: Those of the given users that the host has, if some are given.
       type: list
+    fleet_broker_disk_mib:
+      description: Size of the file system that holds, or would hold, RabbitMQ's data.
+      type: int
     fleet_limits:
       description: C(cores) and C(memory_mib) that may be used; null where there is no limit.
       type: dict
@@ -98,7 +102,15 @@ def facts(module: AnsibleModule) -> dict[str, Any]:
     known: dict[str, Any] = {"fleet_python": looked_for(wanted)} if wanted else {}
     if users:
         known["fleet_accounts"] = [user for user in users if _exists(user)]
-    return collected | known | {"fleet_limits": limits(), "fleet_vault": look()}
+    return (
+        collected
+        | known
+        | {
+            "fleet_broker_disk_mib": size_mib(BROKER_DATA),
+            "fleet_limits": limits(),
+            "fleet_vault": look(),
+        }
+    )
 
 
 def _exists(user: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,6 +17,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.node
     read,
     uneven,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.disk import BROKER_DATA, size_mib
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.packages import missing
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import (
     SystemdError,
@@ -109,8 +109,6 @@ admitted:
 """
 
 SERVER = "/usr/sbin/rabbitmq-server"
-DATA = Path("/var/lib/rabbitmq")
-MIB = 1024 * 1024
 
 ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "names": {"type": "list", "elements": "str", "required": True},
@@ -119,12 +117,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "packages": {"type": "list", "elements": "str", "required": True},
     "files": {"type": "dict", "required": True},
 }
-
-
-def disk_mib() -> int:
-    """Return the size of the file system that holds, or will hold, the broker's data (MiB)."""
-    place = next(path for path in (DATA, *DATA.parents) if path.exists())
-    return -(-shutil.disk_usage(place).total // MIB)
 
 
 def admitted(params: dict[str, Any]) -> bool:
@@ -166,7 +158,7 @@ def main() -> None:
         changed=False,
         installed=installed,
         missing_packages=missing(params["packages"]),
-        disk_mib=disk_mib(),
+        disk_mib=size_mib(BROKER_DATA),
         units=units,
         stale=stale,
         node=node,

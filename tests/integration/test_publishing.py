@@ -61,6 +61,13 @@ def test_a_full_queue_raises_after_the_patience(
     assert 2 <= time.monotonic() - started < 30
 
 
+def test_large_tasks_fill_a_queue_before_its_length(
+    vhost: Vhost, monkeypatch: pytest.MonkeyPatch, full_queue: str
+) -> None:
+    vhost.policy(full_queue, **{"max-length": 10_000, "max-length-bytes": 200, "overflow": "reject-publish"})
+    _fill(vhost.client(monkeypatch, patience=0))
+
+
 def test_a_task_gets_in_when_there_is_room_in_time(
     vhost: Vhost, monkeypatch: pytest.MonkeyPatch, full_queue: str
 ) -> None:

@@ -122,6 +122,8 @@ BROKEN: list[tuple[Any, ...]] = [
     ("model/bad-value", "pools.io.queues.io_api_calls.max_priority", 11),
     ("model/bad-value", "broker.max_message_mib", 0),
     ("model/bad-value", "broker.max_message_mib", 513),
+    ("model/bad-value", "broker.max_backlog_mib", 1023),
+    ("model/bad-value", "broker.max_connections", 0),
     ("app/taken-variable", "app.secrets.CELERY_BROKER_URL", "amqp://guest:hunter2@elsewhere//"),
     ("app/taken-variable", "app.environment.NOTIFY_SOCKET", "/run/other"),
     ("model/bad-value", "app.secrets", ["DATABASE_URL=hunter2"]),

@@ -689,6 +689,18 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "fleet_reserve.memory; beside a broker lower broker_memory_watermark",
         _SYSTEM,
     ),
+    "broker/small-disk": _warning(
+        "More tasks than a broker's disk holds",
+        "a broker whose disk is full refuses all publishers, also those whose queues are empty",
+        "lower fleet_broker.max_backlog_mib, or give the brokers larger disks",
+        _RABBIT,
+    ),
+    "broker/few-connections": _warning(
+        "A user that may not have all connections of its workers",
+        "the broker refuses those beyond the limit, so tasks fail to publish, or workers to start",
+        "raise fleet_broker.max_connections, or run fewer tasks of the pool at once",
+        _RABBIT,
+    ),
     # The inventory
     "inventory/missing-group": _fault(
         "A missing group",

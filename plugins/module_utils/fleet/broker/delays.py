@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..model.names import DELAYED
 from ..model.types import Pool
-from .objects import binding_of, exchange_of, queue_of
+from .objects import POLICY_PREFIX, binding_of, exchange_of, queue_of
 
 DELIVERY: Final = f"{DELAYED}delivery"
 DELAY_LEVELS: Final = 28
@@ -57,6 +57,23 @@ def delay_queues() -> list[dict[str, Any]]:
         )
         for level in range(DELAY_LEVELS)
     ]
+
+
+def delay_policy(room: int) -> dict[str, Any]:
+    """Return the policy of all queues of the chain; their other limits are arguments.
+
+    A full one refuses publishers. From the one above it nothing is lost: that keeps what has no room below.
+
+    Args:
+        room: Bytes of tasks that each of them may hold.
+    """
+    return {
+        "name": f"{POLICY_PREFIX}{DELAYED}",
+        "pattern": f"^{DELAYED}[0-9]+$",
+        "apply_to": "queues",
+        "priority": 0,
+        "definition": {"max-length-bytes": room},
+    }
 
 
 def delay_bindings() -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from ..model.names import BEAT, DEAD, VERIFY
 from ..model.types import Pool
 from .delays import DELAY_ENTRY, DELAY_LEVELS
 
+# As whom the kit works.
+ADMINISTRATOR: Final = "kit"
 # What every worker's remote control, gossip and events need; a queue of one process is named by a UUID.
 _UUID: Final = "[0-9a-f-]{36}"
 CONTROL: Final = (
@@ -35,9 +37,9 @@ def users(pools: Iterable[Pool]) -> list[dict[str, Any]]:
     Returns:
         Each user's name and tags.
     """
-    tags = {"kit": ["administrator"], "monitor": ["monitoring"]}
+    tags = {ADMINISTRATOR: ["administrator"], "monitor": ["monitoring"]}
     workers = [worker_user(pool.name) for pool in pools]
-    names = ["kit", *workers, "client", "monitor", "verify", "dead_letters", "beat"]
+    names = [ADMINISTRATOR, *workers, "client", "monitor", "verify", "dead_letters", "beat"]
     return [{"name": name, "tags": tags.get(name, [])} for name in names]
 
 
@@ -64,7 +66,7 @@ def permissions_of(
     all_pools = list(pools)
     every = _publishes(all_pools, delayed)
     return [
-        _permission("kit", ".*", ".*", ".*"),
+        _permission(ADMINISTRATOR, ".*", ".*", ".*"),
         *(_worker_permission(pool, reached(pool, all_pools), delayed) for pool in all_pools),
         _permission("client", _rights([], *CONTROL[1:]), _rights(every, *_COMMANDS), _rights([], *_ANSWERS))
         if client_control

@@ -66,7 +66,7 @@ def desired_state(topology: Mapping[str, Any], current: State) -> State:
     vhost = topology["vhost"]
     state: State = {("vhost", vhost): {}}
     for user in topology["users"]:
-        state["user", user["name"]] = _user({*user["tags"], OWNER}, _MATCHES)
+        state["user", user["name"]] = _user({*user["tags"], OWNER}, _MATCHES, user["limits"])
     state |= _objects(topology)
     state[record_key(vhost)] = record(state.keys() | recorded(current, vhost))
     return state
@@ -90,14 +90,21 @@ def current_state(
     state: State = {}
     if any(each["name"] == vhost for each in definitions.get("vhosts", [])):
         state["vhost", vhost] = {}
-    topology_users = {user["name"] for user in topology["users"]} | {GUEST[1]}
+    wanted_limits = {user["name"]: user["limits"] for user in topology["users"]}
+    topology_users = {*wanted_limits, GUEST[1]}
     elsewhere = {each["user"] for each in definitions.get("permissions", []) if each["vhost"] != vhost}
     here = {each["user"] for each in definitions.get("permissions", []) if each["vhost"] == vhost}
     for user in definitions.get("users", []):
         name = user["name"]
         if name in topology_users or (OWNER in user["tags"] and name in here - elsewhere):
+            limits = wanted_limits.get(name, {})
             matches = name in passwords and password_matches(passwords[name], user)
-            state["user", name] = _user(user["tags"], _MATCHES if matches else _DIFFERS)
+            state["user", name] = _user(
+                user["tags"],
+                _MATCHES if matches else _DIFFERS,
+                # Others are a site's own: an import changes single limits, and removes none.
+                {each: value for each, value in (user.get("limits") or {}).items() if each in limits},
+            )
     for parameter in definitions.get("global_parameters", []):
         if ("global_parameter", parameter["name"]) == record_key(vhost):
             state[record_key(vhost)] = {
@@ -174,8 +181,8 @@ def import_document(
     return document
 
 
-def _user(tags: Iterable[str], password: str) -> Attributes:
-    return {"tags": sorted(tags), "password": password}
+def _user(tags: Iterable[str], password: str, limits: Mapping[str, int]) -> Attributes:
+    return {"tags": sorted(tags), "password": password, "limits": dict(limits)}
 
 
 def _objects(sections: Mapping[str, Any]) -> State:

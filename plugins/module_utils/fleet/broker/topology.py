@@ -6,7 +6,7 @@ changed; every limit is a policy, one for each queue, which can.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ..findings import Findings
@@ -16,7 +16,8 @@ from ..model.pools import effective_pools
 from ..model.read import read_model
 from ..model.types import Model, Pool, Queue
 from ..plan.derived import consumer_timeout_s
-from .delays import DELIVERY, delay_bindings, delay_exchanges, delay_queues, has_delays
+from .delays import DELIVERY, delay_bindings, delay_exchanges, delay_policy, delay_queues, has_delays
+from .limits import MIB, delay_bytes, queue_bytes, user_limits
 from .objects import (
     VERIFY_KEY,
     binding_of,
@@ -26,11 +27,13 @@ from .objects import (
     queue_of,
     without_doubles,
 )
-from .rights import permissions_of, topic_permissions_of, users
+from .rights import ADMINISTRATOR, permissions_of, topic_permissions_of, users
 
 VERIFY_TTL_MS: Final = 60_000
 VERIFY_LENGTH: Final = 1000
 BEAT_LENGTH: Final = 10_000
+# Of answers to verifications, and of the scheduler's notes.
+NOTES_BYTES: Final = 64 * MIB
 # How long a queue of RabbitMQ 4.3 waits for a consumer whose node is down or cut off before others get what
 # it holds. Its default is a minute; with 3 s it took 3.7 s on three nodes of 4.3.6.
 DISCONNECTED_MS: Final = 5000
@@ -52,6 +55,7 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
         ModelError: If the model is at fault; with all findings.
     """
     model, findings = read_model(raw_model)
+    limits = user_limits(model.broker)
     timeouts = _timeouts(model, read_hosts(hosts).values(), findings)
     findings.refuse()
     pools = list(model.pools.values())
@@ -59,6 +63,7 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
     exchanges = {pool.exchange: exchange_of(pool.exchange, pool.exchange_type) for pool in pools}
     exchanges |= {dead_letter_queue(pool): exchange_of(dead_letter_queue(pool), "fanout") for pool in pools}
     queues = [_queue(pool, queue) for pool in pools for queue in pool.queues.values()]
+    room = queue_bytes(pools, model.broker)
     dead = list({dead_letter_queue(pool): pool for pool in pools})
     return {
         "vhost": model.broker.vhost,
@@ -88,13 +93,19 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
         ],
         "policies": [
             *(
-                policy_of(queue.name, _limits(pool, queue, timeouts[pool.name]))
+                policy_of(queue.name, _limits(pool, queue, timeouts[pool.name], room))
                 for pool in pools
                 for queue in pool.queues.values()
             ),
-            *(policy_of(name, _dead_limits(pools, name)) for name in dead),
+            *(policy_of(name, _dead_limits(pools, name, room)) for name in dead),
             policy_of(
-                VERIFY, {"message-ttl": VERIFY_TTL_MS, "max-length": VERIFY_LENGTH, "overflow": "drop-head"}
+                VERIFY,
+                {
+                    "message-ttl": VERIFY_TTL_MS,
+                    "max-length": VERIFY_LENGTH,
+                    "max-length-bytes": NOTES_BYTES,
+                    "overflow": "drop-head",
+                },
             ),
             # The oldest note is needed least, and a note may be delivered as often as necessary.
             policy_of(
@@ -103,11 +114,15 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
                     "delivery-limit": -1,
                     "consumer-disconnected-timeout": DISCONNECTED_MS,
                     "max-length": BEAT_LENGTH,
+                    "max-length-bytes": NOTES_BYTES,
                     "overflow": "drop-head",
                 },
             ),
+            *((delay_policy(delay_bytes(pools, model.broker)),) if delayed else ()),
         ],
-        "users": users(pools),
+        "users": [
+            {**user, "limits": {} if user["name"] == ADMINISTRATOR else limits} for user in users(pools)
+        ],
         "permissions": permissions_of(pools, delayed, model.broker.client_control),
         "topic_permissions": topic_permissions_of(pools, delayed),
         "max_message_size": model.broker.max_message_size,
@@ -154,11 +169,12 @@ def _bindings(pool: Pool, delayed: bool) -> Iterable[dict[str, Any]]:
             yield binding_of(DELIVERY, queue.name, behind)
 
 
-def _limits(pool: Pool, queue: Queue, timeout_s: int) -> dict[str, Any]:
+def _limits(pool: Pool, queue: Queue, timeout_s: int, room: Mapping[str, int]) -> dict[str, Any]:
     definition: dict[str, Any] = {
         "overflow": queue.overflow,
         "dead-letter-exchange": dead_letter_queue(pool),
         "consumer-timeout": timeout_s * 1000,
+        "max-length-bytes": room[queue.name],
     }
     if queue.max_length is not None:
         definition["max-length"] = queue.max_length
@@ -171,7 +187,7 @@ def _limits(pool: Pool, queue: Queue, timeout_s: int) -> dict[str, Any]:
     return definition
 
 
-def _dead_limits(pools: Iterable[Pool], name: str) -> dict[str, Any]:
+def _dead_limits(pools: Iterable[Pool], name: str, room: Mapping[str, int]) -> dict[str, Any]:
     """Return limits with room for all that the queues behind it may hold, a way back, and no expiry.
 
     Who rejects a message of a dead-letter queue sends it back by this policy: to the exchange that it came
@@ -187,4 +203,5 @@ def _dead_limits(pools: Iterable[Pool], name: str) -> dict[str, Any]:
         "dead-letter-exchange": behind[0].exchange,
         "dead-letter-strategy": "at-least-once",
         "max-length": sum(length for length in lengths if length is not None) or 10_000,
+        "max-length-bytes": sum(room[queue] for pool in behind for queue in pool.queues),
     }

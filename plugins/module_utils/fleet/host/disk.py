@@ -1,10 +1,21 @@
-"""Marks of what is complete: a loss of power must not keep the mark and lose the files."""
+"""Sizes of disks, and marks of what is complete: a loss of power must not keep a mark and lose the files."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Final
+
+MIB: Final = 1024**2
+BROKER_DATA: Final = Path("/var/lib/rabbitmq")
+
+
+def size_mib(directory: Path) -> int:
+    """Return the size of the file system that holds, or will hold, a directory (MiB)."""
+    place = next(path for path in (directory, *directory.parents) if path.exists())
+    return -(-shutil.disk_usage(place).total // MIB)
 
 
 def flush(place: Path) -> None:

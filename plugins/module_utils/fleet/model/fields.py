@@ -291,6 +291,14 @@ BROKER: Final = {
         "Largest task that the broker takes; a larger one raises `MessageTooLargeError` at its publisher.",
         whole_number(1, "MiB", most=512, required=False),
     ),
+    "max_backlog_mib": field(
+        "Tasks that may wait, dead letters and delayed ones included; each queue has its share.",
+        whole_number(1024, "MiB", required=False),
+    ),
+    "max_connections": field(
+        "Connections that each user of the broker may have at once.",
+        whole_number(100, required=False),
+    ),
     "nodes": field(
         "Addresses at which workers and clients reach the broker.",
         list_of(

@@ -115,6 +115,8 @@ def read_model(raw: object) -> tuple[Model, Findings]:
             broker.get("tls", False),
             broker.get("client_control", False),
             broker.get("max_message_mib", Broker.max_message_mib),
+            broker.get("max_backlog_mib", Broker.max_backlog_mib),
+            broker.get("max_connections", Broker.max_connections),
         ),
         app=app,
         schedule=schedule,

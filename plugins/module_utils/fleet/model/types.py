@@ -97,6 +97,8 @@ class Broker:
     tls: bool = False
     client_control: bool = False
     max_message_mib: int = 16
+    max_backlog_mib: int = 16384
+    max_connections: int = 10_000
 
     @property
     def max_message_size(self) -> int:

@@ -16,7 +16,7 @@ from ..plan.derived import CONSUMER_MARGIN_S, consumer_timeout_s
 from ..plan.fits import size_host
 from ..plan.hardware import read_hardware
 from ..plan.sizing import Size
-from . import clients, environments, python, results, unread, versions
+from . import brokers, clients, environments, python, results, unread, versions
 
 BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
@@ -92,6 +92,7 @@ def find(
     for pool in model.pools.values():
         _check_waits(model, pool, None, findings)
         environments.check_pool(model, pool, None, findings)
+    sized_pools: dict[str, list[Size]] = {}
     running: set[str] = set()
     for host in facts.values():
         pools = effective_pools(model, host, findings)
@@ -102,9 +103,11 @@ def find(
             _check_waits(model, pool, host.name, findings)
             environments.check_pool(model, pool, host.name, findings)
             if name in sizes:
+                sized_pools.setdefault(name, []).append(sizes[name])
                 _check_files(pool, sizes[name], host, findings)
         if not pools:
             findings.add("inventory/idle-worker", f"groups.{WORKERS}", host.name, where=host.name)
+    brokers.check(model, members, all_hosts, sized_pools, findings)
     _check_nodes(facts, findings)
     _check_broker_names(members, all_hosts, findings)
     for name, pool in model.pools.items():
@@ -271,18 +274,18 @@ def _check_versions(
     hosts: Mapping[str, Host],
     findings: Findings,
 ) -> None:
-    brokers: dict[str, str | None] = {}
+    packages: dict[str, str | None] = {}
     for host in groups.get(BROKERS, []):
         details = hosts.get(host) or Host(host)
         stated, system = details.broker_version, details.distribution
         if stated is not None:
-            brokers[host] = show(stated)
+            packages[host] = show(stated)
         elif system is not None:
-            brokers[host] = versions.packaged(system, details.distribution_version)
+            packages[host] = versions.packaged(system, details.distribution_version)
     pinned = _mapping(about.get("versions"))
     libraries = {name: show(version) for name, version in pinned.items()}
     lock = show(model.app.get("requirements"))
-    versions.check(model, libraries if libraries or about.get("release") else None, lock, brokers, findings)
+    versions.check(model, libraries if libraries or about.get("release") else None, lock, packages, findings)
 
 
 def _check_waits(model: Model, pool: Pool, host: str | None, findings: Findings) -> None:

@@ -56,6 +56,7 @@ def test_a_classic_queue_has_the_priorities_that_it_names(model):
 
 def test_full_queues_refuse_and_dead_letters_are_kept(model):
     limits = policies(topology(model, {}))["cpu_ml_training"]
+    del limits["max-length-bytes"]
     assert limits == {
         "max-length": 100,
         "overflow": "reject-publish",
@@ -96,9 +97,57 @@ def test_drop_head_gets_no_strategy_that_needs_reject_publish(model):
 def test_every_policy_matches_exactly_its_queue(model):
     found = topology(model, {})
     names = [queue["name"] for queue in found["queues"]]
+    delays = [name for name in names if re.fullmatch(r"celery_delayed_\d+", name)]
     for policy in found["policies"]:
-        matched = [POLICY_PREFIX + name for name in names if re.search(policy["pattern"], name)]
-        assert matched == [policy["name"]]
+        matched = [name for name in names if re.search(policy["pattern"], name)]
+        own = policy["name"].removeprefix(POLICY_PREFIX)
+        assert matched == (delays if own == "celery_delayed_" else [own])
+
+
+def most_bytes(found):
+    """Return what all queues together may hold, each by its own policy."""
+    names = [
+        queue["name"] for queue in found["queues"] if queue["name"] not in ("fleet_verify", "fleet_beat")
+    ]
+    limits = [
+        policy["definition"]["max-length-bytes"]
+        for name in names
+        for policy in found["policies"]
+        if re.search(policy["pattern"], name)
+    ]
+    assert len(limits) == len(names)
+    return sum(limits)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("room_mib", [4096, 16384, 1_000_000])
+def test_all_queues_together_never_hold_more_than_the_brokers_disks(model, room_mib, direct):
+    model["broker"]["max_backlog_mib"] = room_mib
+    if direct:
+        model["pool_defaults"]["exchange_type"] = "direct"
+    model["pools"]["io"]["queues"]["io_api_calls"]["max_length"] = None
+    found = topology(model, {})
+    assert room_mib * 1024**2 * 0.99 < most_bytes(found) <= room_mib * 1024**2
+    # No queue has room that its length never lets it use.
+    assert policies(found)["memory_large_imports"]["max-length-bytes"] <= 50 * 16 * 1024**2
+    assert policies(found)["cpu_tasks_dead"]["max-length-bytes"] == sum(
+        policies(found)[queue]["max-length-bytes"] for queue in model["pools"]["cpu"]["queues"]
+    )
+
+
+def test_each_queue_has_room_for_a_task_of_the_largest_size(model):
+    model["broker"] |= {"max_backlog_mib": 1024, "max_message_mib": 512}
+    found = policies(topology(model, {}))
+    assert {
+        found[queue]["max-length-bytes"] for pool in model["pools"].values() for queue in pool["queues"]
+    } == {512 * 1024**2}
+
+
+def test_no_user_but_the_kits_may_take_all_connections(model):
+    model["broker"]["max_connections"] = 300
+    limits = {user["name"]: user["limits"] for user in topology(model, {})["users"]}
+    assert limits.pop("kit") == {}
+    assert all(each == {"max-connections": 300, "max-channels": 1200} for each in limits.values())
 
 
 class Recorder:
@@ -210,14 +259,15 @@ def test_no_delays_without_topic_exchanges(model):
 
 
 def test_every_pool_has_a_user_of_its_own(model):
-    assert topology(model, {})["users"] == [
-        {"name": "kit", "tags": ["administrator"]},
-        *({"name": f"worker_{pool}", "tags": []} for pool in model["pools"]),
-        {"name": "client", "tags": []},
-        {"name": "monitor", "tags": ["monitoring"]},
-        {"name": "verify", "tags": []},
-        {"name": "dead_letters", "tags": []},
-        {"name": "beat", "tags": []},
+    users = [(user["name"], user["tags"]) for user in topology(model, {})["users"]]
+    assert users == [
+        ("kit", ["administrator"]),
+        *((f"worker_{pool}", []) for pool in model["pools"]),
+        ("client", []),
+        ("monitor", ["monitoring"]),
+        ("verify", []),
+        ("dead_letters", []),
+        ("beat", []),
     ]
 
 

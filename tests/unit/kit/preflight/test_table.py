@@ -78,6 +78,21 @@ CASES = [
             (MORE, "application.versions.redis", "8.1"),
         ],
     ),
+    # The brokers
+    (
+        "broker/small-disk",
+        "fleet_broker.max_backlog_mib",
+        "16384",
+        "broker1",
+        [(HOST, "broker1", {"groups": ["brokers"], "broker_disk_mib": 20480})],
+    ),
+    (
+        "broker/few-connections",
+        "fleet_broker.max_connections",
+        "100",
+        None,
+        [(MODEL, "broker.max_connections", 100)],
+    ),
     # The interpreter
     (
         "python/absent",
@@ -803,6 +818,7 @@ def test_findings_of_many_hosts_are_one_paragraph(sound):
         sound.hosts[f"w{number}"] = sound.hosts["cpu1"] | {"nodename": f"w{number}"}
         sound.groups["workers"].append(f"w{number}")
     sound.model["pools"]["cpu"]["concurrency"] = 15
+    sound.model["broker"]["max_connections"] = 100_000
     text = report(sound.look())
     assert "cpu1, w0, w1, w2, w3 and 996 more" in text
     assert len(text.splitlines()) < 12
