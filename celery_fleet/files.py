@@ -54,7 +54,7 @@ def read_text(path: str, remedy: str = DEPLOY) -> str:
             path,
             f"permission denied for user {_user()}",
             f"If it publishes tasks, name it in fleet_client_users, deploy, and start it again, so that it "
-            f"is in the group {CLIENTS}; the commands of operators need root",
+            f"is in the group {CLIENTS}; operators use the verbs verify and dead_letters, or root",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise FleetFileError(path, f"cannot be read: {error}", remedy) from error

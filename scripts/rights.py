@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from fleet.broker.topology import topology
-from fleet.files.users import host_users
+from fleet.files.users import OPERATORS, host_users
+from fleet.host.names import OPERATOR_USER
 from reference import table
 
-ROOT: Final = Path(__file__).parents[1]
 WHO: Final = {
     "kit": "the kit, on the broker's own host",
     "client": "whoever publishes tasks",
@@ -77,7 +75,6 @@ def passwords(raw: dict[str, Any]) -> str:
     Args:
         raw: The repository's own model.
     """
-    private = yaml.safe_load((ROOT / "roles/app/defaults/main.yml").read_text())["app_operators"]
     everywhere = host_users(raw)
     hosts = {
         "worker, client": everywhere,
@@ -97,7 +94,7 @@ def passwords(raw: dict[str, Any]) -> str:
                     host,
                     ", ".join(f"`{user}`" for user in names)
                     + (" of each of its pools" if host == "worker" else ""),
-                    _readers(names, private),
+                    _readers(names),
                 )
                 for host, names in hosts.items()
             ),
@@ -106,8 +103,8 @@ def passwords(raw: dict[str, Any]) -> str:
     )
 
 
-def _readers(names: Sequence[str], private: Sequence[str]) -> str:
-    if set(names) <= set(private):
-        return "root"
+def _readers(names: Sequence[str]) -> str:
+    if set(names) <= set(OPERATORS):
+        return f"`{OPERATOR_USER}`"
     more = "; on a client those of `fleet_client_users`" if "client" in names else ""
     return f"the application's user{more}"

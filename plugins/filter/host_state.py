@@ -9,26 +9,22 @@ from typing import Any
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import mark
 
 
-def secret_files(
-    names: Iterable[str], directory: str, group: str, private: Iterable[str] = (), **groups: str
-) -> list[dict[str, Any]]:
+def secret_files(names: Iterable[str], directory: str, group: str, **groups: str) -> list[dict[str, Any]]:
     """Return a directory that holds secrets, and nothing else, as items of the module host_state.
 
     Args:
         names: The files' names, which are those of the secrets.
         directory: Path of the directory.
         group: Who may read them beside root.
-        private: Names of those that only root may read.
         groups: Who may read those of these names, with or without a suffix, instead of `group`.
 
     Returns:
         The directory, whose names only that group may list, and its files.
     """
-    own = set(private)
 
     def rights(name: str) -> dict[str, str]:
         reader = groups.get(name.partition(".")[0], group)
-        return {"group": "root", "mode": "0600"} if name in own else {"group": reader, "mode": "0640"}
+        return {"group": reader, "mode": "0640"}
 
     return [
         {"directory": directory, "owner": "root", "group": group, "mode": "0751", "exact": True},

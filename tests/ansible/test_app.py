@@ -69,7 +69,7 @@ def test_old_passwords_lie_beside_the_new_ones() -> None:
     assert found == {"client": "new", "verify": "same", "client.previous": "old"}
 
 
-def test_the_operator_s_passwords_are_for_root_alone() -> None:
+def test_the_operator_s_passwords_are_for_the_operator_s_user_alone() -> None:
     users = ("client", "client.previous", "verify", "verify.previous", "verify2")
     items = evaluate(
         load("vars/main.yml")["__app_secret_files"], __app_secrets=dict.fromkeys(users, "secret")
@@ -79,12 +79,33 @@ def test_the_operator_s_passwords_are_for_root_alone() -> None:
     # Whoever publishes tasks comes through it to one file.
     assert (items[0]["group"], items[0]["mode"]) == ("celery-fleet", "0751")
     modes = {Path(item["file"]).name: (item["group"], item["mode"]) for item in items[1:]}
-    assert {name for name, rights in modes.items() if rights == ("root", "0600")} == {
+    assert {name for name, rights in modes.items() if rights == ("celery-fleet-operator", "0640")} == {
         "verify",
         "verify.previous",
     }
     assert modes["verify2"] == ("celery-fleet", "0640")
     assert modes["client"] == modes["client.previous"] == ("celery-fleet-client", "0640")
+
+
+@pytest.mark.parametrize("operates", [False, True])
+def test_the_operator_s_user_is_where_its_passwords_are(operates: bool) -> None:
+    passwords = dict.fromkeys(["client", *(["verify", "dead_letters"] if operates else [])], "secret")
+    items = evaluate(
+        arguments("configure", "Install the user, directories, fleet file, authorities and passwords")[
+            "items"
+        ],
+        app_passwords=passwords,
+        app_previous_passwords={},
+        app_vault_id="",
+        app_fleet_file={},
+        app_settings={},
+    )
+    clients = next(item for item in items if item.get("group") == "celery-fleet-client")
+    users = [item["user"] for item in items if "user" in item]
+    assert ("celery-fleet-operator" in users) == ("celery-fleet-operator" in clients["members"]) == operates
+    if operates:
+        home = next(item for item in items if item.get("directory") == "/var/lib/celery-fleet-operator")
+        assert (home["owner"], home["mode"]) == ("celery-fleet-operator", "0700")
 
 
 def test_a_release_that_was_built_before_is_asked_for_its_periodic_tasks_again() -> None:

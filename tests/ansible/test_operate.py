@@ -18,11 +18,29 @@ LETTERS = {
     ],
     "letters": [],
 }  # fmt: skip
+# As whom the commands run: it writes that down, and runs what comes behind its options.
+SETPRIV = """#!/bin/sh
+echo "setpriv $*" >> {log}
+while [ "${{1#--}}" != "$1" ]; do shift; done
+exec "$@"
+"""
+AS_OPERATOR = (
+    "setpriv --reuid=celery-fleet-operator --regid=celery-fleet-operator --init-groups "
+    "--no-new-privs --reset-env "
+)
 # Answers, and writes down with which arguments it was called.
 COMMAND = """#!/bin/sh
 echo "$(basename "$0") $*" >> {log}
 cat {answer}
 """
+
+
+def setpriv(directory):
+    """Write a command that stands for ``setpriv``, whose user a test's machine does not have."""
+    command = directory / "setpriv"
+    command.write_text(SETPRIV.format(log=directory / "log"))
+    command.chmod(0o755)
+    return directory
 
 
 @pytest.fixture
@@ -38,7 +56,7 @@ def control(tmp_path):
     play = {
         "hosts": "cpu1",
         "gather_facts": False,
-        "environment": {"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        "environment": {"PATH": f"{setpriv(tmp_path)}:/usr/bin:/bin"},
         "vars": {"operate_python": str(tmp_path / "python"), "operate_broker": "cpu1"},
         "tasks": [{"ansible.builtin.include_role": {"name": "operate", "tasks_from": "dead_letters"}}],
     }
@@ -48,7 +66,12 @@ def control(tmp_path):
         result = site.run(*options, "-e", json.dumps(given))
         log = tmp_path / "log"
         calls = log.read_text().splitlines() if log.exists() else []
-        return result, [line for line in calls if line.startswith("python")]
+        started = [line for line in calls if line.startswith("setpriv")]
+        commands = [line for line in calls if line.startswith("python")]
+        assert started == [
+            line.replace("python ", f"{AS_OPERATOR}{tmp_path}/python ", 1) for line in commands
+        ]
+        return result, commands
 
     return run
 
@@ -98,6 +121,7 @@ def test_a_queue_without_an_answer_fails_verify_and_check_mode_sends_nothing(tmp
     play = {
         "hosts": "cpu1",
         "gather_facts": False,
+        "environment": {"PATH": f"{setpriv(tmp_path)}:/usr/bin:/bin"},
         "vars": {"operate_python": str(command), "operate_plans": []},
         "tasks": [{"ansible.builtin.include_role": {"name": "operate", "tasks_from": "verify"}}],
     }
@@ -107,4 +131,5 @@ def test_a_queue_without_an_answer_fails_verify_and_check_mode_sends_nothing(tmp
     run = site.run("-e", "verify_timeout=7")
     assert run.returncode != 0
     assert "io_api_calls: no answer" in run.stdout
-    assert (tmp_path / "log").read_text() == "python -P -m celery_fleet verify --timeout 7\n"
+    arguments = "-P -m celery_fleet verify --timeout 7"
+    assert (tmp_path / "log").read_text() == f"{AS_OPERATOR}{command} {arguments}\npython {arguments}\n"

@@ -123,7 +123,7 @@ def test_secrets_are_read_by_those_who_need_them(host: Hosts, scenario: Scenario
     expected = dict.fromkeys(("worker_io", "worker_general"), ("root", "celery-fleet", 0o640))
     expected["client"] = ("root", "celery-fleet-client", 0o640)
     if name == INDEX:
-        expected |= dict.fromkeys(("verify", "dead_letters"), ("root", "root", 384))
+        expected |= dict.fromkeys(("verify", "dead_letters"), ("root", "celery-fleet-operator", 0o640))
     secrets = "/etc/celery-fleet/secrets"
     assert set(host(name).file(secrets).listdir()) == expected.keys()
     for user, rights in expected.items():

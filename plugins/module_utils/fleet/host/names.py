@@ -11,9 +11,12 @@ from typing import Final
 USER: Final = "celery-fleet"
 # Group of whoever publishes tasks: that user, and those of `fleet_client_users`.
 CLIENTS: Final = "celery-fleet-client"
+# Who runs the verbs that start a release's interpreter, on the control host; its exports lie in its home.
+OPERATOR_USER: Final = "celery-fleet-operator"
 UNITS: Final = PurePosixPath("/etc/systemd/system")
 CONFIG: Final = PurePosixPath("/etc/celery-fleet")
 STATE: Final = PurePosixPath("/var/lib/celery-fleet")
+OPERATOR_HOME: Final = PurePosixPath("/var/lib/celery-fleet-operator")
 RUNTIME: Final = PurePosixPath("/run/celery-fleet")
 # What root orders: a directory for each unit, in which nobody else writes.
 ORDERS: Final = PurePosixPath("/run/celery-fleet-orders")
@@ -176,7 +179,8 @@ def installation(application: str) -> dict[str, str | list[str]]:
         application: Name of the application.
 
     Returns:
-        The ``user``, the group ``clients``, directories (``config``, ``application``, ``drained``,
+        The ``user``, the group ``clients``, the ``operator_user`` with its ``operator_home``,
+        directories (``config``, ``application``, ``drained``,
         ``secrets``, ``state``, ``units``, ``program``, ``commands``, ``root`` of the application, its
         ``releases`` and ``incoming``), the link ``current`` to its release, files (``fleet_file``,
         ``beat_file``, ``beat_started``, ``ca_file``, ``needrestart``, several ``shutdown``, ``command``,
@@ -187,6 +191,8 @@ def installation(application: str) -> dict[str, str | list[str]]:
     return {
         "user": USER,
         "clients": CLIENTS,
+        "operator_user": OPERATOR_USER,
+        "operator_home": str(OPERATOR_HOME),
         "config": str(CONFIG),
         "application": str(APPLICATION),
         "drained": str(DRAINED),
