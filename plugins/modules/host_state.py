@@ -88,6 +88,10 @@ options:
       writer:
         description: User who must be able to write in a directory.
         type: str
+      own:
+        description: Whether a directory is refused that something else than the kit made.
+        type: bool
+        default: false
       record:
         description: Path of a file that records the paths of others; those that left C(paths) are removed.
         type: path
@@ -212,6 +216,7 @@ ITEM: dict[str, dict[str, Any]] = {
     "parents": {"type": "bool", "default": False},
     "keeps": {"type": "list", "elements": "str", "choices": ["owner", "group", "mode"]},
     "writer": TEXT,
+    "own": {"type": "bool", "default": False},
     "record": PATH,
     "paths": {"type": "list", "elements": "path"},
     "block": {"type": "bool", "default": False},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -35,6 +36,8 @@ CA_FILE: Final = CONFIG / "ca.pem"
 COMMAND: Final = CONFIG / "command.conf"
 COMMANDS: Final = CONFIG / "commands"
 COMMAND_LOCK: Final = PurePosixPath("/run/celery-fleet-command.lock")
+# Says that the kit made an application's directory, whose name another package may use, too.
+ROOT_MARK: Final = ".celery-fleet"
 # Stands in them for the release.
 RELEASE: Final = "@release@"
 # The program for operators, and the output of commands.
@@ -167,6 +170,15 @@ def root_of(application: str) -> PurePosixPath:
     return PurePosixPath("/opt", application)
 
 
+def made_by_kit(entries: Collection[str]) -> bool:
+    """Return whether the kit made an application's directory; its first versions put no mark there.
+
+    Args:
+        entries: The names in it.
+    """
+    return ROOT_MARK in entries or {"releases", "incoming"} <= {*entries}
+
+
 def below(root: Path, place: PurePosixPath) -> Path:
     """Return a place of this file where another directory stands for the root of the file system."""
     return root / place.relative_to("/")
@@ -181,7 +193,8 @@ def installation(application: str) -> dict[str, str | list[str]]:
     Returns:
         The ``user``, the group ``clients``, the ``operator_user`` with its ``operator_home``,
         directories (``config``, ``application``, ``drained``,
-        ``secrets``, ``state``, ``units``, ``program``, ``commands``, ``root`` of the application, its
+        ``secrets``, ``state``, ``units``, ``program``, ``commands``, ``root`` of the application with its
+        ``root_mark``, its
         ``releases`` and ``incoming``), the link ``current`` to its release, files (``fleet_file``,
         ``beat_file``, ``beat_started``, ``ca_file``, ``needrestart``, several ``shutdown``, ``command``,
         ``operator``), units (``beat_unit``, ``prune_unit``) and what stands for the ``release`` in the files
@@ -201,6 +214,7 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "units": str(UNITS),
         "program": str(PROGRAM),
         "root": str(root),
+        "root_mark": ROOT_MARK,
         "releases": str(root / "releases"),
         "incoming": str(root / "incoming"),
         "current": str(root / "current"),

@@ -29,6 +29,7 @@ from .names import (
     PRUNE,
     SHUTDOWN,
     below,
+    made_by_kit,
     pool_of,
 )
 from .pythons import PYTHONS
@@ -245,7 +246,9 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
     units = surplus_units(host, ())
     own = [below(host.root, path) for path in (*SHUTDOWN, NEEDRESTART, PROGRAM, OPERATOR, LOGS, ORDERS)]
     files = [below(host.root, PurePosixPath(path)) for path in _recorded(host)]
-    candidates = (host.units / PRUNE, *own, *files, root, host.config)
+    # Another package may use the name.
+    roots = [root] if root.is_dir() and made_by_kit([path.name for path in root.iterdir()]) else []
+    candidates = (host.units / PRUNE, *own, *files, *roots, host.config)
     paths = [path for path in candidates if path.exists() or path.is_symlink()]
     if not check:
         remove_units(host, units)

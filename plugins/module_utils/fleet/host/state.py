@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from . import foreign
+from .names import made_by_kit
 
 # The first of these keys that an item has is its kind; a group is also what others belong to.
 KINDS: Final = ("file", "directory", "link", "absent", "record", "user", "group")
@@ -192,7 +193,8 @@ class HostState:
                 that kind takes. A group: ``members`` (nobody else stays in it). A user: ``group``,
                 ``home``, ``shell``. A directory: ``owner``, ``group``, ``mode``, ``exact`` (files in it
                 that no item names are removed), ``keeps`` (which of owner, group and mode stay if it is
-                there), ``writer`` (a user who must be able to write in it). A file: ``content`` or the name
+                there), ``writer`` (a user who must be able to write in it), ``own`` (refused if something
+                else than the kit made it). A file: ``content`` or the name
                 of a ``secret``, in an ``encoding`` (``text`` or ``base64``), ``owner``, ``group``,
                 ``mode``, ``validate`` (a command that is given a draft of the same name), ``block`` (the
                 content is the kit's own part of the file), ``parents`` (directories above it that are
@@ -291,6 +293,11 @@ class HostState:
             status = _stat(parent, path.name)
             if status is not None and not stat.S_ISDIR(status.st_mode):
                 raise StateError(f"{path} is no directory")
+            if status is not None and item.get("own") and not self._is_own(path):
+                raise StateError(
+                    f"{path} is there, and something else than celery-fleet made it: choose another "
+                    "fleet_app.name, or move it away"
+                )
             if status is not None:
                 item = _without(item, item.get("keeps") or (), status)
             if status is None:
@@ -304,6 +311,17 @@ class HostState:
                 self._differs(str(path), *wrong, before=before, after=after)
                 if not self.check:
                     self._own(parent, path.name, item)
+
+    def _is_own(self, path: Path) -> bool:
+        """Return whether an application's directory is the kit's, or empty.
+
+        File systems may be mounted there, and below it, before the first deploy.
+        """
+        with self._parent(path / "-") as place:
+            entries = [] if place is None else os.listdir(place)  # noqa: PTH208 - of a descriptor
+            devices = {name: found.st_dev for name in (".", *entries) if (found := _stat(place, name))}
+        mounted = {name for name, device in devices.items() if device != devices["."]}
+        return {*entries} <= {*mounted, "lost+found"} or made_by_kit(entries)
 
     def _check_writer(self, item: Mapping[str, Any]) -> None:
         """Refuse a directory in which a user can't write.

@@ -201,8 +201,27 @@ def test_orders_that_nobody_obeys_go(fake, root):
     assert not stale.exists() and fake.host.slots(living) == 3
 
 
+@pytest.mark.parametrize(
+    ("entries", "goes"),
+    [
+        (["releases", "incoming"], True),
+        (["releases", ".celery-fleet"], True),
+        ([".celery-fleet"], True),
+        (["releases", "bin"], False),
+        ([], False),
+    ],
+)
+def test_an_application_s_directory_goes_only_if_the_kit_made_it(fake, root, entries, goes):
+    for name in entries:
+        (root / name).mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
+    assert retire(fake.host, root, check=True) == retire(fake.host, root)
+    assert root.exists() != goes
+
+
 def test_a_retired_host_keeps_nothing_of_the_fleet(fake, root, tmp_path):
     place = release(root, "r1", 0)
+    (root / ".celery-fleet").touch()
     (root / "current").symlink_to("releases/r1")
     (tmp_path / "precious").mkdir()
     (place / "data").symlink_to(tmp_path / "precious")

@@ -325,6 +325,32 @@ def test_a_file_of_somebody_else_is_refused_before_anything_of_the_record_change
         apply({**RECORD, "paths": ["/etc/theirs"]})
 
 
+@pytest.mark.parametrize(
+    ("entries", "refused"),
+    [
+        ([], False),
+        (["lost+found"], False),
+        ([".celery-fleet"], False),
+        (["releases", "incoming", "x"], False),
+        (["releases"], True),
+    ],
+)
+@pytest.mark.parametrize("check", [False, True])
+def test_a_directory_of_another_package_is_left_alone(
+    apply: Any, tmp_path: Path, entries: list[str], refused: bool, check: bool
+) -> None:
+    (tmp_path / "opt/shop").mkdir(parents=True)
+    for name in entries:
+        (tmp_path / "opt/shop" / name).touch()
+    items = [{"directory": "/opt/shop", "mode": "0700", "own": True}, file("/opt/shop/.celery-fleet")]
+    if not refused:
+        apply(*items, check=check)
+        return
+    with pytest.raises(StateError, match=r"/opt/shop is there, .* choose another fleet_app.name"):
+        apply(*items, check=check)
+    assert not (tmp_path / "opt/shop/.celery-fleet").exists()
+
+
 def test_a_directory_keeps_what_the_site_does_not_say_of_it(
     apply: Any, tmp_path: Path, accounts: Accounts
 ) -> None:
