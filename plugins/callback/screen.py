@@ -107,6 +107,8 @@ class Screen(Default):
         """Show what the running step waits for, until the run ends."""
         interval = float(self.get_option("wait_interval"))
         while not self._ended.wait(TICK):
+            # What an action shows while it runs is not flushed by Ansible.
+            sys.stdout.flush()
             step, now = self._step, time.monotonic()
             if self._line:
                 self._line.draw(f"  {step.waiting(now)}" if step and not step.silent else "")
