@@ -51,6 +51,7 @@ def model() -> dict[str, Any]:
             **{"nodes": ["broker"], "port": 5672, "tls": False, "client_control": False},
         },
         "results": {**variables["fleet_results"], "nodes": [], "tls": False, "memory": 0.1},
+        "monitoring": variables["fleet_monitoring"],
         "app": {
             **variables["fleet_app_defaults"],
             **variables["fleet_app"],

@@ -11,7 +11,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fleet.catalogue import CATALOGUE
-from fleet.model.fields import APP, BROKER, CLIENT_USERS, POOL, POOL_NAME, RESERVE, RESULTS, ROUTING, SCHEDULE
+from fleet.model.fields import (
+    APP,
+    BROKER,
+    CLIENT_USERS,
+    MONITORING,
+    POOL,
+    POOL_NAME,
+    RESERVE,
+    RESULTS,
+    ROUTING,
+    SCHEDULE,
+)
 from fleet.model.spec import Spec
 from variables import VARIABLES
 
@@ -51,6 +62,7 @@ def schema(raw: Mapping[str, Any]) -> Schema:
         "fleet_broker": _fields(BROKER, raw["broker"]),
         "fleet_results": _fields(RESULTS, raw["results"]),
         "fleet_app": _fields(APP, raw["app"]),
+        "fleet_monitoring": _fields(MONITORING, raw["monitoring"]),
         "fleet_app_defaults": _layer(APP, {}),
         "fleet_client_users": of(CLIENT_USERS),
         "fleet_schedule": of(SCHEDULE),

@@ -65,6 +65,11 @@ VARIABLES: Final = {
     "results_address": Variable(
         "a host name or address", "`ansible_host`", "Where workers and clients reach this host's results."
     ),
+    "fleet_monitoring": Variable(
+        "see below",
+        "see below",
+        "What is kept of the figures, and who is told of alerts; see [alerts.md](alerts.md).",
+    ),
     "fleet_app": Variable("see below", "the demo", "The application."),
     "fleet_app_defaults": Variable(
         "fields of `fleet_app`", "see below", "Fields of an application that does not say otherwise."
@@ -75,7 +80,7 @@ VARIABLES: Final = {
         "Users on `clients` that may publish tasks; see [web.md](../use/web.md).",
     ),
     "fleet_schedule": Variable(
-        "entries by name: `task`, `every` (s) or `crontab`, `args`, `kwargs`, `queue`, `expires` (s)",
+        "entries by name: `task`, `every` (s) or `crontab`, `args`, `kwargs`, `queue`, `expires`, `late` (s)",
         "`{}`",
         "What the scheduler sends, and when; see [beat.md](../use/beat.md).",
     ),

@@ -701,6 +701,17 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "raise fleet_broker.max_connections, or run fewer tasks of the pool at once",
         _RABBIT,
     ),
+    # Monitoring
+    "monitoring/unknown-receiver": _fault(
+        "Alerts for a receiver that does not exist",
+        "the alerts of this severity would reach nobody",
+        "name an entry of fleet_monitoring.receivers",
+    ),
+    "monitoring/no-receiver": _warning(
+        "Alerts that reach nobody",
+        "the alerts fire, and are seen only by whoever happens to look",
+        "give fleet_monitoring a receiver, and name it in its routes.critical and routes.warning",
+    ),
     # The inventory
     "inventory/missing-group": _fault(
         "A missing group",

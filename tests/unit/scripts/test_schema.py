@@ -32,7 +32,7 @@ LEFT_TO_THE_KIT = {
     "relations between pools and variables": (
         "name/reserved", "profile/", "environment/", "pool/unknown-call", "queue/two-owners", "mistake/",
         "exchange/", "results/several-hosts", "routing/unknown-queue", "routing/alias-of-queue",
-        "routing/no-condition",
+        "routing/no-condition", "monitoring/unknown-receiver",
     ),
     "an environment may add every pool": ("pool/none",),
     "what is in a text, and where a path leads": (

@@ -23,5 +23,9 @@ def beat_file(raw_model: object) -> dict[str, Any]:
     """
     model, findings = read_model(raw_model)
     findings.refuse()
-    entries = {name: dict(entry) for name, entry in model.schedule.items()}
+    # When an entry counts as late is what alerts are derived from, and no business of the scheduler.
+    entries = {
+        name: {field: value for field, value in entry.items() if field != "late"}
+        for name, entry in model.schedule.items()
+    }
     return {**login_of("beat"), "queue": BEAT, "schedule": entries}

@@ -182,6 +182,21 @@ POOL: Final[Mapping[str, Spec]] = {
         ),
         fleet_wide=True,
     ),
+    "wait_target": field(
+        "Seconds that a task may wait until it starts before an alert says so; null: `soft_time_limit`.",
+        whole_number(1, "seconds", required=False, nullable=True),
+        fleet_wide=True,
+    ),
+    "failure_ratio": field(
+        "Share of failed tasks above which an alert says so, from 20 tasks in 15 minutes on.",
+        number_between(0, 1, above=True, required=False),
+        fleet_wide=True,
+    ),
+    "severity": field(
+        "Of the alerts on its waits and failures: which receivers of `fleet_monitoring` get them.",
+        one_of("warning", "critical", required=False),
+        fleet_wide=True,
+    ),
 }
 
 # The broker has these once for the whole fleet, so no profile and no host can differ.
@@ -581,6 +596,11 @@ _ENTRY = {
         "Seconds after which it is not worth running.",
         whole_number(1, "seconds", required=False, nullable=True),
     ),
+    "late": field(
+        "Seconds after its time at which an alert counts it as missed; null: as long as `every`, or an hour "
+        "with `crontab`.",
+        whole_number(1, "seconds", required=False, nullable=True),
+    ),
 }
 
 SCHEDULE: Final = map_of(
@@ -592,6 +612,105 @@ SCHEDULE: Final = map_of(
         bad="name/invalid",
     ),
 )
+
+_secret = text_of(r"[^\s\x00-\x1f]+", "a text without blanks", hidden=True)
+_url = field(
+    "Where it is sent; whoever knows the address may send, so it belongs into Ansible's vault.",
+    text_of(r"https?://[^\s\x00-\x1f]+", "a URL of http or https", hidden=True),
+)
+_mailbox = text_of(r"[^\s@<>,]+@[^\s@<>,]+", "an address such as ops@example.com")
+_receivers = list_of(
+    field("One of `receivers`.", any_text("the name of a receiver")), "a list of receivers", required=False
+)
+
+MONITORING: Final = {
+    "scrape": field(
+        "Seconds from one reading of all figures to the next.",
+        whole_number(5, "seconds", most=60, required=False),
+    ),
+    "retention_days": field(
+        "Days that figures are kept.", whole_number(1, "days", most=3650, required=False)
+    ),
+    "size_mib": field(
+        "Room that they may take; the oldest go first.",
+        whole_number(256, "MiB", required=False),
+    ),
+    "receivers": field(
+        "Who is told of alerts, by a name.",
+        map_of(
+            variants_of(
+                {
+                    "email": {
+                        "to": field("`type: email`: who gets it.", _mailbox),
+                        "from": field("`type: email`: its sender.", _mailbox),
+                        "server": field(
+                            "`type: email`: the server that takes it, which must offer TLS.",
+                            text_of(
+                                r"[A-Za-z0-9_.-]+:[0-9]{1,5}",
+                                "a host name and a port, such as mail.example.com:587",
+                            ),
+                        ),
+                        "username": field("`type: email`: login at the server.", any_text(required=False)),
+                        "password": field(
+                            "`type: email`: its password, from Ansible's vault.",
+                            any_text(required=False, hidden=True),
+                        ),
+                    },
+                    "webhook": {
+                        "url": _url,
+                        "token": field(
+                            "`type: webhook`: sent as `Authorization: Bearer`, from Ansible's vault.",
+                            text_of(r"[^\s\x00-\x1f]+", "a text without blanks", required=False, hidden=True),
+                        ),
+                    },
+                    "slack": {
+                        "url": _url,
+                        "channel": field(
+                            "`type: slack`: a channel other than the address's own.", any_text(required=False)
+                        ),
+                    },
+                    "pagerduty": {
+                        "key": field(
+                            "`type: pagerduty`: the integration key (Events API v2), from Ansible's vault.",
+                            _secret,
+                        ),
+                        "url": field(
+                            "`type: pagerduty`: another service that takes the same events.",
+                            text_of(
+                                r"https?://[^\s\x00-\x1f]+",
+                                "a URL of http or https",
+                                required=False,
+                                hidden=True,
+                            ),
+                        ),
+                    },
+                }
+            ),
+            "a mapping of receivers",
+            names=text_of(
+                r"[a-z][a-z0-9_-]{0,30}", "a name of at most 31 lower-case letters, digits, '_' and '-'"
+            ),
+            required=False,
+        ),
+    ),
+    "routes": field(
+        "Which receivers get the alerts of each severity.",
+        table_of(
+            {
+                "critical": field(
+                    "Tasks are refused, lost or not worked on: somebody must come now.", _receivers
+                ),
+                "warning": field("It becomes critical if nobody looks.", _receivers),
+                "info": field("What is worth knowing.", _receivers),
+                "watchdog": field(
+                    "An alert that always fires, to a service outside that misses it when monitoring ends.",
+                    _receivers,
+                ),
+            },
+            required=False,
+        ),
+    ),
+}
 
 CLIENT_USERS: Final = list_of(
     field(
@@ -610,4 +729,5 @@ SPECS: Final[Mapping[str, Mapping[str, Spec]]] = {
     "fleet_broker": BROKER,
     "fleet_results": RESULTS,
     "fleet_app": APP,
+    "fleet_monitoring": MONITORING,
 }

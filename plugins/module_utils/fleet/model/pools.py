@@ -77,6 +77,8 @@ def _build(name: str, values: Mapping[str, Any], origins: Origins) -> Pool:
         "autoscale": Autoscale(**values["autoscale"]),
         "environment": {key: str(value) for key, value in values.get("environment", {}).items()},
     }
+    if "failure_ratio" in values:
+        built["failure_ratio"] = exact(values["failure_ratio"])
     return Pool(**{**values, **built})
 
 

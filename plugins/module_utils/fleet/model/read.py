@@ -15,17 +15,17 @@ from ..catalogue import CATALOGUE
 from ..findings import Findings, line, nearest
 from .application import check_application
 from .commands import check_hooks
-from .fields import APP, BROKER, RESERVE, RESULTS, ROUTING, SCHEDULE
+from .fields import APP, BROKER, MONITORING, RESERVE, RESULTS, ROUTING, SCHEDULE
 from .host import Host
 from .layers import Origins, merge
 from .plain import Plain, exact, plain
 from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
 from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
 from .spec import Spec, clean, clean_fields, guarded, map_of, reporter, table_of
-from .types import Broker, Model, Reserve, Results
+from .types import Broker, Model, Monitoring, Reserve, Results
 from .variables import taken
 
-_OPTIONAL: Final = ("environment_pools", "environment_routing", "schedule", "results")
+_OPTIONAL: Final = ("environment_pools", "environment_routing", "schedule", "results", "monitoring")
 
 
 def read_model(raw: object) -> tuple[Model, Findings]:
@@ -51,6 +51,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         "app",
         "schedule",
         "results",
+        "monitoring",
     )
     mapping = Spec("a mapping", lambda v: isinstance(v, dict), {"type": "object"})
     if not isinstance(data, dict):
@@ -121,6 +122,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         app=app,
         schedule=schedule,
         results=_read_results(part["results"], findings),
+        monitoring=_read_monitoring(part["monitoring"], findings),
     )
     for profile in profiles:
         effective_pools(model, Host(f"profile {profile}", [profile]), findings)
@@ -201,6 +203,34 @@ def _read_results(raw: Mapping[str, Any], findings: Findings) -> Results | None:
         return None
     return Results(
         nodes[0], fields.get("port", 6390), exact(fields.get("memory", 0)), fields.get("tls", False)
+    )
+
+
+def _read_monitoring(raw: Mapping[str, Any], findings: Findings) -> Monitoring:
+    """Return what is kept of the fleet's figures, and check that whoever is told is there."""
+    if not raw:
+        return Model.monitoring
+    default = Model.monitoring
+    fields = clean_fields(raw, MONITORING, (), reporter(findings, "fleet_monitoring"))
+    receivers, routes = fields.get("receivers", {}), fields.get("routes", {})
+    written = raw.get("receivers")
+    known = written if isinstance(written, dict) else {}
+    for severity, names in routes.items():
+        for name in names:
+            if name not in known:
+                findings.add(
+                    "monitoring/unknown-receiver",
+                    f"fleet_monitoring.routes.{severity}",
+                    name,
+                    f"there is no such receiver{nearest(name, known)}",
+                    "name one of: " + (", ".join(known) or "(fleet_monitoring.receivers has none)"),
+                )
+    return Monitoring(
+        fields.get("scrape", default.scrape),
+        fields.get("retention_days", default.retention_days),
+        fields.get("size_mib", default.size_mib),
+        receivers,
+        routes,
     )
 
 

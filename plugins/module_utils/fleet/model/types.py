@@ -71,6 +71,9 @@ class Pool:
     worker_arguments: Sequence[str] = ()
     eta_horizon: int | None = None
     calls: Sequence[str] | None = None
+    wait_target: int | None = None
+    failure_ratio: Fraction = Fraction(1, 10)
+    severity: str = "warning"
     origins: Origins = field(default_factory=dict, compare=False, repr=False)
 
     def variable(self, *path: str) -> str:
@@ -117,6 +120,17 @@ class Results:
 
 
 @dataclass(frozen=True)
+class Monitoring:
+    """What is kept of the fleet's figures, and who is told of alerts; ``routes`` by severity."""
+
+    scrape: int
+    retention_days: int
+    size_mib: int
+    receivers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    routes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Model:
     """A whole fleet. Fields at fault are left out or at their defaults; see the findings beside it."""
 
@@ -129,3 +143,4 @@ class Model:
     app: Mapping[str, Any]
     schedule: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     results: Results | None = None
+    monitoring: Monitoring = Monitoring(15, 30, 20480)

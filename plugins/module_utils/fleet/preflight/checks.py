@@ -21,6 +21,7 @@ from . import brokers, clients, environments, python, results, unread, versions
 BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
 CLIENTS: Final = "clients"
+MONITORING: Final = "monitoring"
 # Members of a quorum queue beyond which a write waits for too many.
 MOST_BROKERS: Final = 7
 DAY_S: Final = 24 * 3600
@@ -87,6 +88,7 @@ def find(
     python.check(model.app.get("python", {}), str(about.get("requires_python") or ""), with_app, findings)
     _check_versions(model, about, members, all_hosts, findings)
     results.check(model, members, all_hosts, findings)
+    _check_receivers(model, members, findings)
     unread.check(_mapping(plain(variables)), len(all_hosts), findings)
     environments.check_application(model, findings)
     for pool in model.pools.values():
@@ -126,6 +128,12 @@ def find(
 
 def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _check_receivers(model: Model, groups: Mapping[str, list[str]], findings: Findings) -> None:
+    told = [severity for severity in ("critical", "warning") if model.monitoring.routes.get(severity)]
+    if groups.get(MONITORING) and len(told) < 2:
+        findings.add("monitoring/no-receiver", "fleet_monitoring.routes", ", ".join(told) or "(none)")
 
 
 def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findings) -> None:

@@ -93,6 +93,25 @@ CASES = [
         None,
         [(MODEL, "broker.max_connections", 100)],
     ),
+    # Monitoring
+    (
+        "monitoring/unknown-receiver",
+        "fleet_monitoring.routes.critical",
+        "pager",
+        None,
+        [(MODEL, "monitoring", {"routes": {"critical": ["pager"]}})],
+    ),
+    (
+        "monitoring/no-receiver",
+        "fleet_monitoring.routes",
+        "critical",
+        None,
+        [
+            (GROUP, "monitoring", ["client1"]),
+            (MODEL, "monitoring.receivers", {"team": {"type": "webhook", "url": "https://example.com"}}),
+            (MODEL, "monitoring.routes", {"critical": ["team"], "warning": []}),
+        ],
+    ),
     # The interpreter
     (
         "python/absent",

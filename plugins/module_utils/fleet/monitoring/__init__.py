@@ -1,0 +1,1 @@
+"""What is measured of the fleet, and when somebody is told."""
