@@ -20,6 +20,7 @@ import yaml
 from fleet.catalogue import CATALOGUE, Kind
 from fleet.host.metrics import METRICS, PREFIX
 from fleet.model.fields import SPECS
+from fleet.monitoring.alerts import ALERTS, Alert
 from fleet.plan.fleet import fleet_plan
 from fleet.plan.host import host_plan
 from fleet.plan.installed import plan_figures
@@ -224,6 +225,21 @@ def metrics(_: dict[str, Any]) -> str:
     )
 
 
+def alerts(_: dict[str, Any]) -> str:
+    """Explain every alert, with a heading that its runbook leads to."""
+    return "\n".join(_alert(alert) for alert in ALERTS)
+
+
+def _alert(alert: Alert) -> str:
+    severity = alert.severity or "`severity` of the pool"
+    held = f", when it has held for {alert.minutes} min" if alert.minutes else ""
+    return (
+        f"## {alert.name}\n\n{alert.meaning}\n\n"
+        f"*{severity}*{held}. Threshold: {alert.threshold}.\n\n"
+        f"```sh\n{alert.command}\n```\n"
+    )
+
+
 BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "pools": pools,
     "queues": queues,
@@ -233,6 +249,7 @@ BLOCKS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "single": single,
     "findings": findings,
     "metrics": metrics,
+    "alerts": alerts,
     "site_variables": reference.site_variables,
     "role_variables": reference.role_variables,
     "options": reference.options,

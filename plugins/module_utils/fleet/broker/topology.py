@@ -34,6 +34,8 @@ VERIFY_LENGTH: Final = 1000
 BEAT_LENGTH: Final = 10_000
 # Of answers to verifications, and of the scheduler's notes.
 NOTES_BYTES: Final = 64 * MIB
+# Where none of the queues behind it has a limit.
+DEAD_LENGTH: Final = 10_000
 # How long a queue of RabbitMQ 4.3 waits for a consumer whose node is down or cut off before others get what
 # it holds. Its default is a minute; with 3 s it took 3.7 s on three nodes of 4.3.6.
 DISCONNECTED_MS: Final = 5000
@@ -195,13 +197,25 @@ def _dead_limits(pools: Iterable[Pool], name: str, room: Mapping[str, int]) -> d
     delivery limit, because looking at a message and giving it back counts as a delivery.
     """
     behind = [pool for pool in pools if dead_letter_queue(pool) == name]
-    lengths = [queue.max_length for pool in behind for queue in pool.queues.values()]
     return {
         "overflow": "reject-publish",
         "delivery-limit": -1,
         "consumer-disconnected-timeout": DISCONNECTED_MS,
         "dead-letter-exchange": behind[0].exchange,
         "dead-letter-strategy": "at-least-once",
-        "max-length": sum(length for length in lengths if length is not None) or 10_000,
+        "max-length": dead_letter_length(behind),
         "max-length-bytes": sum(room[queue] for pool in behind for queue in pool.queues),
     }
+
+
+def dead_letter_length(pools: Iterable[Pool]) -> int:
+    """Return how many tasks a queue of dead letters holds.
+
+    Args:
+        pools: The pools whose tasks go there.
+
+    Returns:
+        As many as may wait in their queues that have a limit.
+    """
+    lengths = [queue.max_length for pool in pools for queue in pool.queues.values()]
+    return sum(length for length in lengths if length is not None) or DEAD_LENGTH

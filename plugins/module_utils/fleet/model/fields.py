@@ -638,53 +638,61 @@ MONITORING: Final = {
     "receivers": field(
         "Who is told of alerts, by a name.",
         map_of(
-            variants_of(
-                {
-                    "email": {
-                        "to": field("`type: email`: who gets it.", _mailbox),
-                        "from": field("`type: email`: its sender.", _mailbox),
-                        "server": field(
-                            "`type: email`: the server that takes it, which must offer TLS.",
-                            text_of(
-                                r"[A-Za-z0-9_.-]+:[0-9]{1,5}",
-                                "a host name and a port, such as mail.example.com:587",
+            field(
+                "Who is told, and how.",
+                variants_of(
+                    {
+                        "email": {
+                            "to": field("`type: email`: who gets it.", _mailbox),
+                            "from": field("`type: email`: its sender.", _mailbox),
+                            "server": field(
+                                "`type: email`: the server that takes it, which must offer TLS.",
+                                text_of(
+                                    r"[A-Za-z0-9_.-]+:[0-9]{1,5}",
+                                    "a host name and a port, such as mail.example.com:587",
+                                ),
                             ),
-                        ),
-                        "username": field("`type: email`: login at the server.", any_text(required=False)),
-                        "password": field(
-                            "`type: email`: its password, from Ansible's vault.",
-                            any_text(required=False, hidden=True),
-                        ),
-                    },
-                    "webhook": {
-                        "url": _url,
-                        "token": field(
-                            "`type: webhook`: sent as `Authorization: Bearer`, from Ansible's vault.",
-                            text_of(r"[^\s\x00-\x1f]+", "a text without blanks", required=False, hidden=True),
-                        ),
-                    },
-                    "slack": {
-                        "url": _url,
-                        "channel": field(
-                            "`type: slack`: a channel other than the address's own.", any_text(required=False)
-                        ),
-                    },
-                    "pagerduty": {
-                        "key": field(
-                            "`type: pagerduty`: the integration key (Events API v2), from Ansible's vault.",
-                            _secret,
-                        ),
-                        "url": field(
-                            "`type: pagerduty`: another service that takes the same events.",
-                            text_of(
-                                r"https?://[^\s\x00-\x1f]+",
-                                "a URL of http or https",
-                                required=False,
-                                hidden=True,
+                            "username": field(
+                                "`type: email`: login at the server.", any_text(required=False)
                             ),
-                        ),
-                    },
-                }
+                            "password": field(
+                                "`type: email`: its password, from Ansible's vault.",
+                                any_text(required=False, hidden=True),
+                            ),
+                        },
+                        "webhook": {
+                            "url": _url,
+                            "token": field(
+                                "`type: webhook`: sent as `Authorization: Bearer`, from Ansible's vault.",
+                                text_of(
+                                    r"[^\s\x00-\x1f]+", "a text without blanks", required=False, hidden=True
+                                ),
+                            ),
+                        },
+                        "slack": {
+                            "url": _url,
+                            "channel": field(
+                                "`type: slack`: a channel other than the address's own.",
+                                any_text(required=False),
+                            ),
+                        },
+                        "pagerduty": {
+                            "key": field(
+                                "`type: pagerduty`: the key of the Events API v2, from the vault.",
+                                _secret,
+                            ),
+                            "events_url": field(
+                                "`type: pagerduty`: another service that takes the same events.",
+                                text_of(
+                                    r"https?://[^\s\x00-\x1f]+",
+                                    "a URL of http or https",
+                                    required=False,
+                                    hidden=True,
+                                ),
+                            ),
+                        },
+                    }
+                ),
             ),
             "a mapping of receivers",
             names=text_of(

@@ -97,9 +97,11 @@ _WORKER_LOG: Final = "journalctl --unit 'celery-fleet-*@*' --since -1h --priorit
 
 _DRAINED: Final = "on (instance, pool) celery_fleet_pool_drained == 1"
 _STOPPING: Final = 'celery_fleet_worker_state{state="stopping"} == 1'
+_AT_LEAST_ONCE: Final = '{dead_letter_strategy="at_least_once"}'
 _A_BROKER: Final = "on () celery_fleet:brokers_up > 0"
 _SCRAPED: Final = 'on (instance) up{job="celery_fleet"} == 1'
-_RESERVED_S: Final = "celery_fleet:soft_time_limit_seconds"
+# A worker whose slots change was told to: by `scale`, until the next deploy, or by its autoscaler.
+_SCALED: Final = "on (instance, pool) changes(celery_fleet_worker_slots[1d]) > 0"
 
 ALERTS: Final = (
     # Is anything refused or lost?
@@ -109,7 +111,7 @@ ALERTS: Final = (
         "celery_fleet:queue_ready / on (queue) group_left (pool) celery_fleet:queue_max_length >= 1",
         1,
         "{{ $labels.queue }} is full: {{ $value | humanizePercentage }} of its max_length",
-        "Publishers are refused (`reject-publish`), or the oldest tasks go to the dead letters (`drop-head`).",
+        "Publishers are refused (`reject-publish`), or the oldest tasks are dead-lettered (`drop-head`).",
         "the queue's `max_length`",
         _STATUS,
     ),
@@ -142,7 +144,7 @@ ALERTS: Final = (
         "- sum(increase(rabbitmq_global_messages_confirmed_total[5m])) > 5",
         5,
         'The broker refused {{ $value | printf "%.0f" }} messages of the last 5 minutes',
-        "The broker got messages that it did not confirm: their queues are full, or have no majority of nodes.",
+        "Messages were not confirmed: their queues are full, or have no majority of nodes.",
         "5 messages and a hundredth of them in 5 minutes, more than are on their way",
         _STATUS,
         only=(
@@ -156,7 +158,7 @@ ALERTS: Final = (
         "celery_fleet:queue_ready - min_over_time(celery_fleet:queue_ready[1h]) > 0",
         0,
         "{{ $labels.queue }} got {{ $value }} dead letters within an hour",
-        "Tasks were rejected, or came back more often than `delivery_limit` allows. They wait to be looked at.",
+        "Tasks were rejected, or delivered more often than `delivery_limit` allows.",
         "one dead letter within an hour",
         _LETTERS,
         only=("on (queue) celery_fleet:dead_letter_length",),
@@ -164,9 +166,11 @@ ALERTS: Final = (
     Alert(
         "FleetDeadLettersStuck",
         WARNING,
-        'sum({__name__=~"rabbitmq_global_messages_dead_lettered_(maxlen|expired|rejected|delivery_limit)_total",'
-        'dead_letter_strategy="at_least_once"}) '
-        '- sum(rabbitmq_global_messages_dead_lettered_confirmed_total{dead_letter_strategy="at_least_once"}) > 0',
+        " + ".join(
+            f"sum(rabbitmq_global_messages_dead_lettered_{why}_total{_AT_LEAST_ONCE})"
+            for why in ("expired", "rejected", "delivery_limit")
+        )
+        + f" - sum(rabbitmq_global_messages_dead_lettered_confirmed_total{_AT_LEAST_ONCE}) > 0",
         10,
         "{{ $value }} dead letters do not arrive in their queue",
         "The queue keeps them until the queue of dead letters takes them: that one is full, or gone.",
@@ -208,7 +212,8 @@ ALERTS: Final = (
     Alert(
         "FleetWaitHigh",
         OF_POOL,
-        "celery_fleet:queue_wait_seconds:p95 > on (pool) group_left (severity) celery_fleet:wait_target_seconds",
+        "celery_fleet:queue_wait_seconds:p95 "
+        "> on (pool) group_left (severity) celery_fleet:wait_target_seconds",
         10,
         "Tasks of {{ $labels.queue }} wait {{ $value | humanizeDuration }} (95 of 100 less)",
         "Tasks wait longer than the pool's target until they start.",
@@ -287,9 +292,9 @@ ALERTS: Final = (
         15,
         "{{ $labels.pool }} on {{ $labels.instance }} has {{ $value }} slots fewer than planned",
         "The workers of the host run fewer tasks at once than the plan says, and were not told to.",
-        "the plan's concurrency of the host",
+        "the plan's concurrency of the host; what `scale` changed without `scale_persist` counts after a day",
         _PLAN,
-        unless=(_DRAINED,),
+        unless=(_DRAINED, _SCALED),
     ),
     Alert(
         "FleetWorkerMissing",
@@ -337,9 +342,10 @@ ALERTS: Final = (
     Alert(
         "FleetWorkerCrashes",
         CRITICAL,
-        f"increase(celery_fleet_worker_restarts_total[10m]) > {CRASHES - 0.5}",
+        "celery_fleet_worker_restarts_total "
+        f"- min_over_time(celery_fleet_worker_restarts_total[10m]) >= {CRASHES}",
         0,
-        '{{ $labels.worker }} on {{ $labels.instance }} was started again {{ $value | printf "%.0f" }} times',
+        "{{ $labels.worker }} on {{ $labels.instance }} was started again {{ $value }} times",
         "The worker ends again and again; systemd starts it each time.",
         f"{CRASHES} starts within 10 minutes, as in `status`",
         _WORKER_LOG,
@@ -396,7 +402,7 @@ ALERTS: Final = (
         INFO,
         "histogram_quantile(0.99, sum by (pool, task, le) "
         "(rate(celery_fleet_task_runtime_seconds_bucket[1h]))) "
-        f"/ on (pool) group_left () {_RESERVED_S} > 0.9",
+        "/ on (pool) group_left () celery_fleet:soft_time_limit_seconds > 0.9",
         30,
         "{{ $labels.task }} runs for {{ $value | humanizePercentage }} of its soft time limit",
         "One of a hundred runs comes near the limit. The next larger input goes beyond it.",
@@ -410,7 +416,7 @@ ALERTS: Final = (
         "/ on (pool) group_left () (celery_fleet:time_limit_seconds + 60) > 1",
         1,
         "A task on {{ $labels.instance }} runs for {{ $value | humanizePercentage }} of its hard limit",
-        "Nothing ended the task at its hard limit. Threads and gevent cannot; a process may hang in the kernel.",
+        "Nothing ended the task at its limit. Threads and gevent cannot; a process may hang in the kernel.",
         "the pool's `time_limit` and a minute",
         _STATUS,
     ),
@@ -449,7 +455,7 @@ ALERTS: Final = (
     Alert(
         "FleetSchedulerNone",
         CRITICAL,
-        "celery_fleet:schedulers > 0",
+        "celery_fleet:schedulers",
         2,
         "No scheduler is active: nothing periodic is sent",
         "None of the hosts that may send periodic tasks does; a lost one is replaced within a minute.",
@@ -492,18 +498,17 @@ ALERTS: Final = (
     Alert(
         "BrokerLastMajority",
         CRITICAL,
-        "celery_fleet:brokers_up == on () floor(celery_fleet:brokers / 2) + 1",
+        "celery_fleet:brokers_up == on () celery_fleet:brokers_last",
         2,
         "{{ $value }} brokers are left: the loss of one more stops the fleet",
         "Just enough nodes are left to go on.",
         "more than half of the brokers",
         _BROKER_LOG,
-        only=("on () celery_fleet:brokers > 1",),
     ),
     Alert(
         "BrokerNoMajority",
         CRITICAL,
-        "celery_fleet:brokers_up * 2 <= on () celery_fleet:brokers",
+        "celery_fleet:brokers_up < on () celery_fleet:brokers_needed",
         1,
         "The broker stands still: too few of its nodes answer",
         "Without a majority of nodes no task is taken or delivered. Workers and publishers wait.",
@@ -564,7 +569,7 @@ ALERTS: Final = (
     Alert(
         "BrokerLinksDown",
         CRITICAL,
-        "count by (instance) (erlang_vm_dist_node_state == 3) "
+        'count by (instance) (erlang_vm_dist_node_state{peer=~"rabbit@.*"} == 3) '
         "< on () group_left () (celery_fleet:brokers - 1)",
         5,
         "Broker {{ $labels.instance }} is linked with {{ $value }} other nodes only",
@@ -586,8 +591,7 @@ ALERTS: Final = (
     Alert(
         "CertificateEnds",
         WARNING,
-        "(celery_fleet_certificate_expiry_timestamp_seconds - time()) / 86400 "
-        f"< {CERTIFICATE_WARNING_DAYS}",
+        f"(celery_fleet_certificate_expiry_timestamp_seconds - time()) / 86400 < {CERTIFICATE_WARNING_DAYS}",
         60,
         "{{ $labels.file }} on {{ $labels.instance }} ends within three weeks",
         "Each run renews the kit's own certificates a month before their end; a site renews its own.",
@@ -601,8 +605,7 @@ ALERTS: Final = (
     Alert(
         "CertificateEndsSoon",
         CRITICAL,
-        "(celery_fleet_certificate_expiry_timestamp_seconds - time()) / 86400 "
-        f"< {CERTIFICATE_CRITICAL_DAYS}",
+        f"(celery_fleet_certificate_expiry_timestamp_seconds - time()) / 86400 < {CERTIFICATE_CRITICAL_DAYS}",
         0,
         "{{ $labels.file }} on {{ $labels.instance }} ends within three days",
         "When it has ended, nobody connects any more.",
@@ -639,6 +642,16 @@ ALERTS: Final = (
         "Waiting times are taken from the clocks of two hosts.",
         "half a second",
         "timedatectl timesync-status",
+    ),
+    Alert(
+        "FleetReportsUnreadable",
+        WARNING,
+        "celery_fleet_exporter_read_errors > 0",
+        10,
+        "{{ $value }} reports of workers on {{ $labels.instance }} cannot be read",
+        "A worker's figures are missing, because its file is not what the exporter expects.",
+        "10 minutes",
+        "journalctl --unit 'celery-fleet-exporter*' --since -1h",
     ),
     Alert(
         "MonitoringTargetSilent",
