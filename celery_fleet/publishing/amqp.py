@@ -23,7 +23,7 @@ from kombu.transport.native_delayed_delivery import (
 from celery_fleet.connection import REPLY_TIMEOUT, connect
 from celery_fleet.fleet import Fleet
 from celery_fleet.minors import PERIODIC_HEADER
-from celery_fleet.publishing import forks
+from celery_fleet.publishing import forks, published
 from celery_fleet.publishing.producer import PATIENCE, FleetProducer
 from celery_fleet.publishing.router import HINT_HEADER, Router
 
@@ -225,7 +225,7 @@ class FleetAMQP(AMQP):
         ) -> object:
             # Publishers may neither declare nor send events: the broker would close the channel at each
             # task, and the events would pile up in this process.
-            options["declare"] = []
+            options |= {"declare": [], "headers": published.stamped(options.get("headers"))}
             message = message._replace(sent_event=None)
             # Celery passes every task's `mandatory` on, None where it has none.
             if options.get("mandatory") is None:

@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
-from amqp.exceptions import ConsumerCancelled, RecoverableConnectionError
+from amqp.exceptions import RecoverableConnectionError
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
@@ -19,7 +19,7 @@ from celery_fleet.publishing.unconfirmed import UNCONFIRMED
 from celery_fleet.worker import canary
 from celery_fleet.worker.consumption import Consumption
 from celery_fleet.worker.execution import contain
-from celery_fleet.worker.gate import Ending, Gate
+from celery_fleet.worker.gate import Gate
 from celery_fleet.worker.intake import GuardedConsumer
 from celery_fleet.worker.limits import Limits
 from celery_fleet.worker.orders import Instance
@@ -63,7 +63,7 @@ class FleetConsumer(GuardedConsumer):
         self._next_round = 0.0
         super().__init__(*args, **kwargs)
         contain(self.pool)
-        self.gate = Gate(self._start_task, self._task_ended, self._task_broken)
+        self.gate = Gate(self._start_task, lambda *end: self.report.task_ended(*end), self._task_broken)
         self.on_task_request = self.gate.submit
         self.instance = Instance.from_environment()
         self.limits = Limits(self.app.amqp.fleet.pools.get(self.instance.pool))
@@ -80,6 +80,7 @@ class FleetConsumer(GuardedConsumer):
             self.consumption.reserved,
             self.limits.hard,
         )
+        self.on_refused = partial(self.report.counters.count, "refused")
         self.self_test = SelfTest(
             self.condition, partial(canary.prove, self.app, self.pool, self.hostname), self._round_at_once
         )
@@ -88,6 +89,7 @@ class FleetConsumer(GuardedConsumer):
     def start(self) -> None:
         """Run the worker's loop until it is stopped."""
         self.slots.free_greenlets()
+        self.slots.watch_processes(self.report.counters.child_exited)
         self.stopping.take_signal()
         self.report.write(at_once=True)
         super().start()
@@ -125,8 +127,7 @@ class FleetConsumer(GuardedConsumer):
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Clean up after a lost connection, and remember why it was lost for the status."""
         self._note_obstacle(exc)
-        if isinstance(exc, ConsumerCancelled):
-            self.report.count_lost_consumer()
+        self.report.connection_lost(exc)
         if self.connection is not None:
             suspect(self.connection)
         super().on_connection_error_after_connected(exc)
@@ -237,11 +238,10 @@ class FleetConsumer(GuardedConsumer):
     def _start_task(self, request: Request) -> object:
         self.revocations.mark(request)
         self.limits.apply(request)
-        return request.execute_using_pool(self.pool)
+        job = request.execute_using_pool(self.pool)
+        self.report.task_started(request)
+        return job
 
     def _task_broken(self, request: Request, error: Exception, again: bool) -> None:
         self.slots.forget(request)
         self.refuse_task(request, error, again=again)
-
-    def _task_ended(self, request: Request, ending: Ending) -> None:
-        self.report.task_ended(request, ending)

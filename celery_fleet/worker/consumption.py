@@ -97,6 +97,7 @@ class Consumption:
         for request in requests:
             if request.acknowledged or request.revoked():
                 continue
+            self._celery.report.counters.count("returned")
             state.task_ready(request)
             request.acknowledged = True
             self._return(request.message)

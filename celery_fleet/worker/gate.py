@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -9,11 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from billiard.exceptions import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
 from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
+from celery.utils.serialization import UnpickleableExceptionWrapper
 from celery.worker.request import Request
 
 from celery_fleet.worker.execution import bearable, cause_of, is_lost
 from celery_fleet.worker.intake import BROKEN
+
+logger = logging.getLogger(__name__)
 
 # Of a request, those that end it: by a result, an exception or a lost process, a limit.
 _ENDINGS = ("on_success", "on_failure", "on_timeout")
@@ -21,16 +26,30 @@ _ENDINGS = ("on_success", "on_failure", "on_timeout")
 
 @dataclass(frozen=True)
 class Ending:
-    """How a task ended: `state` as a person calls it, `runtime` in seconds, whether its process was lost."""
+    """How a task ended.
+
+    Attributes:
+        state: As a person calls it.
+        runtime: Seconds.
+        reason: Why it failed or was rejected: `exception`, `soft_time_limit`, `time_limit`, `lost` with its
+            process, or `rejected`.
+        exception: The class of what it raised then.
+    """
 
     state: str
     runtime: float
-    lost: bool = False
+    reason: str = ""
+    exception: str = ""
 
     @property
     def failed(self) -> bool:
         """Whether it ended by an exception that nobody foresaw, a limit, or with its process."""
         return self.state == "FAILURE"
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process was lost."""
+        return self.reason == "lost"
 
 
 class Gate:
@@ -42,7 +61,7 @@ class Gate:
 
     Args:
         start: Gives a request to the pool; raises `TaskRevokedError` when it must not run.
-        ended: Is told of each end.
+        ended: Is told of each end, before it is acknowledged.
         broken: Is told of each request that cannot be given to the pool or whose end cannot be recorded, why,
             and whether it should run again.
     """
@@ -59,6 +78,7 @@ class Gate:
         self._lock = threading.RLock()
         self._waiting: deque[Request] = deque()
         self._running: set[Request] = set()
+        self._told: set[Request] = set()
         self._slots = 0
         self._open = False
 
@@ -73,8 +93,14 @@ class Gate:
         with self._lock:
             return list(self._running)
 
+    @property
+    def active(self) -> int:
+        """How many requests were given to the pool and have not ended."""
+        return len(self._running)
+
     def submit(self, request: Request) -> None:
         """Accept a request, and start it as soon as a slot is free and the gate open."""
+        request.received = time.monotonic()
         with self._lock:
             self._waiting.append(request)
         self._fill()
@@ -98,6 +124,7 @@ class Gate:
             if request not in self._running:
                 return
             self._running.remove(request)
+            self._told.discard(request)
         for name in _ENDINGS:
             request.__dict__.pop(name, None)  # it refers to the request, which would outlive its end
         self._fill()
@@ -132,6 +159,7 @@ class Gate:
                 return handler(*args, **options)
             if handler.__name__ == "on_failure":
                 args = (bearable(args[0]), *args[1:])
+            self._tell(request, _how(request, handler.__name__, args))
             try:
                 return handler(*args, **options)
             except Exception as error:  # the result backend's, or a signal handler's of the application
@@ -141,12 +169,21 @@ class Gate:
                 self._broken(request, error, lost)
                 return None
             finally:
-                was_running = request in self._running
                 self.release(request)
-                if was_running and self._ended is not None:
-                    self._ended(request, _how(request, handler.__name__, args))
 
         return ended
+
+    def _tell(self, request: Request, ending: Ending) -> None:
+        """Tell of an end once: Celery's handlers call each other."""
+        with self._lock:
+            if request in self._told or request not in self._running:
+                return
+            self._told.add(request)
+        if self._ended is not None:
+            try:
+                self._ended(request, ending)
+            except Exception:  # what is told of an end may not keep it from being settled
+                logger.exception("The end of a task was not counted")
 
 
 def _how(request: Request, handler: str, args: tuple[Any, ...]) -> Ending:
@@ -154,7 +191,7 @@ def _how(request: Request, handler: str, args: tuple[Any, ...]) -> Ending:
     if request._already_revoked:
         return Ending("REVOKED", runtime)
     if handler == "on_timeout":
-        return Ending("FAILURE", runtime)
+        return Ending("FAILURE", runtime, "time_limit", TimeLimitExceeded.__name__)
     if handler == "on_success":
         failed, result, runtime = args[0]
         if not failed:
@@ -162,7 +199,17 @@ def _how(request: Request, handler: str, args: tuple[Any, ...]) -> Ending:
     else:
         result = args[0]
     error = cause_of(result)
-    for kind, state in ((Retry, "RETRY"), (Reject, "REJECTED"), (Ignore, "IGNORED")):
-        if isinstance(error, kind):
-            return Ending(state, runtime)
-    return Ending("FAILURE", runtime, lost=is_lost(result))
+    name = type(error).__name__
+    if isinstance(error, UnpickleableExceptionWrapper):
+        name = str(error.exc_cls_name)
+    if isinstance(error, Terminated) and not request._already_cancelled:
+        return Ending("REVOKED", runtime)
+    if isinstance(error, Retry):
+        return Ending("RETRY", runtime)
+    if isinstance(error, Reject):
+        return Ending("REJECTED", runtime, "rejected", name)
+    if isinstance(error, Ignore):
+        return Ending("IGNORED", runtime)
+    if isinstance(error, SoftTimeLimitExceeded):
+        return Ending("FAILURE", runtime, "soft_time_limit", name)
+    return Ending("FAILURE", runtime, "lost" if is_lost(result) else "exception", name)

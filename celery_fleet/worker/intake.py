@@ -30,11 +30,15 @@ class GuardedConsumer(Consumer):
 
     A refused message is rejected without being put back, so that the queue's policy makes it a dead letter;
     what was received before and after it does not notice.
+
+    Attributes:
+        on_refused: Called for each of them.
     """
 
     def __init__(self, *args: object, app: Celery, **kwargs: object) -> None:
         # Kombu decompresses a body while it receives it, before anything here sees the message.
         limit_decompression(app.amqp.fleet.broker.max_message_size)
+        self.on_refused: Callable[[], object] = lambda: None
         super().__init__(*args, app=app, **kwargs)
 
     def create_task_handler(self, *args: object, **kwargs: object) -> Callable[[Message], None]:
@@ -95,6 +99,7 @@ class GuardedConsumer(Consumer):
         if message.delivery_info.get("consumer_tag") in (message.channel.no_ack_consumers or ()):
             return
         if not message.acknowledged:
+            self.on_refused()
             message.reject_log_error(logger, self.connection_errors)
 
     def refuse_task(self, request: Request, reason: Exception, *, again: bool = False) -> None:
@@ -111,6 +116,8 @@ class GuardedConsumer(Consumer):
             *map(clean, (reason, request.name, request.id)),
         )
         state.task_ready(request)
+        if not again:
+            self.on_refused()
         request.reject(requeue=again)
 
     @staticmethod

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from amqp.exceptions import ConsumerCancelled
 from celery.worker.request import Request
 
 from celery_fleet.state_file import StateFile
 from celery_fleet.systemd import START_EXTENSION, STOPPING, WATCHDOG, Notifier
+from celery_fleet.worker.counters import Counters
 from celery_fleet.worker.gate import Ending, Gate
 from celery_fleet.worker.journal import Journal
 from celery_fleet.worker.orders import STATE, Instance
@@ -32,6 +34,9 @@ class Report:
         queue_of: Names the queue that a task came from.
         reserved: Counts the tasks that it holds and has not begun.
         time_limit: Seconds that a task may run whose message and definition say nothing.
+
+    Attributes:
+        counters: What it has done.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Report:
         self._queue_of = queue_of
         self._reserved = reserved
         self._time_limit = time_limit
+        self.counters = Counters.of(instance)
         self.systemd = Notifier.from_environment()
         self._journal = Journal.from_environment()
         self._file = StateFile(None if instance.directory is None else instance.directory / STATE)
@@ -93,10 +99,13 @@ class Report:
             "last_task": self._last_task,
             "proved": condition.proved,
             "restarts_lost_consumer": self._lost_consumers,
+            "queues": self.counters.waits.document(),
         }
 
     def write(self, *, at_once: bool = False) -> None:
-        """Write `state.json` unless nothing is new."""
+        """Write `state.json` unless nothing is new, and count the time."""
+        condition = self._condition
+        self.counters.passed(self._gate.active, condition.slots if condition.consuming else 0)
         self._file.write(self.document(), at_once=at_once)
 
     def notify(self) -> None:
@@ -128,13 +137,24 @@ class Report:
         """Notify systemd that the worker has begun to stop."""
         self.systemd.send(STOPPING, f"STATUS={self.status()}")
 
-    def count_lost_consumer(self) -> None:
-        """Count that the broker had no consumer of this worker any more."""
-        self._lost_consumers += 1
+    def connection_lost(self, error: Exception) -> None:
+        """Count a lost connection, and whether the broker had no consumer of this worker any more."""
+        self.counters.count("reconnects")
+        if isinstance(error, ConsumerCancelled):
+            self._lost_consumers += 1
+            self.counters.count("consumer_losses")
 
     def connection_closed(self) -> None:
         """Announce the worker again over the next connection."""
         self._announced = False
+
+    def task_started(self, request: Request) -> None:
+        """Count a task's start.
+
+        Args:
+            request: The task.
+        """
+        self.counters.started(request, self._queue_of(request), self._gate.active)
 
     def task_ended(self, request: Request, ending: Ending) -> None:
         """Count a task's end, and write it to the journal.
@@ -143,6 +163,8 @@ class Report:
             request: The task.
             ending: How it ended.
         """
+        queue = self._queue_of(request)
+        self.counters.ended(request, queue, ending, self._gate.active - 1)
         self._executed += 1
         self._failed += ending.failed
         self._lost.update([request.name] * ending.lost)
@@ -153,7 +175,7 @@ class Report:
             TASK_NAME=request.name,
             TASK_ID=request.id,
             RUNTIME=f"{ending.runtime:.6f}",
-            QUEUE=self._queue_of(request),
+            QUEUE=queue,
             POOL=self._instance.pool,
             STATE=ending.state,
         )

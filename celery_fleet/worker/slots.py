@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -68,6 +69,23 @@ class Slots:
         if self._pool.is_green:
             self._pool._pool = self._pool.Pool()
             self._pool._quick_put = self._pool._pool.spawn
+
+    def watch_processes(self, ended: Callable[[int | None], None]) -> None:
+        """Tell of the end of each process.
+
+        Args:
+            ended: Called with its exit code, or minus a signal's number.
+        """
+        if not self.has_processes:
+            return
+        pool = self._pool._pool
+        down = pool.on_process_down
+
+        def on_process_down(process: Any) -> None:  # noqa: ANN401 - billiard's
+            ended(process.exitcode)
+            down(process)
+
+        pool.on_process_down = on_process_down
 
     def fit_gate(self) -> None:
         """Hand out no more tasks than there are slots, nor than there are processes to run them."""

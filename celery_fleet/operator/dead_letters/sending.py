@@ -10,6 +10,7 @@ from amqp.exceptions import MessageNacked
 from celery_fleet.connection import REPLY_TIMEOUT
 from celery_fleet.errors import DeadLettersError
 from celery_fleet.fleet import Queue
+from celery_fleet.publishing import published
 
 # Headers that the broker wrote about the deaths and deliveries of a message; it starts anew.
 _OF_BROKER = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
@@ -30,6 +31,8 @@ def send_again(connection: Any, message: Message, exchange: str, queue: Queue) -
     returned: list[object] = []
     headers = message.properties.get("application_headers") or {}
     kept = {name: value for name, value in headers.items() if not str(name).startswith(_OF_BROKER)}
+    if published.HEADER in kept:
+        kept = published.stamped(kept)
     properties = {**message.properties, "application_headers": kept}
     # The broker lets nobody publish in the name of another, as the scheduler's tasks are.
     properties.pop("user_id", None)
