@@ -159,7 +159,7 @@ class Gate:
                 return handler(*args, **options)
             if handler.__name__ == "on_failure":
                 args = (bearable(args[0]), *args[1:])
-            self._tell(request, _how(request, handler.__name__, args))
+            self._tell(request, handler.__name__, args)
             try:
                 return handler(*args, **options)
             except Exception as error:  # the result backend's, or a signal handler's of the application
@@ -173,7 +173,7 @@ class Gate:
 
         return ended
 
-    def _tell(self, request: Request, ending: Ending) -> None:
+    def _tell(self, request: Request, handler: str, args: tuple[Any, ...]) -> None:
         """Tell of an end once: Celery's handlers call each other."""
         with self._lock:
             if request in self._told or request not in self._running:
@@ -181,19 +181,21 @@ class Gate:
             self._told.add(request)
         if self._ended is not None:
             try:
-                self._ended(request, ending)
+                self._ended(request, _how(request, handler, args))
             except Exception:  # what is told of an end may not keep it from being settled
                 logger.exception("The end of a task was not counted")
 
 
 def _how(request: Request, handler: str, args: tuple[Any, ...]) -> Ending:
-    runtime = time.time() - (request.time_start or time.time())
+    # By a clock that may be set.
+    runtime = max(0.0, time.time() - request.time_start) if request.time_start else 0.0
     if request._already_revoked:
         return Ending("REVOKED", runtime)
     if handler == "on_timeout":
         return Ending("FAILURE", runtime, "time_limit", TimeLimitExceeded.__name__)
     if handler == "on_success":
-        failed, result, runtime = args[0]
+        failed, result, measured = args[0]
+        runtime = runtime if measured is None else measured  # of a failure Celery tells none
         if not failed:
             return Ending("SUCCESS", runtime)
     else:

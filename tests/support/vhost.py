@@ -317,12 +317,11 @@ class Vhost:
         variables = self.environment(
             fleet_file or self.fleet_file(),
             CELERY_FLEET_POOL=pool,
-            CELERY_FLEET_INSTANCE=instance,
             RUNTIME_DIRECTORY=str(runtime),
             CELERY_FLEET_ORDERS=str(orders),
             NOTIFY_SOCKET=str(systemd.path),
             WATCHDOG_USEC=str(int(watchdog * 1_000_000)),
-            **environment or {},
+            **{"CELERY_FLEET_INSTANCE": instance, **(environment or {})},
         )
         queues = ",".join(document()["pools"][pool]["queues"])
         command = [sys.executable, "-m", "celery", "--app", app, "worker", "--loglevel", "INFO"]
