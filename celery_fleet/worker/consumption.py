@@ -62,6 +62,7 @@ class Consumption:
         consumer.consume()
         self._condition.consuming = True
         self._queues_by_tag.update(consumer.queues_by_tag)
+        celery.report.counters.serves(consumer.queues_by_tag.values())
         now = time.monotonic()
         self._next_check, self._next_renewal = now + CHECK_INTERVAL, now + RENEWAL_INTERVAL
         self._suspicions = 0

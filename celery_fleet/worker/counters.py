@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from billiard.pool import EX_OK, EX_RECYCLE
@@ -117,6 +117,16 @@ class Counters:
         """
         with self._lock:
             self._cells[self._pool + POOL.index(name)] += amount
+
+    def serves(self, queues: Iterable[str]) -> None:
+        """Begin with these queues at zero, so that whoever looks again and again sees their first task, too.
+
+        Args:
+            queues: What the worker consumes.
+        """
+        with self._lock:
+            for queue in queues:
+                self._queue(queue)
 
     def child_exited(self, status: int | None) -> None:
         """Count the end of a process of the pool; one that was not needed any more does not count.

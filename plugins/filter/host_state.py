@@ -98,6 +98,29 @@ def command_files(pools: Mapping[str, Any], common: str, directory: str) -> list
     ]
 
 
+def counter_places(pools: Iterable[str], directory: str, tmpfiles: str, user: str) -> list[dict[str, Any]]:
+    """Return where workers keep what they have counted, as items of the module host_state.
+
+    Args:
+        pools: The pools of the host.
+        directory: Path of the directory, in memory.
+        tmpfiles: Path of the file by which systemd makes it at boot.
+        user: Whose they are.
+
+    Returns:
+        The file, and the directories as they are after the next boot.
+    """
+    root_owned = {"owner": "root", "group": "root"}
+    return [
+        {"file": tmpfiles, "template": "tmpfiles.conf.j2", "mode": "0644", **root_owned},
+        {"directory": directory, "mode": "0755", **root_owned},
+        *(
+            {"directory": f"{directory}/{pool}", "owner": user, "group": user, "mode": "0750"}
+            for pool in pools
+        ),
+    ]
+
+
 def marks(paths: Iterable[str]) -> list[dict[str, Any]]:
     """Return empty files that record something, as items of host_state.
 
@@ -135,6 +158,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "command_files": command_files,
+            "counter_places": counter_places,
             "drop_ins": drop_ins,
             "marks": marks,
             "secret_files": secret_files,

@@ -112,7 +112,7 @@ def test_the_environment_of_the_pool_overrides_that_of_the_application_and_is_qu
     assert unit["EnvironmentFile"] == ["/etc/celery-fleet/application/cpu.env"]
     assert unit["LoadCredential"] == ["KEY:/etc/celery-fleet/application/cpu-KEY"]
     assert unit["SetCredential"] == ["KEY:\\n"]
-    assert unit["ReadWritePaths"] == ["/srv/uploads"]
+    assert unit["ReadWritePaths"][1:] == ["/srv/uploads"]
     assert unit["WorkingDirectory"] == ["/opt/shop/releases/shop-1/src"]
     assert "CELERY_FLEET_POOL=cpu" in values
     assert "CELERY_FLEET_INSTANCE=%i" in values
@@ -139,8 +139,12 @@ def test_temporary_files_are_on_the_disk_unless_the_site_says_otherwise() -> Non
 
 
 def test_tasks_may_write_where_the_site_says() -> None:
-    assert "ReadWritePaths" not in service()
-    assert service(worker_writable_paths=["/srv/a", "/srv/b"])["ReadWritePaths"] == ["/srv/a", "/srv/b"]
+    # What a worker counts outlives it.
+    counters = "-/run/celery-fleet-counters/cpu"
+    assert service()["ReadWritePaths"] == [counters]
+    assert "CELERY_FLEET_COUNTERS=/run/celery-fleet-counters/cpu" in service()["Environment"]
+    chosen = service(worker_writable_paths=["/srv/a", "/srv/b"])["ReadWritePaths"]
+    assert chosen == [counters, "/srv/a", "/srv/b"]
 
 
 def test_the_slice_holds_the_budget() -> None:

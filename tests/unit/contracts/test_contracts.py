@@ -191,7 +191,7 @@ UNIT = {"Id": NAME.unit, "ActiveState": "active", "SubState": "running", "MainPI
 
 def test_the_kit_s_status_shows_what_a_worker_reports(host: Machine, worker: Instance) -> None:
     report = reported(worker)
-    report.task_ended(Request(), Ending("FAILURE", 0.1, lost=True))
+    report.task_ended(Request(), Ending("FAILURE", 0.1, "lost", "WorkerLostError"))
     report.write(at_once=True)
     shown = instance(UNIT, host.state(NAME.unit), None, 1060.0, 100)
     assert (shown["pool"], shown["release"], shown["state"]) == ("io", NAME.release, "consuming")

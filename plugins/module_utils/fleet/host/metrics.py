@@ -24,8 +24,8 @@ STATES: Final = ("success", "failure", "retry", "rejected", "ignored", "revoked"
 REASONS: Final = ("exception", "soft_time_limit", "time_limit", "lost", "rejected")
 # How a child process of a pool ends: after its number of tasks or memory, by a signal, by itself.
 EXITS: Final = ("recycled", "killed", "error")
-# What a worker is doing, as `state.json` calls it; "silent" if it reports nothing.
-WORKER_STATES: Final = ("starting", "waiting", "paused", "consuming", "stopping", "silent")
+# What a worker is doing, as `state.json` calls it; "silent" if it reports nothing, "failed" as systemd says.
+WORKER_STATES: Final = ("starting", "waiting", "paused", "consuming", "stopping", "silent", "failed")
 BEAT_ROLES: Final = ("active", "standby", "waiting")
 # Stands for the names of tasks, and the classes of exceptions, beyond those that have figures of their own.
 OTHER: Final = "other"

@@ -21,6 +21,9 @@ OPERATOR_HOME: Final = PurePosixPath("/var/lib/celery-fleet-operator")
 RUNTIME: Final = PurePosixPath("/run/celery-fleet")
 # What root orders: a directory for each unit, in which nobody else writes.
 ORDERS: Final = PurePosixPath("/run/celery-fleet-orders")
+# What workers count: a directory for each pool, which outlives its instances; and what makes it at boot.
+COUNTERS: Final = PurePosixPath("/run/celery-fleet-counters")
+TMPFILES: Final = PurePosixPath("/etc/tmpfiles.d/celery-fleet.conf")
 LOCK: Final = PurePosixPath("/run/celery-fleet.lock")
 PROGRAM: Final = PurePosixPath("/usr/local/lib/celery-fleet")
 FLEET_FILE: Final = CONFIG / "fleet.json"
@@ -211,6 +214,8 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "drained": str(DRAINED),
         "state": str(STATE),
         "orders": str(ORDERS),
+        "counters": str(COUNTERS),
+        "tmpfiles": str(TMPFILES),
         "units": str(UNITS),
         "program": str(PROGRAM),
         "root": str(root),

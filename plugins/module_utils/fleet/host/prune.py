@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from .environment import CACHE, ENVIRONMENTS, REFERENCE
 from .machine import Machine
 from .names import (
+    COUNTERS,
     FILES_RECORD,
     LOGS,
     NEEDRESTART,
@@ -28,6 +29,7 @@ from .names import (
     PROGRAM,
     PRUNE,
     SHUTDOWN,
+    TMPFILES,
     below,
     made_by_kit,
     pool_of,
@@ -244,7 +246,8 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
     if running and not check:
         raise InUseError(f"{', '.join(running)} still run")
     units = surplus_units(host, ())
-    own = [below(host.root, path) for path in (*SHUTDOWN, NEEDRESTART, PROGRAM, OPERATOR, LOGS, ORDERS)]
+    mine = (*SHUTDOWN, NEEDRESTART, PROGRAM, OPERATOR, LOGS, ORDERS, TMPFILES, COUNTERS)
+    own = [below(host.root, path) for path in mine]
     files = [below(host.root, PurePosixPath(path)) for path in _recorded(host)]
     # Another package may use the name.
     roots = [root] if root.is_dir() and made_by_kit([path.name for path in root.iterdir()]) else []

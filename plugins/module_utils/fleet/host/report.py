@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from .metrics import WAIT_EDGES
+
 # Characters of a text that are kept, and entries of a list.
 LONGEST: Final = 300
 MOST: Final = 10_000
@@ -66,6 +68,28 @@ def _counts(value: object) -> dict[str, int | float] | None:
     return {name: count for name, count in read if name is not None and count is not None}
 
 
+def _queues(value: object) -> dict[str, dict[str, Any]] | None:
+    if not isinstance(value, dict):
+        return None
+    shape: Mapping[str, Callable[[object], Any]] = {"waits": _waits, "newest": _number}
+    read = ((_text(name), each) for name, each in list(value.items())[:MOST])
+    return {name: _fields(each, shape) for name, each in read if name and isinstance(each, dict)}
+
+
+def _runs(value: object) -> dict[str, dict[str, Any]] | None:
+    if not isinstance(value, dict):
+        return None
+    read = ((_text(name), each) for name, each in list(value.items())[:MOST])
+    moments = {"last": _number, "next": _number}
+    return {name: _fields(each, moments) for name, each in read if name and isinstance(each, dict)}
+
+
+def _waits(value: object) -> list[int] | None:
+    if not isinstance(value, list) or len(value) != len(WAIT_EDGES) + 1:
+        return None
+    return value if all(type(each) is int and 0 <= each <= _HUGE for each in value) else None
+
+
 def _tick(value: object) -> dict[str, Any] | None:
     return _fields(value, {"name": _text, "at": _number}) if isinstance(value, dict) else None
 
@@ -89,6 +113,8 @@ _REPORT: Final[Mapping[str, Callable[[object], Any]]] = {
     "proved": _flag,
     "active": _tasks,
     "lost": _counts,
+    "queues": _queues,
+    "runs": _runs,
     "last_tick": _tick,
     "ahead": _texts,
 }

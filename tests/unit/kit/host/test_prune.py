@@ -6,7 +6,18 @@ import subprocess
 import sys
 
 import pytest
-from fleet.host.names import FILES_RECORD, NEEDRESTART, PROGRAM, PRUNE, SHUTDOWN, Name, below, slice_of
+from fleet.host.names import (
+    COUNTERS,
+    FILES_RECORD,
+    NEEDRESTART,
+    PROGRAM,
+    PRUNE,
+    SHUTDOWN,
+    TMPFILES,
+    Name,
+    below,
+    slice_of,
+)
 from fleet.host.prune import InUseError, building, prune, retire, surplus
 from fleet.host.records import Worker, keep
 from support.fake_systemd import FakeSystemd
@@ -228,7 +239,8 @@ def test_a_retired_host_keeps_nothing_of_the_fleet(fake, root, tmp_path):
     unit = fake.serves("cpu", "r1")
     (fake.host.units / slice_of("cpu")).touch()
     (fake.host.units / PRUNE).touch()
-    for path in (*SHUTDOWN, NEEDRESTART):
+    (below(fake.host.root, COUNTERS) / "cpu").mkdir(parents=True)
+    for path in (*SHUTDOWN, NEEDRESTART, TMPFILES):
         below(fake.host.root, path).parent.mkdir(parents=True)
         below(fake.host.root, path).touch()
     below(fake.host.root, PROGRAM).mkdir(parents=True)
@@ -249,7 +261,7 @@ def test_a_retired_host_keeps_nothing_of_the_fleet(fake, root, tmp_path):
     assert not any(
         path.exists() for path in (root, fake.host.config, fake.host.ordered, below(fake.host.root, PROGRAM))
     )
-    assert not below(fake.host.root, NEEDRESTART).exists()
+    assert not any(below(fake.host.root, path).exists() for path in (NEEDRESTART, TMPFILES, COUNTERS))
     assert (tmp_path / "precious").exists()
     assert list((tmp_path / "etc/shop").iterdir()) == []
     assert retire(fake.host, root) == []
