@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from fleet.catalogue import CATALOGUE, Kind
 from fleet.host.metrics import METRICS, PREFIX
 from fleet.model.fields import SPECS
 from fleet.monitoring.alerts import ALERTS, Alert
+from fleet.monitoring.grafana import dashboards
 from fleet.plan.fleet import fleet_plan
 from fleet.plan.host import host_plan
 from fleet.plan.installed import plan_figures
@@ -273,6 +275,9 @@ def main(arguments: Sequence[str]) -> int:
     generated = {name: _page((ROOT / name).read_text(), raw) for name in PAGES}
     generated |= {name: draw(lab(raw)) for name, draw in PICTURES.items()}
     generated["docs/reference/schema.json"] = schema.text(raw)
+    generated |= {
+        f"docs/grafana/{name}": f"{json.dumps(board, indent=1)}\n" for name, board in dashboards().items()
+    }
     generated |= {f"roles/{role}/README.md": reference.readme(role) for role in reference.roles()}
     stale = [name for name, text in generated.items() if _read(ROOT / name) != text]
     for name in stale if "--check" not in arguments else ():

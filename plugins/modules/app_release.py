@@ -12,7 +12,6 @@ import subprocess
 import tarfile
 import time
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -318,11 +317,6 @@ def tops(packages: Path, wheels: list[Path]) -> set[Path]:
     }
 
 
-def remove(files: Iterable[Path]) -> None:
-    for path in files:
-        path.unlink(missing_ok=True)
-
-
 def warn(module: AnsibleModule, report: str) -> None:
     for warning in json.loads(report).get("warnings", ()):
         module.warn(f"{module.params['celery_app']}: {warning}")
@@ -352,7 +346,6 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=True, diff=diff)
 
-    used = [Path(path) for path in (params["archive"], params["wheels"]) if path]
     os.umask(0o022)
     begun = time.monotonic()
     try:
@@ -362,13 +355,12 @@ def main() -> None:
         with building(Machine(), place, key):
             reused, missed = build(place, params | {"environment_key": key}, python, environments)
             report = import_app(place, params)
-            # Nothing is left to do when it is complete, since then no run comes back here.
-            remove(used)
             mark(complete, report)
     except (BuildError, PythonError, OSError) as error:
         module.fail_json(msg=f"Release {params['release']}: {error}")
     finally:
-        remove(used)
+        for used in filter(None, (params["archive"], params["wheels"])):
+            Path(used).unlink()
     warn(module, report)
     if missed:
         module.warn(f"The lock of release {params['release']} does not fit together: {missed}")

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -156,10 +157,7 @@ def download(
         with tarfile.open(temporary, "w") as tar:
             for wheel in sorted(directory.iterdir()):
                 tar.add(wheel, wheel.name)
-        # What the cache has is never downloaded again.
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(wheels)
+        shutil.move(temporary, wheels)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from fleet.monitoring.consoles import consoles
 from support.ansible_runs import FACTS, Inventory
 from support.fleet_model import HOSTS, LOADED, ROOT
 
@@ -137,3 +138,12 @@ def test_an_unknown_distribution_is_refused_by_name_and_can_be_allowed(inventory
     assert "Plan9 13.1" in run.stdout
     assert "preflight_allow_untested_os" in run.stdout
     assert inventory.run("-e", json.dumps({"preflight_allow_untested_os": True})).returncode == 0
+
+
+def test_consoles_keep_the_braces_that_prometheus_fills_in():
+    pages = render("none | celery_fleet.kit.consoles")
+    assert pages == consoles()
+    assert render("pages['fleet.html']", pages=pages).startswith("{{ $chosen")
+    boards = render("none | celery_fleet.kit.dashboards")
+    assert boards["pool.json"] == (ROOT / "docs/grafana/pool.json").read_text()
+    assert render("'/srv' | celery_fleet.kit.dashboards_provisioning")["apiVersion"] == 1

@@ -82,17 +82,11 @@ def uv_in(wheels: Path, root: Path) -> Path:
         wheels: Archive with the wheel, as the controller brings it, named after its content.
         root: Directory of the application; it goes below ``tools`` there.
     """
-    tools = root / "tools"
-    program = tools / wheels.stem / "uv"
+    program = root / "tools" / wheels.stem / "uv"
     if program.is_file():
         return program
-    tools.mkdir(parents=True, exist_ok=True)
-    # At first, so that nothing of it is left to do when the program is there.
-    for other in tools.iterdir():
-        if other.is_dir():
-            shutil.rmtree(other)
-        elif other.is_file() and other != wheels:
-            other.unlink()
+    program.parent.mkdir(parents=True, exist_ok=True)
+    draft = program.with_name(".uv")
     with tarfile.open(wheels) as archive:
         (member,) = archive.getmembers()
         packed = archive.extractfile(member)
@@ -100,9 +94,15 @@ def uv_in(wheels: Path, root: Path) -> Path:
             raise tarfile.TarError(f"{wheels} holds no wheel but {member.name}")
         with zipfile.ZipFile(io.BytesIO(packed.read())) as wheel:
             (name,) = [name for name in wheel.namelist() if name.endswith(".data/scripts/uv")]
-            content = wheel.read(name)
-    program.parent.mkdir()
-    disk.write(program, content, 0o755)
+            with wheel.open(name) as content, draft.open("wb") as target:
+                shutil.copyfileobj(content, target)
+    draft.chmod(0o755)
+    draft.replace(program)
+    for other in program.parent.parent.iterdir():
+        if other.is_dir() and other != program.parent:
+            shutil.rmtree(other)
+        elif other.is_file() and other != wheels:
+            other.unlink()
     return program
 
 

@@ -28,7 +28,6 @@ from .names import (
     PREFIX,
     PROGRAM,
     PRUNE,
-    ROOT_MARK,
     SHUTDOWN,
     TMPFILES,
     below,
@@ -225,17 +224,8 @@ def prune(host: Machine, root: Path, current: str, keep: int) -> Surplus:
             mark.touch()
     remove_units(host, unneeded.units)
     for path in (*unneeded.releases, *unneeded.environments, *unneeded.records, *_past_orders(host)):
-        _remove(path)
+        shutil.rmtree(path)
     return unneeded
-
-
-def _remove(place: Path) -> None:
-    """Remove a directory, which no longer counts as complete when the first of its files is gone."""
-    (place / COMPLETE).unlink(missing_ok=True)
-    if place.parent.name == PYTHONS and not place.name.startswith("."):
-        # A Python has no mark: it is complete where it is.
-        place = place.rename(place.with_name(f".{place.name}"))
-    shutil.rmtree(place)
 
 
 def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
@@ -266,37 +256,16 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
     if not check:
         remove_units(host, units)
         for path in paths:
-            if path in roots and not path.is_symlink():
-                _remove_root(path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
             else:
-                _discard(path)
+                path.unlink()
         for path in own[: len(SHUTDOWN)]:
             with contextlib.suppress(OSError):  # absent, or with drop-ins of others
                 path.parent.rmdir()
-        # Also if an interrupted run has removed everything.
-        host.systemctl("daemon-reload")
+        if paths:
+            host.systemctl("daemon-reload")
     return [str(path) for path in (*units, *paths)]
-
-
-def _remove_root(root: Path) -> None:
-    """Remove an application's directory; the mark that it is the kit's goes last, so a run goes on."""
-    mark = root / ROOT_MARK
-    mark.touch()
-    for name in ("releases", ENVIRONMENTS, PYTHONS):
-        for path in _directories(root / name):
-            _remove(path)
-    for path in root.iterdir():
-        if path != mark:
-            _discard(path)
-    _discard(mark)
-    root.rmdir()
-
-
-def _discard(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
 
 
 def _recorded(host: Machine) -> list[str]:

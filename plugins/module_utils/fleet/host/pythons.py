@@ -156,12 +156,9 @@ def about(program: str) -> Interpreter:
         last = (process.stderr.strip().splitlines() or ["it prints nothing"])[-1]
         raise PythonError(f"{program} does not run for users of the host{_closed(program)}: {last}")
     try:
-        found = Interpreter(**json.loads(process.stdout))
+        return Interpreter(**json.loads(process.stdout))
     except (ValueError, TypeError) as error:
         raise PythonError(f"{program} is no Python") from error
-    if not re.fullmatch(r"2\.\d+", found.glibc):
-        raise PythonError(f"{program} has another C library than glibc, for which wheels are made")
-    return found
 
 
 def _closed(program: str) -> str:
@@ -208,9 +205,8 @@ def unpacked(archive: Path, sha256: str, place: Path) -> None:
     if process.returncode != 0:
         raise PythonError(f"the archive cannot be unpacked: {process.stderr.strip()}")
     flush(draft)
-    # Nothing is left to do when it is there, since then no run comes back here.
-    archive.unlink()
     draft.replace(place)
+    archive.unlink()
 
 
 def program_in(place: Path) -> Path:
