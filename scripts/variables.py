@@ -70,6 +70,11 @@ VARIABLES: Final = {
         "see below",
         "What is kept of the figures, and who is told of alerts; see [alerts.md](alerts.md).",
     ),
+    "exporter_address": Variable(
+        "a host name or address",
+        "`ansible_host`",
+        "Where this host's metrics are served, and from where it asks for them if it is in `monitoring`.",
+    ),
     "fleet_app": Variable("see below", "the demo", "The application."),
     "fleet_app_defaults": Variable(
         "fields of `fleet_app`", "see below", "Fields of an application that does not say otherwise."

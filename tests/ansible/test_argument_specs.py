@@ -36,6 +36,7 @@ OPEN = {
     "worker_digests": "by pool",
     "worker_installation": "host/names.py has its fields",
     "app_installation": "host/names.py has its fields",
+    "exporter_installation": "host/names.py has its fields",
     "beat_installation": "host/names.py has its fields",
     "results_installation": "host/names.py has its fields",
     "results_passwords": "by user",

@@ -1,16 +1,19 @@
 """The program that serves a host's metrics over HTTP, by a socket that systemd opens.
 
-It runs without rights: it reads what every worker tells the group, and what the kernel tells everybody. With
-a certificate it speaks TLS only, and only with whoever has one of the fleet's authority.
+It runs without rights: it reads what every worker tells the group, and what the kernel tells everybody. It
+answers this host and those that it is told of, and with a certificate only those who have one of the fleet's
+authority, too. When the kit brings another program it ends, and systemd starts that one.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ipaddress
 import socket
 import ssl
 import threading
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +36,7 @@ class Exporter(HTTPServer):
     Args:
         listening: The socket.
         host: The host.
+        peers: Addresses, networks and names of those who may ask, beside this host.
         certificate: File with the certificate and its key; none: without TLS.
         authority: File with the certificates of those who may ask.
     """
@@ -41,6 +45,7 @@ class Exporter(HTTPServer):
         self,
         listening: socket.socket,
         host: Machine,
+        peers: Sequence[str] = (),
         certificate: Path | None = None,
         authority: Path | None = None,
     ) -> None:
@@ -48,12 +53,12 @@ class Exporter(HTTPServer):
         self.socket.close()
         self.socket = listening
         self.host = host
+        self._peers, self._free = peers, threading.BoundedSemaphore(PEERS)
         self.certificate, self.authority = certificate, authority
-        self._peers = threading.BoundedSemaphore(PEERS)
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the library has it
         """Serve a peer in a thread of its own; one too many is let go."""
-        if not self._peers.acquire(blocking=False):
+        if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
         threading.Thread(target=self._serve, args=(request, client_address), daemon=True).start()
@@ -61,6 +66,8 @@ class Exporter(HTTPServer):
     def _serve(self, request: socket.socket, client_address: Any) -> None:  # noqa: ANN401
         peer: socket.socket = request
         try:
+            if not is_allowed(client_address[0], self._peers):
+                return
             request.settimeout(PATIENCE)
             if self.certificate is not None:
                 peer = self._context().wrap_socket(request, server_side=True)
@@ -68,7 +75,7 @@ class Exporter(HTTPServer):
         except OSError:  # the peer's: it is slow, gone, or has no certificate of ours
             pass
         finally:
-            self._peers.release()
+            self._free.release()
             with contextlib.suppress(OSError):
                 self.shutdown_request(peer)
 
@@ -80,6 +87,31 @@ class Exporter(HTTPServer):
         context.load_verify_locations(str(self.authority))
         context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+
+def is_allowed(address: str, peers: Sequence[str]) -> bool:
+    """Return whether an address may ask.
+
+    Args:
+        address: The address.
+        peers: Addresses, networks and names.
+    """
+    asking = ipaddress.ip_address(address.partition("%")[0])
+    asking = getattr(asking, "ipv4_mapped", None) or asking
+    return asking.is_loopback or any(asking in network for peer in peers for network in _networks(peer))
+
+
+def _networks(peer: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Return what an address or a network is, or what a name means now."""
+    try:
+        return [ipaddress.ip_network(peer, strict=False)]
+    except ValueError:
+        pass
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(peer, None)}
+    except OSError:
+        return []
+    return [ipaddress.ip_network(address.partition("%")[0]) for address in found]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -104,14 +136,18 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serve until the end."""
+    """Serve until there is another program."""
     parser = argparse.ArgumentParser(prog="celery-fleet-exporter", description=__doc__)
+    parser.add_argument("--allow", action="append", default=[], help="address, network or name that may ask")
     parser.add_argument("--certificate", type=Path, help="file with the certificate and its key")
     parser.add_argument("--authority", type=Path, help="file with the certificates of those who may ask")
     options = parser.parse_args()
-    Exporter(
-        socket.socket(fileno=DESCRIPTOR), Machine(), options.certificate, options.authority
-    ).serve_forever()
+    listening = socket.socket(fileno=DESCRIPTOR)
+    exporter = Exporter(listening, Machine(), options.allow, options.certificate, options.authority)
+    program = Path(__file__).parent
+    begun = program.stat().st_mtime_ns
+    while program.stat().st_mtime_ns == begun:
+        exporter.handle_request()
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ RESULTS_SOCKET: Final = PurePosixPath("/run/celery-fleet-results/server.sock")
 RESULTS_PASSWORD: Final = RESULTS_CONFIG / "results_kit"
 RESULTS_FILE: Final = RESULTS_CONFIG / "server.conf"
 RESULTS_USERS: Final = RESULTS_CONFIG / "users.acl"
+# Serves the host's metrics, as a user without rights.
+EXPORTER: Final = f"{PREFIX}exporter.service"
+EXPORTER_SOCKET: Final = f"{PREFIX}exporter.socket"
+EXPORTER_USER: Final = f"{PREFIX}exporter"
+EXPORTER_CERTIFICATE: Final = PurePosixPath("/etc/celery-fleet-exporter/exporter.pem")
 BEAT: Final = f"{PREFIX}beat.service"
 # A command that an operator runs has a name of its own; hooks have one for each kind.
 RUN: Final = f"{PREFIX}run-"
@@ -215,6 +220,10 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "state": str(STATE),
         "orders": str(ORDERS),
         "counters": str(COUNTERS),
+        "exporter_unit": EXPORTER,
+        "exporter_socket": EXPORTER_SOCKET,
+        "exporter_user": EXPORTER_USER,
+        "exporter_certificate": str(EXPORTER_CERTIFICATE),
         "tmpfiles": str(TMPFILES),
         "units": str(UNITS),
         "program": str(PROGRAM),

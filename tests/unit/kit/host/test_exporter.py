@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from fleet.host import certificate
-from fleet.host.exporter import PEERS, Exporter
+from fleet.host.exporter import PEERS, Exporter, is_allowed
 from fleet.host.exposition import Page, quantile
 from fleet.host.machine import Machine
 from fleet.host.metrics import METRICS, PREFIX, WAIT_EDGES
@@ -311,7 +311,7 @@ def serve(host: Machine) -> Iterator[Any]:
     running: list[Exporter] = []
 
     def start(*files: Path) -> str:
-        exporter = Exporter(socket.create_server(("127.0.0.1", 0)), host, *files)
+        exporter = Exporter(socket.create_server(("127.0.0.1", 0)), host, (), *files)
         running.append(exporter)
         threading.Thread(target=exporter.serve_forever, args=(0.05,), daemon=True).start()
         return f"http{'s' if files else ''}://127.0.0.1:{exporter.socket.getsockname()[1]}"
@@ -335,6 +335,28 @@ def test_the_page_is_served_and_nothing_else_is(serve: Any) -> None:
     for path in ("/", "/../etc/passwd", "/metrics/"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             get(f"{url}{path}")
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("10.0.0.7", True),
+        ("::ffff:10.0.0.7", True),
+        ("192.0.2.4", True),
+        ("2001:db8::1", True),
+        ("10.0.1.7", False),
+        ("192.0.2.5", False),
+        ("2001:db9::1", False),
+        ("fe80::1%eth0", False),
+    ],
+)
+def test_only_this_host_and_the_monitoring_are_answered(address: str, allowed: bool) -> None:
+    peers = ("10.0.0.0/24", "192.0.2.4", "2001:db8::/32", "no-such-name.invalid")
+    assert is_allowed(address, peers) == allowed
+    assert is_allowed("127.0.0.1", ["localhost"])
 
 
 def test_peers_that_say_nothing_keep_none_waiting_for_ever(
