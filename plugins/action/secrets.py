@@ -8,16 +8,19 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.secret_file import (
     EXCHANGED,
     ID,
     NEXT,
+    SHORTEST,
     Content,
     SecretsError,
     exchange,
     finish,
     make,
     prepare,
+    short,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import strangers
 from ansible_collections.celery_fleet.kit.plugins.plugin_utils.site_vault import secret_file
@@ -57,6 +60,7 @@ class ActionModule(ActionBase):
                 if arguments["make"] is not None:
                     if not arguments["accept_new"]:
                         _refuse_strangers(file.path, content, arguments["make"], arguments["hosts"])
+                    self._judge_short(file.path, arguments["make"], arguments["hosts"])
                     after = make(after, [name for name, value in arguments["make"].items() if not value])
                 if arguments["prepare"] is not None:
                     after = prepare(after, arguments["prepare"])
@@ -78,6 +82,17 @@ class ActionModule(ActionBase):
             "upcoming": sorted(after.get(NEXT) or {}),
             "exchanged": list(after.get(EXCHANGED) or []),
         }
+
+    def _judge_short(self, path: object, values: Mapping[str, str], hosts: Mapping[str, Any]) -> None:
+        """Reject secrets of a site that are too short; where hosts have them already, only warn of them."""
+        listed = short(values)
+        if not listed:
+            return
+        text = f"Too short (characters; at least {SHORTEST}) in {path}: {listed}"
+        if any((report or {}).get("mark") for report in hosts.values()):
+            Display().warning(f"{text}. Replace them: rotate_passwords.yml makes longer ones.")
+            return
+        raise SecretsError(f"{text}. Nothing was changed. Remove them, and longer ones are made.")
 
 
 def _refuse_two_files(files: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import mark
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import mark, newer_is_kept
 
 
 def secret_files(names: Iterable[str], directory: str, group: str, **groups: str) -> list[dict[str, Any]]:
@@ -144,11 +144,8 @@ def vault_mark(vault_id: str, path: str) -> list[dict[str, Any]]:
         The file, which all may read.
     """
     text = mark(str(vault_id)) + "\n"
-    return (
-        [{"file": path, "content": text, "owner": "root", "group": "root", "mode": "0644"}]
-        if vault_id
-        else []
-    )
+    item = {"file": path, "content": text, "owner": "root", "group": "root", "mode": "0644"}
+    return [{**item, "validate": newer_is_kept(str(path))}] if vault_id else []
 
 
 class FilterModule:

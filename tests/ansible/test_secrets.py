@@ -202,9 +202,23 @@ def test_a_new_user_s_password_is_made_and_no_other(fleet: Environment) -> None:
 
 @pytest.mark.further
 def test_passwords_that_the_site_gives_are_not_made(fleet: Environment) -> None:
-    run = fleet.make("-e", json.dumps({"fleet_passwords": {"client": "ours", "kit": ""}}))
+    run = fleet.make("-e", json.dumps({"fleet_passwords": {"client": "of the site alone", "kit": ""}}))
     assert run.returncode == 0, run.stdout
     assert set(fleet.secrets()) == {"kit", "erlang_cookie", "vault_id"}
+
+
+def test_short_passwords_of_a_site_are_refused_and_told_of_where_hosts_have_them(fleet: Environment) -> None:
+    given = ("-e", json.dumps({"fleet_passwords": {"client": "hunter2", "kit": ""}}))
+    run = fleet.make(*given)
+    assert run.returncode != 0
+    assert f"Too short (characters; at least 16) in {fleet.vault}: client (7). Nothing was changed." in said(
+        run
+    )
+    assert not fleet.vault.exists() and "hunter2" not in run.stdout + run.stderr
+    fleet.install()
+    run = fleet.make(*given)
+    assert run.returncode == 0, run.stdout
+    assert "client (7). Replace them: rotate_passwords.yml" in said(run)
 
 
 def test_a_lost_file_is_refused_until_it_is_restored_or_new_secrets_are_accepted(fleet: Environment) -> None:

@@ -30,7 +30,9 @@ HEADER: Final = (
     "# Secrets of this environment, made by celery-fleet. Whoever has this file has the fleet.\n" + COMPLETE
 )
 LENGTH: Final = 40
-_ID: Final = re.compile(rf"[A-Za-z0-9]{{{LENGTH}}}-[1-9][0-9]*")
+# A site's own secrets may be shorter than the kit's, and no shorter than this.
+SHORTEST: Final = 16
+_ID: Final = re.compile(rf"[A-Za-z0-9]{{{LENGTH}}}-[1-9][0-9]*(\.[A-Za-z0-9]{{8}})?")
 RESTORE: Final = "Restore it from a backup; see docs/concepts/secrets.md."
 Content = dict[str, Any]
 
@@ -210,8 +212,23 @@ def generate() -> str:
     Returns:
         Letters and digits.
     """
+    return _random(LENGTH)
+
+
+def _random(length: int) -> str:
     alphabet = string.ascii_letters + string.digits
-    return "".join(secrets.choice(alphabet) for _ in range(LENGTH))
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+def short(values: Mapping[str, str]) -> str:
+    """Name the secrets that are too short to be kept from whoever tries them all, with their lengths.
+
+    Args:
+        values: Secrets by name; those that are missing are empty.
+    """
+    return ", ".join(
+        f"{name} ({len(value)})" for name, value in sorted(values.items()) if 0 < len(value) < SHORTEST
+    )
 
 
 def new_id() -> str:
@@ -254,7 +271,9 @@ def prepare(
     if content.get(NEXT) or content.get(EXCHANGED):
         return dict(content)
     random, _, generation = str(content.get(ID) or new_id()).partition("-")
-    return {**content, NEXT: {name: generate() for name in names}, ID: f"{random}-{int(generation) + 1}"}
+    # By the random part a host tells two files apart in which two controllers replaced the passwords at once.
+    following = f"{int(generation.partition('.')[0]) + 1}.{_random(8)}"
+    return {**content, NEXT: {name: generate() for name in names}, ID: f"{random}-{following}"}
 
 
 def exchange(content: Mapping[str, Any]) -> Content:

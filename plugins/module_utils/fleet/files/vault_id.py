@@ -23,19 +23,40 @@ BROKER: Final = "etc/rabbitmq/conf.d/10-celery-fleet.conf"
 LARGEST: Final = 4096
 # Passwords that a site chose itself may be guessed. A run hashes only those of hosts without a mark.
 ROUNDS: Final = 10_000
+_NEWER_IS_KEPT: Final = """\
+[ -e "$1" ] || exit 0
+awk 'NR == FNR { hash = $1; own = $2; next }
+  $1 == hash && own + 0 > $2 + 0 { exit 1 }
+  $1 == hash && own + 0 == $2 + 0 && own ~ /[.]/ && own != $2 { exit 1 }' "$1" "$2" && exit 0
+echo "another controller has replaced the passwords of this host: take its file of secrets" >&2
+exit 1
+"""
 
 
 def mark(vault_id: str) -> str:
     """Return what hosts keep of a file's id.
 
     Args:
-        vault_id: The id: random letters and digits, ``-``, and how often the passwords were replaced.
+        vault_id: The id: random letters and digits, ``-``, how often the passwords were replaced, and a
+            random word of the last time.
 
     Returns:
-        A hash of the random part, which is too long to be guessed; and the number.
+        A hash of the random part, which is too long to be guessed; the number and the word.
     """
     random, _, generation = vault_id.partition("-")
     return f"{hashlib.sha256(f'celery-fleet vault {random}'.encode()).hexdigest()} {generation}"
+
+
+def newer_is_kept(path: str) -> list[str]:
+    """Return a command by which a host refuses a mark, and with it passwords, that are older than its own.
+
+    So the run of a controller that began before another one replaced the passwords does not bring back the
+    old ones.
+
+    Args:
+        path: The mark on the host.
+    """
+    return ["sh", "-c", _NEWER_IS_KEPT, "mark", path]
 
 
 def salted(secret: str, salt: str) -> str:
@@ -97,8 +118,12 @@ def _why(vault_id: str | None, expected: Mapping[str, set[str]], report: Mapping
     name, _, generation = (report.get("mark") or "").partition(" ")
     if name not in ("", own):
         return "has the secrets of another file"
-    if generation.isdecimal() and int(generation) > int(own_generation):
+    number, _, replacement = generation.partition(".")
+    own_number, _, own_replacement = own_generation.partition(".")
+    if number.isdecimal() and int(number) > int(own_number):
         return "has newer passwords"
+    if number == own_number and replacement not in ("", own_replacement):
+        return "has passwords that another controller made at the same time"
     # A secret that is not needed any more may be in no file.
     for name, hashed in (report.get("secrets") or {}).items():
         salt = hashed.partition("$")[0]

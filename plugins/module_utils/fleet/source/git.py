@@ -182,11 +182,13 @@ def _resolved(parent: str, url: str) -> str:
 
 @contextlib.contextmanager
 def _alone(mirror: Path) -> Iterator[None]:
-    """Keep other runs on this controller from changing a mirror."""
+    """Keep other runs on this controller from changing a mirror, and remove what a killed one left locked."""
     mirror.mkdir(parents=True, exist_ok=True)
     directory = os.open(mirror, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
+        for stale in (*mirror.glob("*.lock"), *(mirror / "refs").rglob("*.lock")):
+            stale.unlink()
         yield
     finally:
         os.close(directory)

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -292,7 +293,8 @@ def test_a_write_that_fails_leaves_the_old_file(path, monkeypatch):
 def test_an_exchange_step_by_step():
     kept = {"client": "old", "kit": "same", ID: "random-1"}
     prepared = prepare(kept, ["client"], lambda: "new")
-    renewed = {ID: "random-2"}
+    assert re.fullmatch(r"random-2\.[A-Za-z0-9]{8}", prepared[ID])
+    renewed = {ID: prepared[ID]}
     assert prepared == kept | renewed | {"next": {"client": "new"}}
     exchanged = exchange(prepared)
     assert exchanged == {"client": "new", "kit": "same", "exchanged": ["client"]} | renewed

@@ -1,9 +1,10 @@
 """A host tells the environment's file of secrets from others."""
 
 import os
+import subprocess
 
 import pytest
-from fleet.files.vault_id import look, mark, salted, strangers
+from fleet.files.vault_id import look, mark, newer_is_kept, salted, strangers
 
 OURS, THEIRS = "a" * 40, "b" * 40
 
@@ -39,6 +40,46 @@ def test_a_host_with_a_mark_tells_no_secret(tmp_path):
 def test_the_mark_says_whose_secrets_they_are(tmp_path, vault_id, why):
     put(tmp_path, "etc/celery-fleet/vault_id", mark(f"{OURS}-2") + "\n")
     assert strangers(vault_id, {}, {"host": look(tmp_path)}) == ({"host": why} if why else {})
+
+
+REPLACED = [
+    ("2.aaaaaaaa", "2.aaaaaaaa", ""),
+    ("2.aaaaaaaa", "3.bbbbbbbb", ""),
+    ("2", "2", ""),
+    ("2.aaaaaaaa", "2.bbbbbbbb", "has passwords that another controller made at the same time"),
+    ("2.aaaaaaaa", "1", "has newer passwords"),
+    ("10.aaaaaaaa", "9.bbbbbbbb", "has newer passwords"),
+]
+
+
+@pytest.mark.parametrize(("here", "given", "why"), REPLACED)
+def test_two_controllers_that_replaced_the_passwords_at_once_are_told_apart(tmp_path, here, given, why):
+    put(tmp_path, "etc/celery-fleet/vault_id", mark(f"{OURS}-{here}") + "\n")
+    found = strangers(f"{OURS}-{given}", {}, {"host": look(tmp_path)})
+    assert found == ({"host": why} if why else {})
+
+
+@pytest.mark.parametrize(("here", "given", "why"), REPLACED)
+def test_a_host_takes_no_passwords_older_than_its_own(tmp_path, here, given, why):
+    """Also from a run that had looked before another controller replaced them."""
+    (tmp_path / "here").write_text(mark(f"{OURS}-{here}") + "\n")
+    (tmp_path / "draft").write_text(mark(f"{OURS}-{given}") + "\n")
+    run = subprocess.run(
+        [*newer_is_kept(str(tmp_path / "here")), tmp_path / "draft"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode == 0) == (why == "")
+    assert ("another controller has replaced the passwords" in run.stderr) == bool(why)
+
+
+@pytest.mark.parametrize("here", [None, mark(f"{THEIRS}-7.aaaaaaaa") + "\n", ""])
+def test_a_host_without_passwords_takes_some_and_new_secrets_are_never_older(tmp_path, here):
+    if here is not None:
+        (tmp_path / "here").write_text(here)
+    (tmp_path / "draft").write_text(mark(f"{OURS}-1") + "\n")
+    subprocess.run([*newer_is_kept(str(tmp_path / "here")), tmp_path / "draft"], check=True)
 
 
 @pytest.mark.parametrize("text", ["", "?", "é" * 5000, mark(f"{OURS}-2")[:-5], "\0\n\n"])

@@ -64,6 +64,16 @@ def test_only_the_revision_is_fetched_and_not_its_history(tmp_path: Path) -> Non
     assert git(found.mirror, "rev-list", "--count", found.commit) == "1"
 
 
+def test_what_a_killed_fetch_left_locked_stops_no_other(tmp_path: Path) -> None:
+    root = repository(tmp_path / "shop", {"a": "1"})
+    mirror = revision(f"file://{root}", "main", tmp_path / "cache").mirror
+    write(root, {"a": "2"})
+    git(root, "commit", "--quiet", "--all", "--message=second")
+    for name in ("shallow.lock", "config.lock", "refs/heads/main.lock"):
+        (mirror / name).touch()
+    assert contents(revision(f"file://{root}", "main", tmp_path / "cache")) == {"src/a": "2"}
+
+
 @pytest.mark.parametrize("url", ["absolute", "../inner"])
 def test_submodules_are_part_of_a_revision(tmp_path: Path, url: str) -> None:
     deep = repository(tmp_path / "deep", {"deep.py": "1"})
