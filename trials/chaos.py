@@ -1,8 +1,9 @@
-"""Chaos over the fleet of the scenario `fleet`, under a load that proves that no task is lost."""
+"""Chaos over the fleet of a scenario, under a load that proves that no task is lost."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shlex
 import subprocess
@@ -10,13 +11,26 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from support.scenario import LAB, ROOT, Scenario, failures, until
 
+from trials import hostile
 from trials.assemble import assemble
-from trials.chaos_report import FAULTS, VERBS, Step, Verdict, judge, picture, report, schedule, table
+from trials.chaos_report import (
+    FAULTS,
+    FLEET_WIDE,
+    VERBS,
+    Step,
+    Verdict,
+    judge,
+    picture,
+    report,
+    schedule,
+    table,
+)
 from trials.ledger import Event
 from trials.load import LEDGERS, Load
 
@@ -27,6 +41,27 @@ WHOLE: Final = 180.0
 DRAINED: Final = 180.0
 # How long a host is cut off: longer than a heartbeat of the broker is patient, shorter than a watchdog.
 CUT: Final = 20.0
+
+
+class Place(NamedTuple):
+    """A scenario's application, and what may happen to its hosts."""
+
+    application: str
+    kinds: tuple[str, ...]
+
+
+# One broker that is installed anew has lost what it held; and the hosts of the cluster have no packet filter,
+# no disk of their own and one release.
+SCENARIOS: Final = {
+    "fleet": Place("demo", tuple(kind for kind in (*VERBS, *FAULTS) if kind != "broker reinstalled")),
+    "cluster": Place(
+        "load",
+        (
+            *("restart", "drain", "kill child", "kill main", "stop main"),
+            *("hostile report", "lost vault", "clock", "broker reinstalled"),
+        ),
+    ),
+}
 
 
 class ChaosFleet:
@@ -41,11 +76,15 @@ class ChaosFleet:
     def __init__(self, scenario: Scenario, load: Load, host: Callable[[str], Any]) -> None:
         self.scenario, self.load, self.host = scenario, load, host
         self.workers = scenario.groups["workers"]
-        plans = scenario.variables("worker_plan", "fleet_app")
+        plans = scenario.variables("worker_plan", "fleet_app", "fleet_broker")
         self.plans = {name: plans[name]["worker_plan"] for name in self.workers}
         self.pools = {name: sorted(plan["pools"]) for name, plan in self.plans.items()}
         self.application = str(plans[self.workers[0]]["fleet_app"]["name"])
+        self.vhost = str(plans[self.workers[0]]["fleet_broker"]["vhost"])
+        # What every verb is given.
+        self.extra: tuple[str, ...] = ()
         self.releases = 0
+        turn = itertools.count()
         self.steps: dict[str, Callable[[Step], None]] = {
             "deploy": lambda _: self.deploy(),
             "rollback": lambda _: self.rollback(),
@@ -58,6 +97,10 @@ class ChaosFleet:
             "cut": self.cut,
             "full disk": self.fill_disk,
             "reboot": self.reboot,
+            "hostile report": partial(hostile.lie, self),
+            "lost vault": lambda _: hostile.lose_vault(self),
+            "clock": lambda _: hostile.jump(self),
+            "broker reinstalled": lambda _: hostile.reinstall_broker(self, turn),
         }
 
     def prepare(self) -> None:
@@ -112,6 +155,14 @@ class ChaosFleet:
         failed, units, ran = counts[0], counts[1::2], counts[2::2]
         return failed == 0 and all(each == 1 for each in units) and all(ran)
 
+    def dead_letters(self) -> int:
+        """Count the dead letters of all pools."""
+        listed = self.host(self.scenario.groups["brokers"][0]).check_output(
+            f"rabbitmqctl --quiet list_queues --vhost {self.vhost} --no-table-headers name messages"
+        )
+        counts = (line.split() for line in listed.splitlines())
+        return sum(int(count) for name, count in counts if name.endswith("_dead"))
+
     def release(self, host: str) -> str:
         """Name the current release of a host."""
         return str(
@@ -144,7 +195,8 @@ class ChaosFleet:
                 "playbook",
                 "--inventory",
                 str(self.scenario.inventory),
-                f"playbooks/{verb}.yml",
+                "site.yml" if verb == "site" else f"playbooks/{verb}.yml",
+                *self.extra,
                 *arguments,
             ],
             cwd=ROOT,
@@ -278,7 +330,7 @@ class ChaosFleet:
         """Leave no room for a release on a host: its deploy fails, all goes on, and with room it succeeds."""
         host, incoming = self.host(step.host), f"/opt/{self.application}/incoming"
         host.check_output(f"findmnt --types tmpfs --mountpoint {incoming}")  # never the disk of the machine
-        before = {name: self._all_units(name) for name in self.workers}
+        before = {name: self.all_units(name) for name in self.workers}
         self.releases += 1
         source = self.source(f"disk-{time.time():.0f}")
         host.run(f"dd if=/dev/zero of={incoming}/full bs=64k")  # ends when there is no room
@@ -287,14 +339,15 @@ class ChaosFleet:
             if "No space left" not in output:
                 raise AssertionError(f"a deploy on a full disk does not say so:\n{output[-4000:]}")
             self.whole()
-            after = {name: self._all_units(name) for name in self.workers}
+            after = {name: self.all_units(name) for name in self.workers}
             if after != before:
                 raise AssertionError(f"a deploy on a full disk changed what runs: {before}, then {after}")
         finally:
             host.check_output(f"rm {incoming}/full")
         self.playbook("deploy", "--extra-vars", source)
 
-    def _all_units(self, name: str) -> list[str]:
+    def all_units(self, name: str) -> list[str]:
+        """List the active units of all pools of a host."""
         return [unit for pool in self.pools[name] for unit in self.units(name, pool)]
 
     def reboot(self, step: Step) -> None:
@@ -330,7 +383,7 @@ class ChaosFleet:
 
 def touches(step: Step) -> bool:
     """Return whether a step touches one host only."""
-    return step.kind not in ("deploy", "rollback", "restart", "broker restart", "full disk")
+    return step.kind not in FLEET_WIDE
 
 
 def alone(step: Step) -> bool:
@@ -339,7 +392,14 @@ def alone(step: Step) -> bool:
 
 
 def chaos(
-    seconds: float, tasks: int, seed: int, kinds: Sequence[str], *, rounds: int | None = None
+    seconds: float,
+    tasks: int,
+    seed: int,
+    kinds: Sequence[str],
+    *,
+    rounds: int | None = None,
+    poison: float = 0,
+    name: str = "fleet",
 ) -> Verdict:
     """Make chaos over the fleet, and return the verdict.
 
@@ -349,6 +409,8 @@ def chaos(
         seed: Of the schedule.
         kinds: Which verbs and faults.
         rounds: After how many rounds of all of them it ends, if that is earlier.
+        poison: Messages a second that break a worker which takes them at their word.
+        name: The scenario.
 
     Returns:
         The verdict. Ledgers, report and picture are in `.cache/chaos`.
@@ -356,18 +418,21 @@ def chaos(
     Raises:
         AssertionError: The fleet did not become whole again after something, or a verb failed.
     """
-    scenario = Scenario("fleet")
+    scenario = Scenario(name)
     host = cache(scenario.connect)
-    load = Load(scenario, host, application="demo", kept=RESULTS)
+    load = Load(scenario, host, application=SCENARIOS[name].application, kept=RESULTS, poison=poison)
     fleet = ChaosFleet(scenario, load, host)
     command = (
         f"scripts/run trials.chaos --seconds {seconds:.0f} --tasks {tasks} --seed {seed} "
-        f"--faults {shlex.quote(','.join(kinds))}"
+        f"--faults {shlex.quote(','.join(kinds))} --poison {poison:g} --scenario {name}"
     )
     print(f"seed {seed}; ledgers in {RESULTS.relative_to(ROOT)}", flush=True)
     end = time.monotonic() + seconds
     if "cut" in kinds:
         fleet.prepare()
+    if "clock" in kinds:
+        hostile.prepare_clock(fleet)
+    dead = fleet.dead_letters() if poison else 0
     load.start()
     try:
         fleet.whole()
@@ -381,6 +446,14 @@ def chaos(
         raise
     run = load.finish(DRAINED)
     verdict = judge(run)
+    if poison:
+        poisoned = load.poisoned()
+        until(
+            lambda: fleet.dead_letters() - dead >= poisoned,
+            f"each of {poisoned} poisoned messages is a dead letter",
+            DRAINED,
+        )
+        verdict = replace(verdict, poisoned=poisoned, dead=fleet.dead_letters() - dead)
     (RESULTS / "report.md").write_text(report(run, verdict, command))
     (RESULTS / "chaos.svg").write_text(picture(run, verdict))
     print(f"\n{table(verdict)}", flush=True)
@@ -407,9 +480,9 @@ def _play(
             future.result()
 
 
-def up() -> None:
-    """Create and converge the hosts of the scenario `fleet`."""
-    for command in (["create", "--scenario-name", "default"], ["converge", "--scenario-name", "fleet"]):
+def up(name: str) -> None:
+    """Create and converge the hosts of a scenario."""
+    for command in (["create", "--scenario-name", "default"], ["converge", "--scenario-name", name]):
         subprocess.run(["molecule", *command], cwd=ROOT, check=True)  # noqa: S603, S607 - of the environment
 
 
@@ -424,16 +497,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seed", type=int, default=int(time.time()) % 10_000, metavar="X", help="of the schedule"
     )
     parser.add_argument(
-        "--faults", default=",".join((*VERBS, *FAULTS)), help="which of them, with commas; all by default"
+        "--faults", help="which of them, with commas; by default all that the scenario's hosts allow"
     )
+    parser.add_argument(
+        "--poison", type=float, default=1, metavar="N", help="messages a second that nobody can run"
+    )
+    parser.add_argument("--scenario", default="fleet", choices=SCENARIOS, help="whose hosts")
     parser.add_argument("--up", action="store_true", help="create and converge the hosts first")
     options = parser.parse_args(arguments)
-    kinds = options.faults.split(",")
-    if unknown := sorted(set(kinds) - {*VERBS, *FAULTS}):
-        parser.error(f"--faults: {', '.join(unknown)} unknown; there are {', '.join((*VERBS, *FAULTS))}")
+    allowed = SCENARIOS[options.scenario].kinds
+    kinds = options.faults.split(",") if options.faults else allowed
+    if unknown := sorted(set(kinds) - {*allowed}):
+        parser.error(f"--faults: {', '.join(unknown)} unknown; there are {', '.join(allowed)}")
     if options.up:
-        up()
-    verdict = chaos(options.seconds, options.tasks, options.seed, kinds)
+        up(options.scenario)
+    verdict = chaos(
+        options.seconds,
+        options.tasks,
+        options.seed,
+        kinds,
+        poison=options.poison,
+        name=options.scenario,
+    )
     return 1 if verdict.lost or verdict.unknown else 0
 
 

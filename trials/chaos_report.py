@@ -19,8 +19,17 @@ from trials.ledger import PUBLISHED_AGAIN, UNEXPLAINED, Again, Event, Key, Run, 
 VERBS: Final = ("deploy", "rollback", "restart", "drain")
 """What an operator does; `drain` is followed by its undrain."""
 
-FAULTS: Final = ("kill child", "kill main", "stop main", "broker restart", "cut", "full disk", "reboot")
+FAULTS: Final = (
+    *("kill child", "kill main", "stop main", "broker restart", "cut", "full disk", "reboot"),
+    *("hostile report", "lost vault", "clock", "broker reinstalled"),
+)
 """What happens to a fleet."""
+
+FLEET_WIDE: Final = (
+    *("deploy", "rollback", "restart", "broker restart", "full disk"),
+    *("lost vault", "clock", "broker reinstalled"),
+)
+"""What touches more than one host."""
 
 
 class Step(NamedTuple):
@@ -108,6 +117,8 @@ class Verdict:
         fleet: The fleet as if it were one pool.
         pools: Each pool.
         kinds: Each kind of event.
+        poisoned: Messages that no worker can run, and that were confirmed.
+        dead: Dead letters that came meanwhile.
     """
 
     seconds: float
@@ -119,6 +130,8 @@ class Verdict:
     fleet: Pool
     pools: Sequence[Pool]
     kinds: Sequence[Kind]
+    poisoned: int = 0
+    dead: int = 0
 
     @property
     def unexplained(self) -> int:
@@ -271,6 +284,7 @@ def _sentences(verdict: Verdict) -> list[str]:
         f"of these executed at least once {verdict.ran}, LOST {len(verdict.lost)}",
         f"executed again: {sum(verdict.duplicates.values())} ({causes or 'none'}), "
         f"unexplained {verdict.unexplained}",
+        *([f"poisoned messages {verdict.poisoned}, dead letters {verdict.dead}"] if verdict.poisoned else []),
     ]
 
 

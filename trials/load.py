@@ -18,6 +18,9 @@ LEDGERS = "/var/lib/celery-fleet/load"
 # Tasks a second by kind: what a machine of two cores has to spare while it also makes faults.
 RATES = {"compute": 20, "fetch": 35, "aggregate": 20, "tidy": 35}
 
+# Stands for a kind where units are named.
+POISON = "poison"
+
 Host = Callable[[str], Any]
 
 
@@ -31,6 +34,7 @@ class Load:
         kept: Directory for the ledgers; what an earlier run left there is removed.
         least: How many tasks are published before the load may end.
         rates: Tasks a second by kind.
+        poison: Messages a second that no worker can run.
     """
 
     def __init__(
@@ -42,22 +46,28 @@ class Load:
         kept: Path,
         least: int = 0,
         rates: Mapping[str, float] = RATES,
+        poison: float = 0,
     ) -> None:
         self.scenario, self.host, self.kept, self.least, self.rates = scenario, host, kept, least, rates
         self.python = f"/opt/{application}/current/venv/bin/python"
         self.run = f"run-{int(time.time())}"
         self.client = scenario.groups["clients"][0]
         self.events: list[Event] = []
+        self.poison = poison
 
     def start(self) -> None:
         """Start a publisher of each kind."""
         for kind, rate in self.rates.items():
             least = int(self.least * rate / sum(self.rates.values())) + 1
-            self.host(self.client).check_output(
-                f"systemd-run --quiet --collect --unit={self._unit(kind)} --uid=celery-fleet "
-                "--setenv=HOME=/tmp "
-                f"{self.python} -P -m load.publish {self.run} {kind} --rate {rate} --least {least}"
-            )
+            self._publish(kind, f"load.publish {self.run} {kind} --rate {rate} --least {least}")
+        if self.poison:
+            self._publish(POISON, f"load.poison {self.run} --rate {self.poison:g}")
+
+    def _publish(self, kind: str, command: str) -> None:
+        self.host(self.client).check_output(
+            f"systemd-run --quiet --collect --unit={self._unit(kind)} --uid=celery-fleet "
+            f"--setenv=HOME=/tmp {self.python} -P -m {command}"
+        )
 
     def note(
         self, name: str, fault: Callable[[], None], kind: str = "", hosts: tuple[str, ...] = ()
@@ -77,6 +87,11 @@ class Load:
         )
         return int(counted)
 
+    def poisoned(self) -> int:
+        """Return how many messages that no worker can run the broker has confirmed."""
+        counted = self.host(self.client).check_output(f"cat {LEDGERS}/{self.run}/poison.jsonl | wc -l")
+        return int(counted)
+
     def stop(self) -> None:
         """Stop the publishers as soon as they have published what they must."""
         self.host(self.client).check_output(f"systemctl kill --signal=TERM {self._units}")
@@ -92,7 +107,7 @@ class Load:
         until(
             lambda: (
                 client.run(f"systemctl is-active {self._units}").stdout.split()
-                == ["inactive"] * len(self.rates)
+                == ["inactive"] * len(self._units.split())
             ),
             "every publisher has ended",
             timeout,
@@ -121,7 +136,8 @@ class Load:
 
     @property
     def _units(self) -> str:
-        return " ".join(self._unit(kind) for kind in self.rates)
+        kinds = (*self.rates, POISON) if self.poison else self.rates
+        return " ".join(self._unit(kind) for kind in kinds)
 
     def _unit(self, kind: str) -> str:
         return f"{self.run}-{kind}.service"
