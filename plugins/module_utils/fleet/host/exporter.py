@@ -61,7 +61,7 @@ class Exporter(HTTPServer):
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        threading.Thread(target=self._serve, args=(request, client_address), daemon=True).start()
+        threading.Thread(target=self._serve, args=(request, client_address)).start()
 
     def _serve(self, request: socket.socket, client_address: Any) -> None:  # noqa: ANN401
         peer: socket.socket = request

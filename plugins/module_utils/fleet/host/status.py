@@ -83,6 +83,10 @@ def instance(
         "executed": (own or {}).get("executed"),
         "failed": (own or {}).get("failed"),
         "lost": (own or {}).get("lost") or {},
+        "queues": {
+            queue: {"waits": each.get("waits"), "newest_s": seconds_since(each.get("newest"), now)}
+            for queue, each in ((own or {}).get("queues") or {}).items()
+        },
         "last_task_s": seconds_since((own or {}).get("last_task"), now),
         "state_age_s": seconds_since((own or {}).get("updated"), now),
         "memory_mib": None if memory is None else round(memory / MIB),

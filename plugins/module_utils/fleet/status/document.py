@@ -10,6 +10,7 @@ from ..broker.stranded import is_foreign, sentence
 from ..host.names import BEAT
 from ..text import count, span
 from . import results as kept
+from . import waits
 
 SCHEMA: Final = 1
 # A worker that was started again so often, and runs for less than so many seconds, crashes in a loop.
@@ -53,7 +54,12 @@ def document(
     rows = {name: _host(reported, expected.get(name, ())) for name, reported in hosts.items()}
     by_name = {each["name"]: each for each in broker.get("queues") or ()}
     names = [(pool, name) for pool, queues in pools.items() for name in queues]
-    queues = [{"pool": pool, **by_name[name]} for pool, name in names if name in by_name]
+    instances = [each for row in rows.values() for each in row["instances"]]
+    queues = [
+        {"pool": pool, **by_name[name], **waits.of_queue(by_name[name], instances)}
+        for pool, name in names
+        if name in by_name
+    ]
     letters = [
         {"name": name, "messages": (by_name[name]["ready"] or 0) + (by_name[name]["unacked"] or 0)}
         for name in dead

@@ -104,16 +104,23 @@ def _note(instance: Mapping[str, Any], drained: Mapping[str, str]) -> str:
 
 
 def _queue_rows(status: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    yield ("queue", "pool", "ready", "unacked", "consumers", "in/s", "out/s", "oldest")
+    yield ("queue", "pool", "ready", "unacked", "consumers", "in/s", "out/s", "p95 wait", "oldest")
     for each in status["queues"]:
         figures = (each[name] for name in ("ready", "unacked", "consumers", "in_per_s", "out_per_s"))
-        yield (each["name"], each["pool"], *map(_shown, figures), span(each["oldest_s"]))
+        yield (each["name"], each["pool"], *map(_shown, figures), span(each["wait_p95_s"]), _oldest(each))
     for each in status["stranded"]:
         figures = (each[name] for name in ("ready", "unacked", "consumers"))
-        yield (each["name"], "(none)", *map(_shown, figures), "-", "-", span(each["oldest_s"]))
+        yield (each["name"], "(none)", *map(_shown, figures), "-", "-", "-", span(each["oldest_s"]))
     for each in status["dead_letters"]:
         if each["messages"]:
-            yield (each["name"], "(dead)", str(each["messages"]), *["-"] * 5)
+            yield (each["name"], "(dead)", str(each["messages"]), *["-"] * 6)
+
+
+def _oldest(queue: Mapping[str, Any]) -> str:
+    """Write how long the oldest task waits: as the broker says it, or what it may be at most."""
+    if queue["oldest_s"] is not None or queue["oldest_at_most_s"] is None:
+        return span(queue["oldest_s"])
+    return f"≤ {span(queue['oldest_at_most_s'])}"
 
 
 def _results_rows(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:

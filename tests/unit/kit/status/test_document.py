@@ -36,6 +36,7 @@ STATE = {
     "failed": 0,
     "last_task": NOW - 4,
     "restarts_lost_consumer": 0,
+    "queues": {"io_q": {"waits": [0] * 8 + [100] + [0] * 7, "newest": NOW - 150}},
     "updated": NOW - 2,
 }
 QUEUE = {
@@ -82,7 +83,7 @@ def test_a_fleet_that_is_well_says_so_and_shows_all_figures():
     shown = [line.split() for line in text(document).splitlines()]
     assert shown[0] == ["All", "is", "well."]
     assert ["h1", "io", "r2", "consuming", "1/3/50", "300", "MiB", "0", "4", "s"] in shown
-    assert ["io_q", "io", "5", "1", "1", "2.0", "1.5", "-"] in shown
+    assert ["io_q", "io", "5", "1", "1", "2.0", "1.5", "58", "s", "≤", "2", "min"] in shown
     assert ["h1", "active", "-", "2", "tidy,", "30", "s", "ago", "0", "2", "of", "fleet_schedule"] in shown
 
 
@@ -223,7 +224,7 @@ def test_only_queues_that_somebody_misses_are_told_of():
     document = status_document.document(**told)
     assert [each["name"] for each in document["stranded"]] == ["io_q2"]
     assert len(document["warnings"]) == 1
-    assert ["io_q2", "(none)", "5", "1", "1", "-", "-", "2", "h"] in map(
+    assert ["io_q2", "(none)", "5", "1", "1", "-", "-", "-", "2", "h"] in map(
         str.split, text(document).splitlines()
     )
 
