@@ -110,7 +110,11 @@ class Revocations:
             return
         draft = self._memory.with_name(f".{self._memory.name}.{os.getpid()}")
         try:
-            draft.write_text(json.dumps(list(state.revoked)), encoding="utf-8")
+            with draft.open("w", encoding="utf-8") as memory:
+                memory.write(json.dumps(list(state.revoked)))
+                memory.flush()
+                # Without it a loss of power may leave an empty one.
+                os.fsync(memory.fileno())
             draft.replace(self._memory)
         except OSError as error:
             logger.warning("Cannot keep which tasks are cancelled: %s", error)

@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import time
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +318,11 @@ def tops(packages: Path, wheels: list[Path]) -> set[Path]:
     }
 
 
+def remove(files: Iterable[Path]) -> None:
+    for path in files:
+        path.unlink(missing_ok=True)
+
+
 def warn(module: AnsibleModule, report: str) -> None:
     for warning in json.loads(report).get("warnings", ()):
         module.warn(f"{module.params['celery_app']}: {warning}")
@@ -346,6 +352,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=True, diff=diff)
 
+    used = [Path(path) for path in (params["archive"], params["wheels"]) if path]
     os.umask(0o022)
     begun = time.monotonic()
     try:
@@ -355,12 +362,13 @@ def main() -> None:
         with building(Machine(), place, key):
             reused, missed = build(place, params | {"environment_key": key}, python, environments)
             report = import_app(place, params)
+            # Nothing is left to do when it is complete, since then no run comes back here.
+            remove(used)
             mark(complete, report)
     except (BuildError, PythonError, OSError) as error:
         module.fail_json(msg=f"Release {params['release']}: {error}")
     finally:
-        for used in filter(None, (params["archive"], params["wheels"])):
-            Path(used).unlink()
+        remove(used)
     warn(module, report)
     if missed:
         module.warn(f"The lock of release {params['release']} does not fit together: {missed}")

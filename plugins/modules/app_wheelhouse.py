@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -157,7 +156,10 @@ def download(
         with tarfile.open(temporary, "w") as tar:
             for wheel in sorted(directory.iterdir()):
                 tar.add(wheel, wheel.name)
-        shutil.move(temporary, wheels)
+        # What the cache has is never downloaded again.
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(wheels)
 
 
 def main() -> None:

@@ -104,8 +104,9 @@ def main() -> None:
             for pool in differing:
                 mark = host.marks / pool
                 if drain:
-                    mark.parent.mkdir(parents=True, exist_ok=True)
-                    mark.write_text(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {reason or 'no reason given'}\n")
+                    host.write(
+                        mark, f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {reason or 'no reason given'}\n"
+                    )
                 else:
                     mark.unlink()
             if stop:

@@ -120,7 +120,7 @@ def main() -> None:
         scheduler = None
     pids = processes()
     host = Machine()
-    markers = sorted(host.marks.glob("*"))
+    markers = sorted(host.marks.glob("[!.]*"))
     instances = [
         instance(unit, host.state(name), memory(unit, pids), now, monotonic)
         for name, unit in sorted(units.items())

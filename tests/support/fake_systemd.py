@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from fleet.host.machine import Machine
 from fleet.host.names import Name
 from fleet.host.systemd import SystemdError
+
+from support.kills import step, unseen
 
 WANTS = "multi-user.target.wants"
 PROVED = {"proved": True, "state": "consuming", "slots": 4, "executed": 0, "failed": 0}
@@ -143,3 +146,49 @@ class FakeSystemd:
         for unit in names:
             if self.states.get(unit) == "failed":
                 del self.states[unit]
+
+
+class LastingSystemd(FakeSystemd):
+    """A systemd that outlives the process which asks it; each of its orders counts as a change.
+
+    Args:
+        root: Directory that stands for the root of the file system.
+        memory: File for what it knows, outside of that directory.
+    """
+
+    def __init__(self, root: Path, memory: Path) -> None:
+        super().__init__(root)
+        self._memory = memory
+        self.keep()
+
+    def __call__(self, *command: str) -> str:
+        """Run a command."""
+        asks = command[0] != "systemctl" or command[1] in ("show", "list-units", "--version")
+        if not asks:
+            step()
+        with unseen():
+            self.recall()
+            answer = super().__call__(*command)
+            if not asks:
+                self.keep()
+        return answer
+
+    def keep(self) -> None:
+        """Write down what it knows."""
+        self._memory.write_text(json.dumps([self.states, self.restarts]))
+
+    def recall(self) -> None:
+        """Read what it knew last."""
+        self.states, self.restarts = json.loads(self._memory.read_text())
+
+    def boot(self) -> None:
+        """Start what is enabled, and nothing else, as when the host had no power."""
+        self.states.clear()
+        for place in (self.host.runtime, self.host.ordered):
+            shutil.rmtree(place, ignore_errors=True)
+        self.host.runtime.mkdir(parents=True)
+        for unit in self.enabled():
+            # systemd takes an empty unit for a masked one.
+            assert (self.host.units / unit).read_text(), f"{unit} is empty"
+            self.proves(unit)
+        self.keep()

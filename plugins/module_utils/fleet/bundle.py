@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from .findings import Findings
+from .host import disk
 from .lock.fetch import Origin, fetch_sources
 from .lock.read import read_lock
 from .lock.types import Lock, Wanted
@@ -127,7 +128,7 @@ def make_bundle(
         archive([*entries, *filter(None, wheels)], packed)
     copy = cache / "locks" / f"{_short_hash(text)}.lock"
     copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(text)
+    disk.write(copy, text, shared=True)
     left_out = source.left_out if fresh else ()
     return replace(about, release=release, archive=packed, lock=copy, left_out=left_out)
 

@@ -1,4 +1,4 @@
-"""Sizes of disks, and marks of what is complete: a loss of power must not keep a mark and lose the files."""
+"""Sizes of disks, and files that a loss of power leaves as they were or as they are to be: never empty."""
 
 from __future__ import annotations
 
@@ -33,6 +33,28 @@ def flush(place: Path) -> None:
         raise OSError(f"{place} cannot be written to disk: {process.stderr.strip()}")
 
 
+def write(path: Path, content: bytes, mode: int | None = None, *, shared: bool = False) -> None:
+    """Write a file, which appears at once, and is on disk before it does.
+
+    Args:
+        path: The file.
+        content: What it holds.
+        mode: Its mode; by default what the umask leaves.
+        shared: Whether processes that do not exclude each other may write it.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid() if shared else 'new'}")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
 def mark(path: Path, text: str = "") -> None:
     """Mark a directory as complete by a file in it, when everything else in it is on disk.
 
@@ -44,9 +66,4 @@ def mark(path: Path, text: str = "") -> None:
         OSError: Something could not be written.
     """
     flush(path.parent)
-    draft = path.with_name(f"{path.name}.new")
-    with draft.open("w", encoding="utf-8") as content:
-        content.write(text)
-        content.flush()
-        os.fsync(content.fileno())
-    draft.replace(path)
+    write(path, text.encode())

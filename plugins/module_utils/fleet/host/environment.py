@@ -82,11 +82,17 @@ def uv_in(wheels: Path, root: Path) -> Path:
         wheels: Archive with the wheel, as the controller brings it, named after its content.
         root: Directory of the application; it goes below ``tools`` there.
     """
-    program = root / "tools" / wheels.stem / "uv"
+    tools = root / "tools"
+    program = tools / wheels.stem / "uv"
     if program.is_file():
         return program
-    program.parent.mkdir(parents=True, exist_ok=True)
-    draft = program.with_name(".uv")
+    tools.mkdir(parents=True, exist_ok=True)
+    # At first, so that nothing of it is left to do when the program is there.
+    for other in tools.iterdir():
+        if other.is_dir():
+            shutil.rmtree(other)
+        elif other.is_file() and other != wheels:
+            other.unlink()
     with tarfile.open(wheels) as archive:
         (member,) = archive.getmembers()
         packed = archive.extractfile(member)
@@ -94,15 +100,9 @@ def uv_in(wheels: Path, root: Path) -> Path:
             raise tarfile.TarError(f"{wheels} holds no wheel but {member.name}")
         with zipfile.ZipFile(io.BytesIO(packed.read())) as wheel:
             (name,) = [name for name in wheel.namelist() if name.endswith(".data/scripts/uv")]
-            with wheel.open(name) as content, draft.open("wb") as target:
-                shutil.copyfileobj(content, target)
-    draft.chmod(0o755)
-    draft.replace(program)
-    for other in program.parent.parent.iterdir():
-        if other.is_dir() and other != program.parent:
-            shutil.rmtree(other)
-        elif other.is_file() and other != wheels:
-            other.unlink()
+            content = wheel.read(name)
+    program.parent.mkdir()
+    disk.write(program, content, 0o755)
     return program
 
 

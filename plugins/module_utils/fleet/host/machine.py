@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import foreign, report
+from . import disk, foreign, report
 from .names import CONFIG, DRAINED, INSTANCES, LOCK, MARK, ORDERS, RUNTIME, UNITS, Name, below
 from .steps import RUNNING, Instance
 from .systemd import SHOWN, call
@@ -134,7 +133,7 @@ class Machine:
 
     def drained(self) -> set[str]:
         """Return the pools that are to run nothing here."""
-        return {path.name for path in self.marks.glob("*")}
+        return {path.name for path in self.marks.glob("[!.]*")}
 
     def drained_for(self, pool: str) -> str:
         """Return why a pool is to run nothing here; empty if it runs."""
@@ -160,15 +159,8 @@ class Machine:
             mode: Its mode; by default what the umask leaves.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.new")
-        with draft.open("w") as content:
-            content.write(text)
-            content.flush()
-            if mode is not None:
-                os.fchmod(content.fileno(), mode)
-            # systemd takes an empty unit, which a power cut may leave, for a masked one.
-            os.fsync(content.fileno())
-        draft.replace(path)
+        # systemd takes an empty unit, which a loss of power may leave, for a masked one.
+        disk.write(path, text.encode(), mode)
 
     def pools(self) -> set[str]:
         """Return the pools that have anything here."""

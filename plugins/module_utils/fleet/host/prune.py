@@ -224,8 +224,17 @@ def prune(host: Machine, root: Path, current: str, keep: int) -> Surplus:
             mark.touch()
     remove_units(host, unneeded.units)
     for path in (*unneeded.releases, *unneeded.environments, *unneeded.records, *_past_orders(host)):
-        shutil.rmtree(path)
+        _remove(path)
     return unneeded
+
+
+def _remove(place: Path) -> None:
+    """Remove a directory, which no longer counts as complete when the first of its files is gone."""
+    (place / COMPLETE).unlink(missing_ok=True)
+    if place.parent.name == PYTHONS and not place.name.startswith("."):
+        # A Python has no mark: it is complete where it is.
+        place = place.rename(place.with_name(f".{place.name}"))
+    shutil.rmtree(place)
 
 
 def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
@@ -255,6 +264,9 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
     paths = [path for path in candidates if path.exists() or path.is_symlink()]
     if not check:
         remove_units(host, units)
+        for place in ("releases", ENVIRONMENTS, PYTHONS):
+            for path in _directories(root / place):
+                _remove(path)
         for path in paths:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -263,8 +275,8 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
         for path in own[: len(SHUTDOWN)]:
             with contextlib.suppress(OSError):  # absent, or with drop-ins of others
                 path.parent.rmdir()
-        if paths:
-            host.systemctl("daemon-reload")
+        # Also if an interrupted run has removed everything.
+        host.systemctl("daemon-reload")
     return [str(path) for path in (*units, *paths)]
 
 

@@ -205,8 +205,9 @@ def unpacked(archive: Path, sha256: str, place: Path) -> None:
     if process.returncode != 0:
         raise PythonError(f"the archive cannot be unpacked: {process.stderr.strip()}")
     flush(draft)
-    draft.replace(place)
+    # Nothing is left to do when it is there, since then no run comes back here.
     archive.unlink()
+    draft.replace(place)
 
 
 def program_in(place: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,7 +76,7 @@ class Rollover:
             draft = Path(directory) / name.unit
             draft.write_text(text)
             self.host.call("systemd-analyze", "verify", "--man=no", str(draft))
-            shutil.copyfile(draft, self.host.units / name.unit)
+        self.host.write(self.host.units / name.unit, text)
 
     def _start(self, steps: Sequence[Step]) -> None:
         units = [step.serve.unit for step in steps if step.serve]

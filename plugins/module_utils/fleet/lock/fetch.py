@@ -22,6 +22,7 @@ from packaging.requirements import Requirement as Specification
 from packaging.utils import canonicalize_name
 
 from ..findings import Findings
+from ..host import disk
 from ..host.sandbox import BUILDERS, MANIFEST, SOURCES
 from ..release import Entry
 from ..source.git import Access, fetched, reached
@@ -197,7 +198,7 @@ class _Index:
         """
         digests = {digest.partition(":")[2] for digest in requirement.hashes if digest.startswith("sha256:")}
         for digest in digests:
-            for stored in (self._cache / digest).glob("*"):
+            for stored in (self._cache / digest).glob("[!.]*"):
                 if stored.name.endswith(suffixes):
                     return stored.name, stored.read_bytes()
         for file, url in self._links(requirement):
@@ -229,9 +230,7 @@ class _Index:
     def _keep(self, digest: str, file: str, content: bytes) -> None:
         place = self._cache / digest
         place.mkdir(parents=True, exist_ok=True)
-        draft = place.with_suffix(".draft")
-        draft.write_bytes(content)
-        draft.replace(place / file)
+        disk.write(place / file, content, shared=True)
 
 
 @contextmanager

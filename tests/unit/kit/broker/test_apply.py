@@ -222,3 +222,66 @@ def test_a_version_that_no_fleet_can_run_on_is_refused_before_anything_is_change
     with pytest.raises(BrokerError, match=r"RabbitMQ 4\.3\.0"):
         reconcile(broker)
     assert broker.calls == []
+
+
+class Killed(BaseException):
+    """The module's process is killed here."""
+
+
+class Mortal(Broker):
+    """Its caller is killed before one of its requests, or after the last."""
+
+    def __init__(self, definitions: Definitions, at: int) -> None:
+        super().__init__(definitions)
+        self.at = at
+
+    def _live(self) -> None:
+        if len(self.calls) == self.at:
+            raise Killed
+
+    def load(self, document: dict[str, Any]) -> None:
+        self._live()
+        super().load(document)
+
+    def remove(self, key: tuple[str, ...], vhost: str, conditions: str = "") -> None:
+        self._live()
+        super().remove(key, vhost, conditions)
+
+
+CHANGED = {
+    "fresh": (None, WANTED),
+    "pruned": (WANTED, without_queue(QUEUE)),
+    "renamed": (WANTED, renamed(QUEUE, "another")),
+    "renamed exchange": (WANTED, renamed(WANTED["exchanges"][0]["name"], "another")),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_killed_before_any_request_it_ends_as_it_would_have_ended(case):
+    before, wanted = CHANGED[case]
+
+    def made() -> Definitions:
+        broker = Broker(Definitions(FRESH))
+        if before:
+            reconcile(broker, before)
+        return broker.held
+
+    def content(held: Definitions) -> dict[str, list[str]]:
+        # Of a password only a salted hash is there.
+        return {
+            section: sorted(json.dumps(each | {"password_hash": ""}, sort_keys=True) for each in entries)
+            for section, entries in held.definitions.items()
+        }
+
+    start = made()
+    whole = Broker(copy.deepcopy(start))
+    assert reconcile(whole, wanted, prune=True).left.empty
+    requests = len(whole.calls)
+    assert requests
+    for at in range(requests):
+        mortal = Mortal(copy.deepcopy(start), at)
+        with pytest.raises(Killed):
+            reconcile(mortal, wanted, prune=True)
+        again = Broker(mortal.held)
+        assert reconcile(again, wanted, prune=True).left.empty
+        assert content(again.held) == content(whole.held)
