@@ -28,6 +28,7 @@ from .names import (
     PREFIX,
     PROGRAM,
     PRUNE,
+    ROOT_MARK,
     SHUTDOWN,
     TMPFILES,
     below,
@@ -264,20 +265,38 @@ def retire(host: Machine, root: Path, check: bool = False) -> list[str]:
     paths = [path for path in candidates if path.exists() or path.is_symlink()]
     if not check:
         remove_units(host, units)
-        for place in ("releases", ENVIRONMENTS, PYTHONS):
-            for path in _directories(root / place):
-                _remove(path)
         for path in paths:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+            if path in roots and not path.is_symlink():
+                _remove_root(path)
             else:
-                path.unlink()
+                _discard(path)
         for path in own[: len(SHUTDOWN)]:
             with contextlib.suppress(OSError):  # absent, or with drop-ins of others
                 path.parent.rmdir()
         # Also if an interrupted run has removed everything.
         host.systemctl("daemon-reload")
     return [str(path) for path in (*units, *paths)]
+
+
+def _remove_root(root: Path) -> None:
+    """Remove an application's directory; the mark that it is the kit's goes last, so a run goes on."""
+    mark = root / ROOT_MARK
+    mark.touch()
+    for name in ("releases", ENVIRONMENTS, PYTHONS):
+        for path in _directories(root / name):
+            _remove(path)
+    for path in root.iterdir():
+        if path != mark:
+            _discard(path)
+    _discard(mark)
+    root.rmdir()
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _recorded(host: Machine) -> list[str]:
