@@ -435,4 +435,7 @@ BROKEN: list[tuple[Any, ...]] = [
     ("routing/no-queue", "routing.rules.0.queue", DELETE),
     ("routing/no-condition", "routing.rules.0.words", DELETE, "fleet_routing.rules.cpu"),
     ("broker/no-address", "broker.nodes", [None], "fleet_broker.nodes.0"),
+    ("broker/no-address", "broker.nodes", []),
+    ("broker/no-address", "broker.nodes", ["mq1", "mq1"]),
+    ("broker/same-port", "broker.management_port", 5672),
 ]

@@ -216,6 +216,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "nothing reads it any more, so what it was meant to set silently stays as it was",
         "use the new name",
     ),
+    "model/name-not-text": _fault(
+        "A name that YAML reads as something else",
+        "1, true, null or 1.5 would be a name of that text here, and another one elsewhere",
+        "put the name in quotes, or correct it",
+    ),
     "model/missing-key": _fault("A missing field", "nothing can be derived without it", "give the field"),
     "model/bad-value": _fault(
         "A value of a wrong type or out of range",
@@ -596,6 +601,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "workers and clients would not know where to connect",
         "give each broker an ansible_host or a broker_address",
     ),
+    "broker/same-port": _fault(
+        "One port for tasks and for the management API",
+        "only one of them can listen there, and the broker does not start",
+        "give fleet_broker.port and fleet_broker.management_port different numbers",
+    ),
     # Versions
     "versions/unknown": _warning(
         "Versions that cannot be read",
@@ -747,6 +757,12 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "A host with a profile outside of the workers",
         "no play reaches it, so its pools never start",
         "make the profile's group a child of the group workers",
+    ),
+    "inventory/bad-hostname": _fault(
+        "A host's name that no unit can hold",
+        "systemd and Celery would read its signs as something else, and start other workers or none",
+        "give the host a name of letters, digits, '-' and dots (hostnamectl set-hostname)",
+        _SYSTEM,
     ),
     "inventory/duplicate-node": _fault(
         "Two hosts of one name",

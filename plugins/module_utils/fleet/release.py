@@ -105,8 +105,16 @@ def wheel_platforms(machine: str, glibc: str) -> list[str]:
     Args:
         machine: The host's architecture, e.g. `x86_64`.
         glibc: Version of its C library, e.g. `2.36`.
+
+    Raises:
+        ReleaseError: The library is another one, or its version cannot be read.
     """
-    newest = int(glibc.split(".")[1])
+    numbers = re.fullmatch(r"2\.(\d{1,3})", glibc)
+    if not numbers:
+        raise ReleaseError(
+            f"the host's C library is not glibc, but {glibc or 'another one'}: no wheels are looked for there"
+        )
+    newest = int(numbers[1])
     legacy = ["manylinux2014"] + (["manylinux2010", "manylinux1"] if machine in ("x86_64", "i686") else [])
     return [
         *(f"manylinux_2_{minor}_{machine}" for minor in range(newest, 4, -1)),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fleet.release import (
     Entry,
+    ReleaseError,
     archive,
     release_id,
     wheel_platforms,
@@ -80,3 +81,9 @@ def test_wheels_of_an_older_c_library_fit_a_newer_host() -> None:
     assert platforms[0] == "manylinux_2_36_x86_64"
     assert {"manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64"} < set(platforms)
     assert "manylinux1_aarch64" not in wheel_platforms("aarch64", "2.36")
+
+
+@pytest.mark.parametrize("glibc", ["", "2", "2.x", "musl-1.2.4", "1.2.4"])
+def test_no_wheels_are_looked_for_without_glibc(glibc: str) -> None:
+    with pytest.raises(ReleaseError, match="is not glibc"):
+        wheel_platforms("x86_64", glibc)

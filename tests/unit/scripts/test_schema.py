@@ -34,6 +34,7 @@ LEFT_TO_THE_KIT = {
         "exchange/", "results/several-hosts", "routing/unknown-queue", "routing/alias-of-queue",
         "routing/no-condition", "monitoring/unknown-receiver",
     ),
+    "relations between fields of the broker": ("broker/same-port",),
     "an environment may add every pool": ("pool/none",),
     "what is in a text, and where a path leads": (
         "app/unfit-secret", "app/unknown-reader", "app/file-content", "app/bad-path",

@@ -156,9 +156,12 @@ def about(program: str) -> Interpreter:
         last = (process.stderr.strip().splitlines() or ["it prints nothing"])[-1]
         raise PythonError(f"{program} does not run for users of the host{_closed(program)}: {last}")
     try:
-        return Interpreter(**json.loads(process.stdout))
+        found = Interpreter(**json.loads(process.stdout))
     except (ValueError, TypeError) as error:
         raise PythonError(f"{program} is no Python") from error
+    if not re.fullmatch(r"2\.\d+", found.glibc):
+        raise PythonError(f"{program} has another C library than glibc, for which wheels are made")
+    return found
 
 
 def _closed(program: str) -> str:

@@ -286,6 +286,12 @@ _HOST: Final = "|".join(
 )
 
 
+def _differ(items: list[object]) -> bool:
+    """Return whether no text is there twice."""
+    texts = [item.lower() for item in items if isinstance(item, str)]
+    return len(texts) == len(set(texts))
+
+
 def _address(finding: str) -> Spec:
     return text_of(_HOST, "a host name or address, without a port", bad=finding, missing=finding)
 
@@ -316,12 +322,16 @@ BROKER: Final = {
     ),
     "nodes": field(
         "Addresses at which workers and clients reach the broker.",
-        list_of(
-            field(
+        Spec(
+            "a list of at least one address, each once",
+            lambda v: isinstance(v, list) and len(v) > 0 and _differ(v),
+            {"type": "array", "minItems": 1, "uniqueItems": True},
+            each=field(
                 "Address of one node; by default the `broker_address` of each host in `brokers`.",
                 _address("broker/no-address"),
             ),
-            "a list of addresses",
+            bad="broker/no-address",
+            missing="broker/no-address",
         ),
     ),
 }

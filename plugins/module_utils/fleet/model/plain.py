@@ -23,6 +23,12 @@ class Unreadable:
         return f"({self.reason})"
 
 
+class NotText(str):
+    """A name that is no text for YAML, such as ``1``, ``true`` or ``null``, in words."""
+
+    __slots__ = ()
+
+
 def plain(value: object) -> Plain:
     """Turn data of any origin into built-in types.
 
@@ -35,12 +41,15 @@ def plain(value: object) -> Plain:
     Returns:
         The same in ``dict``, ``list``, ``str``, ``int``, ``float``, ``bool`` and ``None``; anything
         else as it is, to be rejected by the check of its field. What occurs several times is converted
-        once, and what contains itself, or is nested deeper than anything the kit reads, is cut off.
+        once, what contains itself, or is nested deeper than anything the kit reads, is cut off, and names of
+        mappings that are no texts become ``NotText``.
     """
     return _plain(value, {}, set(), 0)
 
 
 def _plain(value: object, converted: dict[int, tuple[object, Plain]], above: set[int], depth: int) -> Plain:
+    if type(value) is NotText:
+        return value
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool) or value is None:
@@ -61,10 +70,14 @@ def _plain(value: object, converted: dict[int, tuple[object, Plain]], above: set
     above.add(here)
     result: Plain
     if isinstance(value, Mapping):
-        result = {
-            key if isinstance(key, str) else show(key): _plain(item, converted, above, depth + 1)
-            for key, item in ((_plain(key, converted, above, depth + 1), item) for key, item in value.items())
-        }
+        result = {}
+        for key, item in value.items():
+            name = _plain(key, converted, above, depth + 1)
+            name = name if isinstance(name, str) else NotText(show(name))
+            if type(name) is NotText:
+                # A text of the same words must not stand for it.
+                result.pop(name, None)
+            result[name] = _plain(item, converted, above, depth + 1)
     else:
         result = [_plain(item, converted, above, depth + 1) for item in value]
     above.remove(here)

@@ -21,7 +21,7 @@ from .layers import Origins, merge
 from .plain import Plain, exact, plain
 from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
 from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
-from .spec import Spec, clean, clean_fields, guarded, map_of, reporter, table_of
+from .spec import Spec, check_names, clean, clean_fields, guarded, map_of, reporter, table_of
 from .types import Broker, Model, Monitoring, Reserve, Results
 from .variables import taken
 
@@ -62,6 +62,8 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         findings.add(
             "model/unknown-key", f"fleet_model.{key}", guarded(data[key], text=False), reason, "remove it"
         )
+    for name in data.keys() & {*parts}:
+        check_names(data[name], f"fleet_{name}", findings)
     part: dict[str, dict[str, Any]] = {}
     findings.accept(_read_accepted(data.get("accepted"), findings))
     for name in parts:
@@ -86,6 +88,8 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     reserve = clean_fields(part["reserve"], RESERVE, (), reporter(findings, "fleet_reserve"))
     routing = _read_routing(part["routing"], part["environment_routing"], claims, findings)
     broker = clean_fields(part["broker"], BROKER, (), reporter(findings, "fleet_broker"))
+    if broker.get("port", 0) == broker.get("management_port"):
+        findings.add("broker/same-port", "fleet_broker.management_port", broker["management_port"])
     app = clean_fields(part["app"], APP, (), reporter(findings, "fleet_app"))
     _check_url(app.get("source"), findings)
     if app.get("autoconfigure") is True and ":" not in app.get("celery_app", ":"):

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypedDict, Unpack
 
 from ..findings import Findings, nearest
 from .layers import Origins, variable_of
-from .plain import Plain
+from .plain import NotText, Plain
 
 LARGEST: Final = 10**9
 # What fields and variables were called before, and what they are called now.
@@ -211,6 +211,28 @@ def clean(value: Plain, spec: Spec, path: tuple[str, ...], report: Report) -> Pl
     ]
     cleaned = {key: clean(value[key], spec.each, (*path, key), report) for key in names}
     return {key: item for key, item in cleaned.items() if item is not _INVALID}
+
+
+def check_names(value: Plain, variable: str, findings: Findings, where: str | None = None) -> None:
+    """Find names of mappings that YAML takes for something else than a text.
+
+    Args:
+        value: The value of a variable, as ``plain`` returns it.
+        variable: The variable.
+        findings: Receives what is found.
+        where: The host whose variable it is; none if it is the fleet's.
+    """
+    pending, seen = [(value, variable)], set()
+    while pending:
+        item, path = pending.pop()
+        if not isinstance(item, dict | list) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        children = item.items() if isinstance(item, dict) else enumerate(item)
+        for name, child in children:
+            if type(name) is NotText:
+                findings.add("model/name-not-text", f"{path}.{name}", str(name), where=where)
+            pending.append((child, f"{path}.{name}"))
 
 
 def guarded(value: object, *, text: bool = True) -> object:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from ..findings import Findings, show
 from ..host.names import Node, slice_of, units_of
@@ -26,6 +27,9 @@ from .fits import size_host
 from .hardware import read_hardware
 from .overrides import overrides
 from .sizing import Size
+
+# Linux takes 64 of any sign.
+_HOSTNAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_])?")
 
 
 def host_plan(raw_model: object, host: object) -> dict[str, Any]:
@@ -70,6 +74,18 @@ def host_plans(raw_model: object, hosts: object) -> list[dict[str, Any]]:
     return [planned for planned in plans if planned]
 
 
+def check_hostname(host: Host, findings: Findings) -> None:
+    """Find a host's own name, part of its workers' names, that cannot stand in a unit.
+
+    Args:
+        host: The host.
+        findings: Receives what is wrong.
+    """
+    name = show(host.nodename or host.name)
+    if not _HOSTNAME.fullmatch(name):
+        findings.add("inventory/bad-hostname", "ansible_facts.nodename", name, where=host.name)
+
+
 def build_plan(model: Model, host: Host, findings: Findings) -> dict[str, Any] | None:
     """Return the plan of one host of a model that has been read.
 
@@ -86,6 +102,7 @@ def build_plan(model: Model, host: Host, findings: Findings) -> dict[str, Any] |
     if hardware is None:
         return None
     node = show(host.nodename or host.name)
+    check_hostname(host, findings)
     sizes = size_host(model, host.name, pools, hardware, findings)
     return {
         "host": host.name,

@@ -11,10 +11,12 @@ from ..model.host import Host, read_hosts
 from ..model.plain import plain, texts
 from ..model.pools import effective_pools
 from ..model.read import read_model
+from ..model.spec import check_names
 from ..model.types import Model, Pool
 from ..plan.derived import CONSUMER_MARGIN_S, consumer_timeout_s
 from ..plan.fits import size_host
 from ..plan.hardware import read_hardware
+from ..plan.host import check_hostname
 from ..plan.sizing import Size
 from . import brokers, clients, environments, python, results, unread, versions
 
@@ -75,6 +77,8 @@ def find(
     for host in all_hosts.values():
         _check_system(host, allow_untested_os, findings)
         _check_origin(host, findings)
+        check_hostname(host, findings)
+        check_names(host.pools, "fleet_host_pools", findings, host.name)
     if contacted:
         _check_reached(members, all_hosts, findings)
     clients.check([all_hosts[name] for name in members.get(CLIENTS, ()) if name in all_hosts], findings)

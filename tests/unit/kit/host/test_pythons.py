@@ -29,6 +29,14 @@ def program(path: Path, version: str = "3.12.4", prints: str = "") -> Path:
     return path
 
 
+@pytest.mark.parametrize("glibc", ["", "1.2.4", "x"])
+def test_a_python_for_which_there_are_no_wheels_is_refused(host: Path, glibc: str) -> None:
+    about = {"path": "x", "version": "3.12.4", "machine": "x86_64", "glibc": glibc, "abi": "cpython"}
+    path = program(host / "bin/python3.12", prints=json.dumps(about))
+    with pytest.raises(PythonError, match="another C library than glibc"):
+        find(str(path))
+
+
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A host whose programs lie below a directory, which others may enter.

@@ -241,3 +241,24 @@ def test_foreign_types_become_plain_ones():
     assert found == {"a": ["x", {"b": "y"}]}
     assert type(found) is dict
     assert type(found["a"][0]) is str
+
+
+@pytest.mark.parametrize(("name", "words"), [(1, "1"), (True, "True"), (None, "None"), (1.5, "1.5")])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("pools.cpu.queues", {"routing_key": "a"}),
+        ("environment_pools.cpu.queues", {"routing_key": "a"}),
+        ("app.environment", "x"),
+        ("schedule.tidy.kwargs", "x"),
+    ],
+)
+def test_a_name_that_is_no_text_is_refused_as_such(model, path, value, name, words):
+    """Also beside the text that it would have become."""
+    model["schedule"] = {"tidy": {"task": "a.b", "every": 5}}
+    for names in ([name], [name, words], [words, name]):
+        put(model, path, dict.fromkeys(names, value))
+        # Some borders are crossed twice.
+        for raw in (model, plain(model)):
+            found = {(finding.id, finding.variable) for finding in read_model(raw)[1].errors}
+            assert ("model/name-not-text", f"fleet_{path}.{words}") in found

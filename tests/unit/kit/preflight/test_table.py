@@ -400,6 +400,31 @@ CASES = [
         "client1",
         [(GROUP, "cpu_servers", ["cpu1", "client1"])],
     ),
+    *(
+        ("inventory/bad-hostname", "ansible_facts.nodename", shown, "cpu1", [(HOST, "cpu1.nodename", name)])
+        for name, shown in (
+            ("cpu 1", "cpu 1"),
+            ("%n", "%n"),
+            ("a'b", "a'b"),
+            ("a;b", "a;b"),
+            ("-a", "-a"),
+            ("x" * 65, "x" * 65),
+        )
+    ),
+    (
+        "inventory/bad-hostname",
+        "ansible_facts.nodename",
+        "mq$1",
+        "broker1",
+        [(HOST, "broker1", {"groups": ["brokers"], "nodename": "mq$1"})],
+    ),
+    (
+        "model/name-not-text",
+        "fleet_host_pools.True",
+        "True",
+        "cpu1",
+        [(HOST, "cpu1.pools", {True: {}})],
+    ),
     (
         "inventory/duplicate-node",
         "ansible_facts.nodename",
