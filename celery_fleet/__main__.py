@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 
+import click
+from celery import Celery
+
 from celery_fleet import fleet_file
+from celery_fleet.configure import configure
 from celery_fleet.errors import FleetError, FleetFileError
 from celery_fleet.fleet import Fleet
 from celery_fleet.operator import application, dead_letters, verify
@@ -28,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; by default that of the process.
 
     Returns:
-        0 on success; 1 when a queue is not served as it should be; 3 when an application has faults; 2 when
-        the question cannot be answered, with the reason on standard error.
+        0 on success; 1 when a queue is not served as it should be; 3 when an application has faults; 69 when
+        no worker answers; 2 when the question cannot be answered, with the reason on standard error.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -40,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check(fleet, options)
         if options.command == "dead-letters":
             return _dead_letters(fleet, options)
+        if options.command == "inspect":
+            return _inspect(options.arguments)
         return _verify(fleet, options)
     except FleetError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -67,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     canaries.add_argument(
         "--timeout", type=float, default=verify.TIMEOUT, help="seconds for all answers (default: %(default)g)"
     )
+    asking = commands.add_parser("inspect", help="ask workers, as `celery inspect` does", add_help=False)
+    asking.add_argument("arguments", nargs=argparse.REMAINDER)
     _add_dead_letters(commands.add_parser("dead-letters", help="the tasks that died; the result as JSON"))
     return parser
 
@@ -147,6 +155,17 @@ def _check(fleet: Fleet, options: argparse.Namespace) -> int:
         warnings = (f"Warning: {warning}" for warning in survey.warnings)
         print(f"{len(survey.tasks)} tasks: {', '.join(survey.tasks)}", *survey.faults, *warnings, sep="\n")
     return APPLICATION_FAULTS if survey.faults else 0
+
+
+def _inspect(arguments: Sequence[str]) -> int:
+    """Ask workers, as Celery's own command does, without the application."""
+    app = Celery("celery_fleet", set_as_current=False)
+    configure(app, required=True)
+    try:
+        return int(app.start(["inspect", *arguments]) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
 
 
 def _verify(fleet: Fleet, options: argparse.Namespace) -> int:

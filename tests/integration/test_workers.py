@@ -80,6 +80,22 @@ def test_the_control_plane_works_and_shows_no_password(
         assert path.read_text() not in shown
 
 
+def test_an_operator_asks_workers_as_celery_inspect_does(vhost: Vhost, fleet: dict[str, Worker]) -> None:
+    nodes = {f"{worker.log.stem}@{os.uname().nodename}" for worker in fleet.values()}
+    # It ends when all that are named have answered.
+    named = ("--json", "--timeout", "60", "--destination", ",".join(nodes))
+    answers = {}
+    for question in ("active", "active_queues", "stats"):
+        run = vhost.command("inspect", question, *named, pool="general")
+        assert run.returncode == 0, run.stderr
+        answers[question] = json.loads(run.stdout)
+        assert answers[question].keys() == nodes
+    queues = {queue["name"] for answer in answers["active_queues"].values() for queue in answer}
+    assert queues == {queue for pool in document()["pools"].values() for queue in pool["queues"]}
+    silent = vhost.command("inspect", "ping", "--destination", "nobody@nowhere", pool="general")
+    assert silent.returncode == 69 and "No nodes replied" in silent.stderr
+
+
 @pytest.mark.minors
 def test_a_delayed_task_is_late_and_holds_no_slot(
     vhost: Vhost, fleet: dict[str, Worker], monkeypatch: pytest.MonkeyPatch

@@ -352,10 +352,10 @@ class Vhost:
         self.apps.append(app)
         return app
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, pool: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "celery_fleet", *arguments],
-            env=self.environment(self.fleet_file()),
+            env=self.environment(self.fleet_file()) | ({"CELERY_FLEET_POOL": pool} if pool else {}),
             cwd=self.directory,
             capture_output=True,
             text=True,

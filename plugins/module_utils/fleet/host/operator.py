@@ -1,4 +1,4 @@
-"""`celery-fleet` on a host: run a command of the application by hand, in a terminal or in a pipe."""
+"""`celery-fleet` on a host: commands of the application, and questions to workers, by hand."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Final
 
 from .command import Command, CommandError, new_unit, options
 from .machine import Machine
+from .names import COMMANDS, below
 
 USAGE_ERROR: Final = 2
 NOT_STARTED: Final = 127
@@ -38,21 +39,43 @@ def main(root: Path, arguments: Sequence[str] | None = None) -> int:
         it.
     """
     asked = _parser().parse_args(arguments)
-    argv = asked.command[1:] if asked.command[0] == "--" else asked.command
     if os.geteuid() != 0:
         print("celery-fleet: only root may run commands as the application's user: use sudo", file=sys.stderr)
         return USAGE_ERROR
     current = root / "current"
     release = asked.release or (current.readlink().name if current.is_symlink() else "")
-    unit = new_unit()
+    unit, host = new_unit(), Machine()
     try:
         if not release:
             raise CommandError(f"There is no {current}: deploy first")
-        run = options(Machine(), Command(argv, root, release, asked.pool), unit)
+        pool = asked.pool if asked.verb == "run" else _own_pool(host)
+        run = options(host, Command(_argv(asked, pool), root, release, pool), unit)
     except CommandError as error:
         print(f"celery-fleet: {error}", file=sys.stderr)
         return NOT_STARTED
     return _run(unit, run, asked.timeout)
+
+
+def _argv(asked: argparse.Namespace, pool: str) -> list[str]:
+    """Return the program that is run, and its arguments."""
+    if asked.verb == "inspect":
+        # With the rights of a worker: those of clients do not reach the workers.
+        worker = ["env", f"CELERY_FLEET_POOL={pool}", "python", "-P", "-m", "celery_fleet"]
+        return [*worker, "inspect", *asked.arguments]
+    command: list[str] = asked.command
+    return command[1:] if command[0] == "--" else command
+
+
+def _own_pool(host: Machine) -> str:
+    """Return a pool of this host.
+
+    Raises:
+        CommandError: It has none.
+    """
+    pools = sorted(path.stem for path in below(host.root, COMMANDS).glob("*.conf"))
+    if not pools:
+        raise CommandError("This host runs no pool; only hosts that run one may ask workers")
+    return pools[0]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--release", default="", help="of this release instead of the current one")
     run.add_argument("--timeout", type=int, metavar="SECONDS", help="end it after so many seconds")
     run.add_argument("command", nargs=argparse.PARSER, help="the program and its arguments")
+    inspect = verbs.add_parser(
+        "inspect",
+        help="ask all workers of the fleet, as `celery inspect` does",
+        add_help=False,
+    )
+    inspect.add_argument("arguments", nargs=argparse.REMAINDER)
+    inspect.set_defaults(release="", timeout=None)
     return parser
 
 

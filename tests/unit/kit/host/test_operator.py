@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fleet.host import operator
+from fleet.host.command import PATH
 from fleet.host.names import COMMAND, COMMANDS, below
 from fleet.host.operator import NOT_STARTED, USAGE_ERROR, main
 
@@ -91,6 +92,26 @@ def test_what_the_host_does_not_have_is_said(
     assert main(root, ["run", *asked]) == NOT_STARTED
     assert said in capsys.readouterr().err
     assert not (root.parent / "called").exists()
+
+
+def test_workers_are_asked_by_a_process_with_a_worker_s_login(root: Path) -> None:
+    programs = root / "releases/r1/venv/bin"
+    (programs / "python").write_text('#!/bin/sh\necho "$CELERY_FLEET_POOL $*" >"$CALLED.asked"\nexit 69\n')
+    (programs / "python").chmod(0o755)
+    # What the release's own PATH is to a unit of systemd.
+    path = f"{programs}:{os.environ['PATH']}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", path)
+        assert main(root, ["inspect", "active", "-j", "--timeout", "5"]) == 69
+    asked = (root.parent / "called.asked").read_text()
+    assert asked == "io -P -m celery_fleet inspect active -j --timeout 5\n"
+    assert f"--property=Environment=PATH={programs}:{PATH}" in called(root)
+
+
+def test_a_host_without_pools_may_not_ask_workers(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    below(root.parent, COMMANDS / "io.conf").unlink()
+    assert main(root, ["inspect", "active"]) == NOT_STARTED
+    assert "runs no pool" in capsys.readouterr().err
 
 
 def test_without_a_deploy_there_is_nothing_to_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
