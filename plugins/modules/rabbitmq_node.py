@@ -14,6 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.arguments import LOGIN
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.node import (
     expression,
+    internode_tls,
     read,
     uneven,
 )
@@ -21,6 +22,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.disk i
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.packages import missing
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import (
     SystemdError,
+    call,
     units_and_files,
 )
 
@@ -98,6 +100,10 @@ node:
   description: What the node reports; empty if it does not answer.
   type: dict
   returned: always
+internode_tls:
+  description: Whether the node speaks TLS with the other nodes of its cluster; none of a node that is new or alone.
+  type: bool
+  returned: always
 uneven:
   description: Whether quorum queues lack members on nodes, or leaders are spread unevenly.
   type: bool
@@ -109,6 +115,7 @@ admitted:
 """
 
 SERVER = "/usr/sbin/rabbitmq-server"
+SETTINGS = Path("/etc/rabbitmq/rabbitmq-env.conf")
 
 ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "names": {"type": "list", "elements": "str", "required": True},
@@ -139,6 +146,14 @@ def ask(module: AnsibleModule) -> dict[str, Any]:
     return read(printed) if status == 0 else {}
 
 
+def arguments(runs: bool) -> str:
+    """Return the broker's command line, or the file with its settings if it does not run."""
+    if not runs:
+        return SETTINGS.read_text() if SETTINGS.is_file() else ""
+    process = call("systemctl", "show", "--property=MainPID", "--value", "rabbitmq-server.service")
+    return Path(f"/proc/{process.strip()}/cmdline").read_bytes().decode(errors="replace")
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
@@ -162,6 +177,7 @@ def main() -> None:
         units=units,
         stale=stale,
         node=node,
+        internode_tls=internode_tls(node, arguments(runs)) if installed else None,
         uneven=uneven(queues, params["vhost"], params["nodes"]),
         admitted=bool(node.get("running")) and admitted(params),
     )

@@ -136,6 +136,56 @@ def test_a_single_broker_keeps_the_nodes_ports_to_the_host() -> None:
     assert alone.count("inet_dist_use_interface {127,0,0,1}") == len(("server", "commands"))
 
 
+def looks(*internode: bool | None) -> dict[str, Any]:
+    """Return what was seen of the three nodes: whether they speak TLS with the others."""
+    return {
+        name: {"__broker_look": {"internode_tls": found}} for name, found in zip(THREE, internode, strict=True)
+    }
+
+
+TLS = {"broker_tls": True, "broker_internode_tls": True, "broker_members": THREE}
+NEW, PLAIN, ENCRYPTED = (None,) * 3, (False,) * 3, (True,) * 3
+
+
+@pytest.mark.parametrize(
+    ("seen", "changes", "encrypted", "switches"),
+    [
+        (NEW, {}, True, False),
+        (NEW, {"broker_internode_tls": False}, False, False),
+        (NEW, {"broker_tls": False}, False, False),
+        # One that runs keeps what it has, and so do the nodes that join it.
+        (PLAIN, {}, False, False),
+        ((False, None, None), {}, False, False),
+        (ENCRYPTED, {"broker_internode_tls": False}, True, False),
+        (PLAIN, {"broker_switch_internode_tls": "true"}, True, True),
+        (ENCRYPTED, {"broker_tls": False, "broker_switch_internode_tls": True}, False, True),
+        # Cut short in between; and when all is done.
+        ((True, False, False), {"broker_switch_internode_tls": True}, True, True),
+        (ENCRYPTED, {"broker_switch_internode_tls": True}, True, False),
+    ],
+)
+def test_a_new_cluster_encrypts_and_one_that_runs_is_switched_by_name(
+    seen: tuple[bool | None, ...], changes: dict[str, Any], encrypted: bool, switches: bool
+) -> None:
+    given = {**TLS, "hostvars": looks(*seen), **changes}
+    text = render((ROLE / "templates" / "rabbitmq-env.conf.j2").read_text(), **given)
+    assert text.count("-proto_dist inet_tls") == (len(("server", "commands")) if encrypted else 0)
+    assert render("{{ __broker_switches }}", **given) == str(switches)
+    items = render("{{ __broker_items | selectattr('absent', 'defined') | map(attribute='absent') }}", **given)
+    assert ("internode.config" in items) is not encrypted
+
+
+def test_both_ends_between_nodes_show_a_certificate() -> None:
+    files = {f"broker_tls_{name}": f"/tls/{name}" for name in ("ca", "certificate", "key")}
+    text = render((ROLE / "templates" / "internode.config.j2").read_text(), **TLS, **files)
+    server, client = text.split("{client, [")
+    assert "{server, [" in server and "{fail_if_no_peer_cert, true}" in server
+    for end in (server, client):
+        assert "{verify, verify_peer}" in end
+        assert '{cacertfile, "/tls/ca"}' in end
+    assert (text.count("["), text.count("{")) == (text.count("]"), text.count("}"))
+
+
 def test_only_the_other_nodes_are_let_in() -> None:
     text = render((ROLE / "templates" / "celery-fleet.nft.j2").read_text(), broker_members=THREE)
     assert "ip saddr { 10.0.0.1, 10.0.0.2, 10.0.0.3 } accept" in text

@@ -36,6 +36,11 @@ io:format("~s~n", [rabbit_json:encode(#{
 """
 
 
+# Erlang's arguments of a node that speaks TLS with others, and of one that speaks with none (rabbitmq-env.conf).
+_TLS: Final = "inet_tls"
+_ALONE: Final = "inet_dist_use_interface"
+
+
 def expression(names: Sequence[str]) -> str:
     """Return the Erlang expression that reads a node's whole state.
 
@@ -62,6 +67,21 @@ def read(printed: str) -> dict[str, Any]:
         answer[key] = sorted(answer[key] or [])
     answer["disabled_flags"] = sorted(answer["disabled_flags"] or [])
     return answer
+
+
+def internode_tls(node: Mapping[str, Any], arguments: str) -> bool | None:
+    """Return whether a node of a cluster speaks TLS with the other nodes.
+
+    Args:
+        node: What ``read`` returned; empty if the node did not answer.
+        arguments: The command line of its process, or of one that does not run the file with its settings.
+
+    Returns:
+        None of a node that is new, or alone: it may begin with either.
+    """
+    if not arguments or _ALONE in arguments or node.get("known") == [node.get("node")]:
+        return None
+    return _TLS in arguments
 
 
 def uneven(queues: Iterable[Mapping[str, Any]] | None, vhost: str, nodes: Iterable[str]) -> bool:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fleet.broker.node import expression, overloaded, read, uneven
+from fleet.broker.node import expression, internode_tls, overloaded, read, uneven
 
 ANSWER = {
     "node": "rabbit@one",
@@ -30,6 +30,25 @@ def test_an_answer_is_sorted_and_freed_from_the_value_of_the_expression():
 def test_what_a_stopped_broker_cannot_say_is_empty():
     found = read(json.dumps(ANSWER | {"known": None, "running_nodes": None, "disabled_flags": None}))
     assert (found["known"], found["running_nodes"], found["disabled_flags"]) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("known", "arguments", "expected"),
+    [
+        (["rabbit@one", "rabbit@two"], "beam.smp -proto_dist inet_tls -ssl_dist_optfile f", True),
+        (["rabbit@one", "rabbit@two"], "beam.smp -noshell", False),
+        # New, or alone: it may begin with either.
+        (["rabbit@one"], "beam.smp -proto_dist inet_tls -ssl_dist_optfile f", None),
+        (None, "", None),
+        # It does not answer.
+        (None, 'SERVER_ADDITIONAL_ERL_ARGS="-proto_dist inet_tls"', True),
+        (None, "DIST_PORT=25672", False),
+        (None, "beam.smp -kernel inet_dist_use_interface {127,0,0,1}", None),
+    ],
+)
+def test_a_node_of_a_cluster_keeps_what_it_speaks(known, arguments, expected):
+    node = {"node": "rabbit@one", "known": known} if known else {}
+    assert internode_tls(node, arguments) is expected
 
 
 def queue(leader, *members, vhost="fleet"):
