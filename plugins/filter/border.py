@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.certificates import ends
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import FILES, INVENTORY, Finding
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import checks, unread
@@ -105,8 +106,10 @@ def findings(
     contacted: bool = False,
     application: object = None,
     variables: object = None,
+    certificates: Mapping[str, Any] | None = None,
 ) -> list[dict[str, str]]:
     """Return everything that is wrong with a model, an inventory and its hosts."""
+    about: dict[str, Any] = plain(certificates or {})
     collected = checks.find(
         model,
         hosts,
@@ -115,8 +118,21 @@ def findings(
         contacted=contacted,
         application=application,
         variables=variables,
+        certificates=_ends(about) if about else None,
+        kit_certificates=bool(about.get("kit", True)),
     )
     return [asdict(finding) | _location(finding, model) for finding in collected]
+
+
+def _ends(about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Say of the certificates on the controller when they end."""
+    stored = zip(about["servers"], about["stored"], strict=True)
+    rows: list[dict[str, Any]] = ends(
+        [{**server, "pem": pem} for server, pem in stored],
+        about["authorities"],
+        int(about["renew_before_days"]),
+    )
+    return rows
 
 
 def _location(finding: Finding, model: object) -> dict[str, str]:

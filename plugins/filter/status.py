@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.certificates import BROKER, RESULTS, ends
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import ModelError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.host import read_hosts
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.names import DEAD
@@ -23,6 +24,7 @@ def fleet_status(
     brokers: Mapping[str, Any],
     schedulers: Iterable[str] = (),
     results: Mapping[str, Any] | None = None,
+    certificates: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Build the fleet's status, and find what is wrong."""
     fleet, findings = read_model(model)
@@ -34,6 +36,7 @@ def fleet_status(
     except ModelError as refusal:
         raise AnsibleFilterError(f"The fleet's model is refused. {refusal}") from refusal
     reported: dict[str, Any] = plain(brokers)
+    about: dict[str, Any] = plain(certificates or {})
     answers = [each for each in reported.values() if "queues" in each]
     faults = {
         name: each.get("error") or each.get("msg")
@@ -56,8 +59,30 @@ def fleet_status(
         dead=dict.fromkeys(f"{pool.exchange}{DEAD}" for pool in pools),
         schedulers=plain(schedulers),
         results=plain(results or {}),
+        certificates=ends(about["servers"], about["authorities"], int(about["renew_before_days"]))
+        if about
+        else (),
+        kit_certificates=bool(about.get("kit", True)),
     )
     return status
+
+
+def tls_servers(
+    groups: Mapping[str, Sequence[str]], broker: Mapping[str, Any], results: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the servers with a certificate: kind, name of the host, address and port.
+
+    Args:
+        groups: The inventory's groups with their hosts.
+        broker: The variable ``fleet_broker``.
+        results: The variable ``fleet_results``.
+    """
+    servers = ((BROKER, "brokers", broker), (RESULTS, "results", results))
+    return [
+        {"kind": kind, "name": host, "address": address, "port": server["port"]}
+        for kind, group, server in servers
+        for host, address in zip(groups.get(group) or (), server["nodes"], strict=True)
+    ]
 
 
 class FilterModule:
@@ -65,4 +90,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"fleet_status": fleet_status, "status_text": lambda status: text(plain(status))}
+        return {
+            "fleet_status": fleet_status,
+            "status_text": lambda status: text(plain(status)),
+            "tls_servers": lambda groups, broker, results: tls_servers(
+                plain(groups), plain(broker), plain(results)
+            ),
+        }

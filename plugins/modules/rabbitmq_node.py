@@ -101,7 +101,7 @@ node:
   type: dict
   returned: always
 internode_tls:
-  description: Whether the node speaks TLS with the other nodes of its cluster; none of a node that is new or alone.
+  description: Whether the node speaks TLS with the others of its cluster; none of one that is new or alone.
   type: bool
   returned: always
 uneven:

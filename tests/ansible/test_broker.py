@@ -139,7 +139,7 @@ def test_a_single_broker_keeps_the_nodes_ports_to_the_host() -> None:
 def looks(*internode: bool | None) -> dict[str, Any]:
     """Return what was seen of the three nodes: whether they speak TLS with the others."""
     return {
-        name: {"__broker_look": {"internode_tls": found}} for name, found in zip(THREE, internode, strict=True)
+        name: {"__broker_look": {"internode_tls": each}} for name, each in zip(THREE, internode, strict=True)
     }
 
 
@@ -171,8 +171,8 @@ def test_a_new_cluster_encrypts_and_one_that_runs_is_switched_by_name(
     text = render((ROLE / "templates" / "rabbitmq-env.conf.j2").read_text(), **given)
     assert text.count("-proto_dist inet_tls") == (len(("server", "commands")) if encrypted else 0)
     assert render("{{ __broker_switches }}", **given) == str(switches)
-    items = render("{{ __broker_items | selectattr('absent', 'defined') | map(attribute='absent') }}", **given)
-    assert ("internode.config" in items) is not encrypted
+    gone = render("{{ __broker_items | selectattr('absent', 'defined') | map(attribute='absent') }}", **given)
+    assert ("internode.config" in gone) is not encrypted
 
 
 def test_both_ends_between_nodes_show_a_certificate() -> None:

@@ -15,9 +15,10 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """A certificate authority."""
+    """A certificate authority; all its certificates end in a day, or when they are told."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, ends: datetime | None = None) -> None:
+        self.ends = ends or datetime.now(UTC) + timedelta(days=1)
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.key = ec.generate_private_key(ec.SECP256R1())
         constraints = x509.BasicConstraints(ca=True, path_length=0)
@@ -42,11 +43,11 @@ class Authority:
     def _sign(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
     ) -> x509.Certificate:
-        now = datetime.now(UTC)
+        now = min(datetime.now(UTC), self.ends)
         builder = (
             x509.CertificateBuilder(self.name, subject, key.public_key(), x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_after(self.ends)
             .add_extension(extension, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(

@@ -722,6 +722,13 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "the alerts fire, and are seen only by whoever happens to look",
         "give fleet_monitoring a receiver, and name it in its routes.critical and routes.warning",
     ),
+    # Encrypted connections
+    "tls/ending-certificate": _warning(
+        "A certificate that ends soon",
+        "after its end every new connection fails, and with an authority's all of the fleet at once",
+        "run playbooks/rotate_certificates.yml, for the kit's authority with -e rotate_ca=true; in the last "
+        "quarter of tls_renew_before_days (7 of 30 days) it is an error, unless the kit renews it",
+    ),
     # The inventory
     "inventory/missing-group": _fault(
         "A missing group",

@@ -36,7 +36,7 @@ io:format("~s~n", [rabbit_json:encode(#{
 """
 
 
-# Erlang's arguments of a node that speaks TLS with others, and of one that speaks with none (rabbitmq-env.conf).
+# Erlang's arguments of a node that speaks TLS with others, and of one that speaks with none.
 _TLS: Final = "inet_tls"
 _ALONE: Final = "inet_dist_use_interface"
 

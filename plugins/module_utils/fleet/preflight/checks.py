@@ -19,6 +19,7 @@ from ..plan.hardware import read_hardware
 from ..plan.host import check_hostname
 from ..plan.sizing import Size
 from . import brokers, clients, environments, python, results, unread, versions
+from . import certificates as ending
 
 BROKERS: Final = "brokers"
 WORKERS: Final = "workers"
@@ -52,6 +53,8 @@ def find(
     contacted: bool = False,
     application: object = None,
     variables: object = None,
+    certificates: object = None,
+    kit_certificates: bool = True,
 ) -> Findings:
     """Check a model and an inventory together.
 
@@ -64,6 +67,8 @@ def find(
         application: The ``findings`` of its source and lock, and the ``versions`` of its libraries; empty if
             they were not read.
         variables: What ``unread.unread`` returned; none if it was not read.
+        certificates: What ``certificates.ends`` returned; none without encrypted connections.
+        kit_certificates: Whether the kit makes them.
 
     Returns:
         Everything that was found.
@@ -94,6 +99,7 @@ def find(
     results.check(model, members, all_hosts, findings)
     _check_receivers(model, members, findings)
     unread.check(_mapping(plain(variables)), len(all_hosts), findings)
+    ending.check(certificates if isinstance(certificates, list) else [], kit_certificates, findings)
     environments.check_application(model, findings)
     for pool in model.pools.values():
         _check_waits(model, pool, None, findings)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from .. import certificates as tls
 from ..broker.stranded import is_foreign, sentence
 from ..host.names import BEAT
 from ..text import count, span
@@ -33,6 +34,8 @@ def document(
     schedulers: Iterable[str] = (),
     unused: Mapping[str, Iterable[str]] | None = None,
     results: Mapping[str, Mapping[str, Any]] | None = None,
+    certificates: Sequence[Mapping[str, Any]] = (),
+    kit_certificates: bool = True,
 ) -> dict[str, Any]:
     """Build the fleet's status, and find what is wrong.
 
@@ -46,10 +49,12 @@ def document(
         schedulers: The hosts that should run a scheduler.
         unused: The queues of each pool that no host runs.
         results: For the host that keeps results what the module ``results_server`` returned.
+        certificates: What ``certificates.ends`` returned, of those that servers show and of authorities.
+        kit_certificates: Whether the kit makes them.
 
     Returns:
         A document of plain types: ``fine``, ``warnings``, ``notes`` (what need not be wrong), ``hosts``,
-        ``queues``, ``dead_letters``, ``stranded``, ``beat``, ``results``.
+        ``queues``, ``dead_letters``, ``stranded``, ``beat``, ``results``, ``certificates``.
     """
     rows = {name: _host(reported, expected.get(name, ())) for name, reported in hosts.items()}
     by_name = {each["name"]: each for each in broker.get("queues") or ()}
@@ -79,6 +84,11 @@ def document(
         *(each.pop("warning") for each in stranded),
         *_beat_warnings(beats, rows),
         *(warning for name, each in (results or {}).items() for warning in kept.warnings(name, each)),
+        *(
+            f"{tls.sentence(each)}; {tls.remedy(each, kit_certificates)}"
+            for each in certificates
+            if each["level"] in ("warning", "error")
+        ),
     ]
     return {
         "schema": SCHEMA,
@@ -94,6 +104,7 @@ def document(
         "stranded": stranded,
         "beat": beats,
         "results": {name: kept.row(each) for name, each in (results or {}).items()},
+        "certificates": [dict(each) for each in certificates],
         "broker": {
             "asked": bool(broker.get("asked", True)),
             "obstacles": list(broker.get("obstacles") or ()),
