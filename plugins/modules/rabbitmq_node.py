@@ -177,7 +177,7 @@ def main() -> None:
         units=units,
         stale=stale,
         node=node,
-        internode_tls=internode_tls(node, arguments(runs)) if installed else None,
+        internode_tls=internode_tls(arguments(runs)) if installed else None,
         uneven=uneven(queues, params["vhost"], params["nodes"]),
         admitted=bool(node.get("running")) and admitted(params),
     )

@@ -136,10 +136,16 @@ def test_a_single_broker_keeps_the_nodes_ports_to_the_host() -> None:
     assert alone.count("inet_dist_use_interface {127,0,0,1}") == len(("server", "commands"))
 
 
-def looks(*internode: bool | None) -> dict[str, Any]:
-    """Return what was seen of the three nodes: whether they speak TLS with the others."""
+def looks(*internode: bool | None, joined: int = 3) -> dict[str, Any]:
+    """Return what was seen of the three nodes: whether they speak TLS, the first ones of a cluster."""
     return {
-        name: {"__broker_look": {"internode_tls": each}} for name, each in zip(THREE, internode, strict=True)
+        name: {
+            "__broker_look": {
+                "internode_tls": each,
+                "node": {"known": list(THREE) if number < joined else [name]},
+            }
+        }
+        for number, (name, each) in enumerate(zip(THREE, internode, strict=True))
     }
 
 
@@ -173,6 +179,13 @@ def test_a_new_cluster_encrypts_and_one_that_runs_is_switched_by_name(
     assert render("{{ __broker_switches }}", **given) == str(switches)
     gone = render("{{ __broker_items | selectattr('absent', 'defined') | map(attribute='absent') }}", **given)
     assert ("internode.config" in gone) is not encrypted
+
+
+@pytest.mark.parametrize(("joined", "encrypted"), [(2, False), (0, True)])
+def test_a_node_without_others_follows_those_of_a_cluster(joined: int, encrypted: bool) -> None:
+    seen = looks(False, False, True, joined=joined) if joined else looks(None, None, True, joined=0)
+    given = TLS | {"hostvars": seen, "inventory_hostname": "three"}
+    assert render("{{ __broker_internode_tls }}", **given) == str(encrypted)
 
 
 def test_both_ends_between_nodes_show_a_certificate() -> None:

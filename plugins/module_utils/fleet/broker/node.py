@@ -69,19 +69,16 @@ def read(printed: str) -> dict[str, Any]:
     return answer
 
 
-def internode_tls(node: Mapping[str, Any], arguments: str) -> bool | None:
-    """Return whether a node of a cluster speaks TLS with the other nodes.
+def internode_tls(arguments: str) -> bool | None:
+    """Return whether a node speaks TLS with the other nodes of its cluster.
 
     Args:
-        node: What ``read`` returned; empty if the node did not answer.
         arguments: The command line of its process, or of one that does not run the file with its settings.
 
     Returns:
         None of a node that is new, or alone: it may begin with either.
     """
-    if not arguments or _ALONE in arguments or node.get("known") == [node.get("node")]:
-        return None
-    return _TLS in arguments
+    return None if not arguments or _ALONE in arguments else _TLS in arguments
 
 
 def uneven(queues: Iterable[Mapping[str, Any]] | None, vhost: str, nodes: Iterable[str]) -> bool:

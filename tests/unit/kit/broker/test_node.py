@@ -33,22 +33,20 @@ def test_what_a_stopped_broker_cannot_say_is_empty():
 
 
 @pytest.mark.parametrize(
-    ("known", "arguments", "expected"),
+    ("arguments", "expected"),
     [
-        (["rabbit@one", "rabbit@two"], "beam.smp -proto_dist inet_tls -ssl_dist_optfile f", True),
-        (["rabbit@one", "rabbit@two"], "beam.smp -noshell", False),
+        ("beam.smp -proto_dist inet_tls -ssl_dist_optfile f", True),
+        ("beam.smp -noshell", False),
+        # One that does not run.
+        ('SERVER_ADDITIONAL_ERL_ARGS="-proto_dist inet_tls"', True),
+        ("DIST_PORT=25672", False),
         # New, or alone: it may begin with either.
-        (["rabbit@one"], "beam.smp -proto_dist inet_tls -ssl_dist_optfile f", None),
-        (None, "", None),
-        # It does not answer.
-        (None, 'SERVER_ADDITIONAL_ERL_ARGS="-proto_dist inet_tls"', True),
-        (None, "DIST_PORT=25672", False),
-        (None, "beam.smp -kernel inet_dist_use_interface {127,0,0,1}", None),
+        ("", None),
+        ("beam.smp -kernel inet_dist_use_interface {127,0,0,1}", None),
     ],
 )
-def test_a_node_of_a_cluster_keeps_what_it_speaks(known, arguments, expected):
-    node = {"node": "rabbit@one", "known": known} if known else {}
-    assert internode_tls(node, arguments) is expected
+def test_a_node_of_a_cluster_keeps_what_it_speaks(arguments, expected):
+    assert internode_tls(arguments) is expected
 
 
 def queue(leader, *members, vhost="fleet"):

@@ -58,7 +58,22 @@ RESULTS = {"nodes": ["10.0.0.9"], "port": 6390, "memory": 0.1}
 # Each: identifier, variable, value as it is shown, place (or none), and what breaks the fleet.
 MODEL, HOST, GROUP, MORE = "model", "host", "group", "more"
 CPU = "fleet_pools.cpu"
+ENDING = {
+    "kind": "authority",
+    "name": "CN=old",
+    "not_after": "2026-12-20T00:00:00",
+    "days": 20,
+    "level": "warning",
+}
 CASES = [
+    # Encrypted connections
+    (
+        "tls/ending-certificate",
+        "fleet_tls_certificates",
+        "kit",
+        None,
+        [(MORE, "certificates", [ENDING])],
+    ),
     # Results
     (
         "results/no-library",
