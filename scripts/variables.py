@@ -129,6 +129,16 @@ VARIABLES: Final = {
         "Passwords on the broker; single ones go into the vault file.",
     ),
     "fleet_tls": Variable("true or false", "false", "Whether connections to the broker are encrypted."),
+    "broker_internode_tls": Variable(
+        "true or false",
+        "`fleet_tls`",
+        "Whether the nodes of a new cluster encrypt what they say to each other, too.",
+    ),
+    "tls_renew_before_days": Variable(
+        "days",
+        "30",
+        "From so many days before its end a run renews a certificate of the kit, and any is warned of.",
+    ),
     "fleet_tls_certificates": Variable(
         "`kit` or `own`", "`kit`", "Whether the kit makes the brokers' certificates, or the site has its own."
     ),
