@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+import pwd
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import BrokerError, Management
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.arguments import LOGIN
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.queues import queue
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.listeners import owners
 
 DOCUMENTATION = r"""
 module: rabbitmq_status
 short_description: Read the status of a broker's queues and cluster
 description:
-  - Two requests of the management API. Changes nothing.
+  - Two requests of the management API, if it is RabbitMQ's user that listens there. Changes nothing.
   - If the node does not answer, the module does not fail but returns why.
 options:
   vhost:
@@ -64,6 +67,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
 }
 
 
+def foreign(port: int) -> str:
+    """Return why a port of this host is told no password; empty if RabbitMQ has it, or nobody."""
+    try:
+        broker = {pwd.getpwnam("rabbitmq").pw_uid}
+    except KeyError:
+        broker = set()
+    users = sorted(owners(port) - broker)
+    return (
+        f"Not RabbitMQ but user {users[0]} listens on port {port}, so it is told no password" if users else ""
+    )
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -71,6 +86,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    if stranger := foreign(urlsplit(params["url"]).port or 80):
+        module.exit_json(changed=False, error=stranger)
     broker = Management(params["url"], params["login_user"], params["login_password"], params["timeout"])
     try:
         queues, obstacles = broker.queues(params["vhost"]), broker.obstacles()
