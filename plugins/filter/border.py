@@ -74,6 +74,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "distribution_version": plain(facts.get("distribution_version")),
         "gathered": bool(facts),
         "broker_version": plain(variables.get("broker_version")),
+        "broker_management_address": plain(variables.get("broker_management_address")),
         "broker_memory": plain(variables.get("broker_memory_watermark")),
         "broker_disk_mib": plain(facts.get("fleet_broker_disk_mib")),
         "open_files": plain(variables.get("worker_open_files")),

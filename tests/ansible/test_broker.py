@@ -87,6 +87,28 @@ def test_every_setting_can_be_changed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "hosts", "listener"),
+    [
+        ("127.0.0.1", ["one"], "127.0.0.1:5672"),
+        ("localhost", ["one"], "127.0.0.1:5672"),
+        ("10.0.0.1", ["one"], "5672"),
+        # By a proxy on each of them.
+        ("127.0.0.1", ["one", "two"], "5672"),
+    ],
+)
+def test_a_broker_for_its_own_host_listens_there_alone(address: str, hosts: list[str], listener: str) -> None:
+    derived = yaml.safe_load((ROLE.parents[1] / "group_vars/all/derived.yml").read_text())
+    given = {
+        "broker_address": address,
+        "groups": {"workers": hosts},
+        "broker_listen_address": trust_as_template(derived["broker_listen_address"]),
+    }
+    assert settings("celery-fleet.conf.j2", **given)["listeners.tcp.default"] == listener
+    encrypted = settings("celery-fleet.conf.j2", broker_tls=True, **given)
+    assert encrypted["listeners.ssl.default"] == listener
+
+
+@pytest.mark.parametrize(
     ("memory", "limit", "share", "expected"),
     [
         (16000, None, 0.4, "6400MiB"),

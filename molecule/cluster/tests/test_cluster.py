@@ -212,6 +212,20 @@ def test_nodes_speak_tls_with_each_other_and_with_nobody_without_a_certificate(s
     assert answers == ["pong", "pang", "pang"]
 
 
+def test_status_reads_what_each_broker_shows_and_the_authority(scenario, tmp_path):
+    file = tmp_path / "status.json"
+    result = play(scenario, "-e", f"status_file={file}", "-e", "status_strict=false", verb="status")
+    assert result.returncode == 0, result.stdout
+    found = json.loads(file.read_text())["certificates"]
+    assert [(each["kind"], each["level"], each["error"]) for each in found] == [
+        *[("broker", "fine", "")] * len(BROKERS),
+        ("authority", "fine", ""),
+    ]
+    assert [each["name"] for each in found[:-1]] == list(BROKERS)
+    assert [each["days"] // 365 for each in found] == [0, 0, 0, 9]
+    assert {each["days"] for each in found[:-1]} == {364}
+
+
 def test_a_second_run_changes_nothing(scenario):
     result = play(scenario)
     assert result.returncode == 0, result.stdout

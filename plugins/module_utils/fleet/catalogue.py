@@ -705,6 +705,13 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "lower fleet_broker.max_backlog_mib, or give the brokers larger disks",
         _RABBIT,
     ),
+    "broker/plain-management": _warning(
+        "A management API that is open in the clear",
+        "who listens on the network reads the password of whoever logs in, also that of an administrator",
+        "set fleet_tls: true, which encrypts it, or leave broker_management_address at 127.0.0.1 and use "
+        "ssh -L 15672:127.0.0.1:15672",
+        _RABBIT,
+    ),
     "broker/few-connections": _warning(
         "A user that may not have all connections of its workers",
         "the broker refuses those beyond the limit, so tasks fail to publish, or workers to start",

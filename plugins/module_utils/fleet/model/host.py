@@ -23,6 +23,7 @@ class Host:
         distribution_version: Version of its distribution.
         broker_version: The version of RabbitMQ that its inventory states.
         broker_memory: The share of its memory that its inventory gives RabbitMQ.
+        broker_management_address: The address of its management API that its inventory states.
         broker_disk_mib: Size of the file system of RabbitMQ's data there; none if its facts are not known.
         open_files: Its limit of open files for a worker, if its inventory states one.
         client_users: Users that may publish tasks there.
@@ -43,6 +44,7 @@ class Host:
     distribution_version: Plain = None
     broker_version: Plain = None
     broker_memory: Plain = None
+    broker_management_address: Plain = None
     broker_disk_mib: Plain = None
     open_files: Plain = None
     client_users: Plain = None

@@ -1,4 +1,4 @@
-"""Whether the brokers hold what the model lets wait, and let all workers in."""
+"""Whether the brokers hold what the model lets wait, let all workers in, and keep their API to themselves."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ..plan.sizing import Size
 # The part of a broker's disk that tasks may take; the rest is for what the broker writes beside them, and
 # for its free limit, of at most a tenth.
 DISK: Final = Fraction(3, 4)
+# Addresses that nobody reaches from another host.
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 # Connections of a worker beside those of its tasks: to consume, to publish, and for remote control.
 MAIN: Final = 10
 # A deploy runs two releases side by side.
@@ -27,7 +29,7 @@ def check(
     sizes: Mapping[str, list[Size]],
     findings: Findings,
 ) -> None:
-    """Find brokers whose disk is too small, and pools with more connections than their user may have.
+    """Find brokers with too small a disk or an open API, and pools with more connections than their user may.
 
     Args:
         model: The fleet.
@@ -38,6 +40,9 @@ def check(
     """
     backlog = model.broker.max_backlog_mib
     for name in groups.get("brokers", []):
+        address = hosts[name].broker_management_address if name in hosts else None
+        if address not in (None, *LOOPBACK) and not model.broker.tls:
+            findings.add("broker/plain-management", "broker_management_address", address, where=name)
         disk = hosts[name].broker_disk_mib if name in hosts else None
         if isinstance(disk, int) and backlog > DISK * disk:
             reason = f"its disk has {disk} MiB, of which tasks may take {int(DISK * disk)}"

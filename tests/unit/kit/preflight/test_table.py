@@ -74,6 +74,14 @@ CASES = [
         None,
         [(MORE, "certificates", [ENDING])],
     ),
+    # The broker's API
+    (
+        "broker/plain-management",
+        "broker_management_address",
+        "0.0.0.0",
+        "broker1",
+        [(HOST, "broker1.broker_management_address", "0.0.0.0")],
+    ),
     # Results
     (
         "results/no-library",
