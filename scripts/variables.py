@@ -131,8 +131,8 @@ VARIABLES: Final = {
     "fleet_tls": Variable("true or false", "false", "Whether connections to the broker are encrypted."),
     "broker_internode_tls": Variable(
         "true or false",
-        "`fleet_tls`",
-        "Whether the nodes of a new cluster encrypt what they say to each other, too.",
+        "false",
+        "With `fleet_tls`: whether the nodes of a new cluster encrypt what they say to each other, too.",
     ),
     "tls_renew_before_days": Variable(
         "days",
