@@ -19,6 +19,7 @@ from celery_fleet.scheduler import classes, schedule
 from celery_fleet.scheduler.led import CLOCK_TOLERANCE, RETRY_INTERVAL, Led, Term, led
 from celery_fleet.scheduler.lock import Lock
 from celery_fleet.scheduler.memory import LONGEST_PAUSE
+from celery_fleet.scheduler.runs import runs
 from celery_fleet.settings.enforce import override
 from celery_fleet.state_file import StateFile
 from celery_fleet.systemd import START_EXTENSION, STOPPING, WATCHDOG, Notifier
@@ -239,6 +240,7 @@ class FleetScheduler(Scheduler):
                 "release": Path(sys.prefix).resolve().parent.name,
                 "pid": os.getpid(),
                 "entries": self._entries(),
+                "runs": runs(self._inner, own=self._class is classes.OWN),
                 "source": self._source(),
                 "last_tick": tick,
                 "ahead": sorted(term.ahead) if term else [],
