@@ -15,8 +15,10 @@ import pytest
 import yaml
 from fleet.files.secret_file import ID, SecretFile, exchange, finish, make, prepare
 from fleet.host import disk
+from fleet.host.command import Command, Job, hook_unit
 from fleet.host.environment import Environments, uv_in
-from fleet.host.names import NUMBER, ROOT_MARK
+from fleet.host.machine import Machine
+from fleet.host.names import COMMAND, COMMAND_LOCK, NUMBER, ROOT_MARK, below
 from fleet.host.probation import Probation
 from fleet.host.prune import prune, retire
 from fleet.host.pythons import Interpreter, unpacked
@@ -26,7 +28,7 @@ from fleet.host.state import HostState
 from fleet.lock import fetch
 from fleet.release import Entry, archive
 from support.fake_systemd import LastingSystemd
-from support.kills import kills, repeated, tree, unseen
+from support.kills import kills, repeated, step, tree, unseen
 
 LEAST = 3
 PROBATION = Probation(start=90, seconds=0.1, tasks=20, failures=3)
@@ -81,14 +83,14 @@ def test_secrets_that_are_made_and_exchanged(tmp_path: Path) -> None:
 
     def work() -> None:
         file = SecretFile(path, Plain())
-        for step in (lambda old: make(old, names), lambda old: prepare(old, names), exchange, finish):
+        for change in (lambda old: make(old, names), lambda old: prepare(old, names), exchange, finish):
             with file.edit() as content:
-                after = step(content)
+                after = change(content)
                 content.clear()
                 content.update(after)
 
     count = 0
-    for _ in kills(work, begin):
+    for _ in kills(work, begin, path.parent):
         count += 1
         # Whatever a host may have been given is there, or still the one before it.
         left = yaml.safe_load(path.read_text())
@@ -344,3 +346,45 @@ def test_a_source_that_the_controller_keeps(tmp_path: Path) -> None:
         return (cache / "0123/docopt.tar.gz").read_text()
 
     repeated(cache, lambda: index._keep("0123", "docopt.tar.gz", b"whole"), lambda: None, check, kept)
+
+
+class Hooks:
+    """A systemd whose commands end well at once, and outlive the process that asks for them."""
+
+    def __init__(self, root: Path, ran: Path) -> None:
+        self.host, self._ran = Machine(root, self), ran
+
+    def __call__(self, *command: str) -> str:
+        if command[0] == "systemd-run":
+            step()
+            with unseen():
+                self._ran.write_text(f"{self._ran.read_text()}ran\n")
+                (mark,) = (word.rpartition(" ")[2] for word in command if "/usr/bin/touch" in word)
+                Path(mark).touch()
+        return "ActiveState=inactive\nSubState=dead\nResult=success\nExecMainCode=0\nExecMainStatus=0\n"
+
+
+def test_a_hook_runs_once(tmp_path: Path) -> None:
+    root, ran = tmp_path / "root", tmp_path / "ran"
+    place = root / "opt/demo/releases/r1"
+    mark = place / ".before_release-0123"
+
+    def begin() -> None:
+        ran.write_text("")
+        releases(root / "opt/demo", "r1")
+        (place / "venv/bin").mkdir()
+        (place / "venv/bin/manage").write_text("#!/bin/sh\n")
+        (place / "venv/bin/manage").chmod(0o755)
+        for path in (COMMAND, COMMAND_LOCK):
+            below(root, path).parent.mkdir(parents=True, exist_ok=True)
+        below(root, COMMAND).write_text("User=celery-fleet\n")
+
+    def work() -> None:
+        job = Job(Hooks(root, ran).host, hook_unit("before_release"), mark)
+        job.start(Command(["manage"], root / "opt/demo", "r1"), "Migrate", 60)
+
+    def read() -> object:
+        assert ran.read_text() == "ran\n"
+        return mark.exists()
+
+    repeated(root, work, begin, read=read)

@@ -216,8 +216,10 @@ def fetched(url: str, version: str, cache: Path, environment: Mapping[str, str])
         return run("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").decode().strip()
 
     with _alone(mirror):
-        if not (mirror / "HEAD").is_file():
-            run("init", "--quiet", "--bare")
+        # Also if it is there: a run that was killed has made a part of it. What the mirror has is not fetched
+        # again, so a loss of power must not leave empty objects.
+        run("init", "--quiet", "--bare")
+        run("config", "core.fsync", "all")
         run("config", "remote.origin.url", url)
         if COMMIT.fullmatch(version):
             with contextlib.suppress(GitError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,15 @@ def test_what_a_killed_fetch_left_locked_stops_no_other(tmp_path: Path) -> None:
     for name in ("shallow.lock", "config.lock", "refs/heads/main.lock"):
         (mirror / name).touch()
     assert contents(revision(f"file://{root}", "main", tmp_path / "cache")) == {"src/a": "2"}
+
+
+def test_a_mirror_that_was_made_in_part_is_completed(tmp_path: Path) -> None:
+    root = repository(tmp_path / "shop", {"a": "1"})
+    mirror = revision(root, "main", tmp_path / "cache").mirror
+    assert git(mirror, "config", "core.fsync") == "all"
+    for part in ("objects", "refs", "config"):
+        (shutil.rmtree if (mirror / part).is_dir() else os.remove)(mirror / part)
+        assert contents(revision(root, "main", tmp_path / "cache")) == {"src/a": "1"}
 
 
 @pytest.mark.parametrize("url", ["absolute", "../inner"])
