@@ -15,6 +15,9 @@ from fleet.monitoring.consoles import consoles
 from fleet.monitoring.grafana import dashboards, provisioning
 from fleet.monitoring.panels import PAGES, SELECTED, Graph
 from fleet.monitoring.rules import recording_rules
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from support.fleet_model import HOSTS, LOADED
 from support.prometheus import BROKER_METRICS, command
 
@@ -462,6 +465,23 @@ def test_grafana_finds_every_panel_once_and_no_panel_covers_another() -> None:
         for panel in board["panels"]:
             letters = [target["refId"] for target in panel["targets"]]
             assert len(letters) == len(set(letters)) and all(letter.isupper() for letter in letters)
+
+
+@pytest.mark.parametrize("name", dashboards())
+def test_grafana_knows_every_field_of_a_dashboard(name: str) -> None:
+    register_default_plugins()
+    board = json.loads(json.dumps(dashboards()[name]))
+    known = json.loads(JSONEncoder().encode(Dashboard.from_json(board)))
+    assert same_fields(board, known) == board
+
+
+def same_fields(ours: Any, known: Any) -> Any:
+    """Return what is known of the fields that we have."""
+    if isinstance(ours, dict) and isinstance(known, dict):
+        return {key: same_fields(value, known.get(key)) for key, value in ours.items()}
+    if isinstance(ours, list) and isinstance(known, list) and len(ours) == len(known):
+        return [same_fields(*each) for each in zip(ours, known, strict=True)]
+    return known
 
 
 def test_grafana_finds_the_dashboards_where_they_are() -> None:
