@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet.host import foreign
+from fleet.host import foreign, state
 from fleet.host.state import HostState, StateError, User
 
 
@@ -349,6 +349,25 @@ def test_a_directory_of_another_package_is_left_alone(
     with pytest.raises(StateError, match=r"/opt/shop is there, .* choose another fleet_app.name"):
         apply(*items, check=check)
     assert not (tmp_path / "opt/shop/.celery-fleet").exists()
+
+
+def test_a_file_system_may_be_mounted_in_a_directory_before_it_is_the_kit_s(
+    apply: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "opt/shop/releases").mkdir(parents=True)
+    item = {"directory": "/opt/shop", "mode": "0755", "own": True}
+    with pytest.raises(StateError, match="something else"):
+        apply(item)
+    found = state._stat
+
+    def mounted(directory: int | None, name: str) -> os.stat_result | None:
+        status = found(directory, name)
+        if status is None or name != "releases":
+            return status
+        return os.stat_result([*status[:2], status.st_dev + 1, *status[3:]])
+
+    monkeypatch.setattr(state, "_stat", mounted)
+    apply(item)
 
 
 def test_a_directory_keeps_what_the_site_does_not_say_of_it(
