@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.celery_fleet.kit.plugins.modules import app_release, app_wheelhouse
+from ansible_collections.celery_fleet.kit.plugins.modules import app_release, app_wheelhouse, rabbitmq_cluster
 from support.fake_systemd import LastingSystemd
 from support.kills import repeated, step, tree, unseen
 
@@ -198,3 +198,100 @@ def test_wheels_for_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             assert names() == ["shop-1.0-py3-none-any.whl"]
 
     repeated(cache, work, lambda: None, check, names)
+
+
+class Nodes:
+    """Broker nodes that obey as RabbitMQ's do; who commands them is killed before one of the commands."""
+
+    def __init__(self, clusters: list[set[str]], full: set[str], at: int = -1) -> None:
+        self.known = {node: set(cluster) for cluster in clusters for node in cluster}
+        self.full, self.stopped, self.at, self.count = full, set[str](), at, 0
+
+    def ask(self, node: str) -> dict[str, Any]:
+        if node in self.stopped:
+            return {"running": False}
+        running = sorted(self.known[node] - self.stopped)
+        counts = [9, 9, 9] if self.known[node] & self.full else [0, 1, 1]
+        return {
+            "running": True,
+            "counts": counts,
+            "known": sorted(self.known[node]),
+            "running_nodes": running,
+        }
+
+    def call(self, _command: str, node: str, verb: str, *rest: str) -> str:
+        if self.count == self.at:
+            raise KeyboardInterrupt
+        self.count += 1
+        if verb == "stop_app":
+            self.stopped.add(node)
+        elif verb == "start_app":
+            assert all(node in self.known[other] for other in self.known[node]), "inconsistent cluster"
+            self.stopped.discard(node)
+        elif verb == "forget_cluster_node":
+            for other in self.known[node]:
+                self.known[other] = self.known[other] - {rest[0]} if other != rest[0] else self.known[other]
+        elif verb == "reset":
+            assert node in self.stopped
+            for other in self.known[node] - {node}:
+                self.known[other] = self.known[other] - {node}
+            self.known[node] = {node}
+        else:
+            assert verb == "join_cluster"
+            assert node in self.stopped
+            assert node not in self.known[rest[0]], "the cluster knows it already"
+            members = {*self.known[rest[0]], node}
+            for member in members:
+                self.known[member] = set(members)
+        return ""
+
+
+CLUSTERS: dict[str, tuple[list[set[str]], set[str]]] = {
+    "blank": ([{"a"}, {"b"}, {"c"}], set()),
+    "one holds data": ([{"a"}, {"b"}, {"c"}], {"b"}),
+    "a third joins": ([{"a", "b"}, {"c"}], {"a"}),
+}
+
+
+@pytest.mark.parametrize("case", CLUSTERS)
+def test_a_cluster_is_formed(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    def form(nodes: Nodes) -> None:
+        monkeypatch.setattr(rabbitmq_cluster, "Commands", lambda *_: nodes)
+        with patch_module_args({"nodes": ["a", "b", "c"]}), pytest.raises(SystemExit) as end:
+            rabbitmq_cluster.main()
+        assert not end.value.code
+
+    clusters, full = CLUSTERS[case]
+    whole = Nodes(clusters, full)
+    form(whole)
+    assert set(map(frozenset, whole.known.values())) == {frozenset("abc")}
+    assert whole.count
+    for at in range(whole.count):
+        nodes = Nodes(clusters, full, at)
+        with pytest.raises(KeyboardInterrupt):
+            form(nodes)
+        nodes.at = -1
+        form(nodes)
+        assert (nodes.known, nodes.stopped) == (whole.known, set())
+
+
+def test_a_node_that_lost_its_data_joins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(at: int = -1) -> Nodes:
+        nodes = Nodes([{"a", "b", "c"}], {"a", "b"}, at)
+        nodes.known["c"] = {"c"}
+        return nodes
+
+    whole = lost()
+    for nodes in (whole, *(lost(at) for at in range(5))):
+        monkeypatch.setattr(rabbitmq_cluster, "Commands", lambda *_, nodes=nodes: nodes)
+        with patch_module_args({"nodes": ["a", "b", "c"]}):
+            if nodes.at >= 0:
+                with pytest.raises(KeyboardInterrupt):
+                    rabbitmq_cluster.main()
+                nodes.at = -1
+            with pytest.raises(SystemExit) as end:
+                rabbitmq_cluster.main()
+        assert not end.value.code
+        assert set(map(frozenset, nodes.known.values())) == {frozenset("abc")}
+        assert not nodes.stopped
+    assert whole.count == 5
