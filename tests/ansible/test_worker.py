@@ -23,6 +23,8 @@ def command(plan: dict[str, Any]) -> dict[str, str]:
     """Return the options of the worker's command line."""
     (line,) = service(plan)["ExecStart"]
     words = line.split()
+    for quiet in ("--without-gossip", "--without-heartbeat"):
+        words.remove(quiet)
     assert words[0] == "/opt/shop/releases/shop-1/venv/bin/celery"
     assert words[1:4] == ["--app", "shop.app:app", "worker"]
     return dict(zip(words[4::2], words[5::2], strict=True))
@@ -50,6 +52,14 @@ def test_a_program_of_the_release_or_of_the_host_starts_the_worker() -> None:
     ):
         (line,) = service(pool(command_prefix=[program, "-n", "5"]))["ExecStart"]
         assert line == f"{path} -n 5 {bare[0]}"
+
+
+def test_a_worker_sends_events_and_heartbeats_only_where_the_pool_says_so() -> None:
+    (quiet,) = service(pool())["ExecStart"]
+    (loud,) = service(pool(events=True))["ExecStart"]
+    told = " --task-events "
+    assert loud == quiet.replace(" --without-gossip --without-heartbeat ", told)
+    assert told not in quiet
 
 
 def test_a_site_adds_arguments_of_a_worker() -> None:

@@ -41,6 +41,7 @@ BROKEN: list[tuple[Any, ...]] = [
     ("model/unknown-key", "app.source.url", "x"),
     ("model/unknown-key", "pool", {}, "fleet_model.pool"),
     ("model/bad-value", "pools.cpu.wait_target", 0),
+    ("model/bad-value", "pools.cpu.events", "-E"),
     ("model/bad-value", "pools.cpu.failure_ratio", 0),
     ("model/bad-value", "pools.cpu.failure_ratio", 1.1),
     ("model/bad-value", "pool_defaults.severity", "fatal"),

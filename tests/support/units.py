@@ -36,6 +36,7 @@ def pool(**changes: Any) -> dict[str, Any]:
         "tasks_max": 512,
         "environment": {},
         "command_prefix": [],
+        "events": False,
         "worker_arguments": [],
         "rollover": "overlap",
     } | changes

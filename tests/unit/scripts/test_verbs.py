@@ -31,6 +31,7 @@ MAGIC = {
     "group_names",
     "hostvars",
     "inventory_hostname",
+    "inventory_hostname_short",
     "inventory_dir",
     "item",
     "lookup",

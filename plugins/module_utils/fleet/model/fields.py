@@ -140,6 +140,10 @@ POOL: Final[Mapping[str, Spec]] = {
         ),
     ),
     "environment": field("Extra environment of its worker processes.", application.environment),
+    "events": field(
+        "Whether its workers send Celery's events, and heartbeats to each other, as Flower needs them.",
+        flag(),
+    ),
     "command_prefix": arguments.COMMAND_PREFIX,
     "worker_arguments": arguments.WORKER_ARGUMENTS,
     "demand": field(

@@ -67,6 +67,7 @@ class Pool:
     max_tasks_per_child: int
     time_limit: int
     soft_time_limit: int
+    events: bool = False
     command_prefix: Sequence[str] = ()
     worker_arguments: Sequence[str] = ()
     eta_horizon: int | None = None
