@@ -28,6 +28,7 @@ from fleet.host.systemd import SystemdError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.authority import Authority
+from support.prometheus import command
 
 from celery_fleet.worker.counters import Counters
 from celery_fleet.worker.gate import Ending
@@ -198,11 +199,12 @@ def test_a_host_says_how_its_workers_are(host: Machine) -> None:
 
 
 def test_the_page_is_what_prometheus_reads(host: Machine) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("no promtool")
     checked = subprocess.run(
-        [promtool, "check", "metrics"], input=Scrape(host).text(), capture_output=True, text=True, check=False
+        [command("promtool"), "check", "metrics"],
+        input=Scrape(host).text(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
