@@ -32,6 +32,8 @@ CHANGES = {
 MAKES = os.O_CREAT | os.O_TRUNC
 # More changes than any case has.
 MOST = 900
+# Seconds, of which each takes a hundredth.
+HANGS = 300
 KILLED, LOST = "killed", "power lost"
 NOWHERE = Path("/nowhere")
 
@@ -189,6 +191,8 @@ def run(
     if child == 0:
         try:
             signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+            # A process that hangs fails its test, and not the whole run.
+            signal.alarm(HANGS)
             _process.number, _process.root, _process.lose = number, root, lose
             _process.all_synced()
             _watch()
