@@ -1,0 +1,95 @@
+"""Prometheus' configuration: which hosts are read, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..model.plain import plain
+from ..model.read import read_model
+
+RULES: Final = ("model.yml", "alerts.yml")
+# Of each queue, without its channels, whose ids change. 3.10 ignores those that it does not know.
+FAMILIES: Final = (
+    "queue_coarse_metrics",
+    "queue_consumer_count",
+    "queue_delivery_metrics",
+    "exchange_metrics",
+)
+
+
+def prometheus_config(raw_model: object, hosts: object, ports: object, tls: object = None) -> dict[str, Any]:
+    """Return the content of `prometheus.yml`.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+        hosts: By the names ``workers`` and ``brokers`` the address of each host by its name.
+        ports: The port of each of ``exporter``, ``rabbitmq``, ``prometheus`` and ``alertmanager``.
+        tls: Files on this host, ``ca`` and ``certificate`` (with its key), by which it and those that it
+            reads prove who they are; none without TLS.
+
+    Returns:
+        The configuration in plain types.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, findings = read_model(raw_model)
+    findings.refuse()
+    members, listens = plain(hosts), plain(ports)
+    files = plain(tls)
+    how = (
+        {
+            "scheme": "https",
+            "tls_config": {
+                "ca_file": files["ca"],
+                "cert_file": files["certificate"],
+                "key_file": files["certificate"],
+            },
+        }
+        if files
+        else {}
+    )
+    scrape_s = model.monitoring.scrape
+    broker = {"static_configs": _targets(members["brokers"], listens["rabbitmq"]), **how}
+    return {
+        "global": {
+            "scrape_interval": f"{scrape_s}s",
+            "scrape_timeout": f"{min(scrape_s, 10)}s",
+            "evaluation_interval": "30s",
+        },
+        "rule_files": list(RULES),
+        "alerting": {
+            "alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{listens['alertmanager']}"]}]}]
+        },
+        "scrape_configs": [
+            {
+                "job_name": "celery_fleet",
+                "static_configs": _targets(members["workers"], listens["exporter"]),
+                **how,
+            },
+            {"job_name": "rabbitmq", **broker},
+            {
+                "job_name": "rabbitmq_queues",
+                "metrics_path": "/metrics/detailed",
+                "params": {"vhost": [model.broker.vhost], "family": list(FAMILIES)},
+                **broker,
+            },
+            *(
+                {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{listens[name]}"]}]}
+                for name in ("prometheus", "alertmanager")
+            ),
+        ],
+    }
+
+
+def _targets(hosts: Mapping[str, str], port: int) -> list[dict[str, Any]]:
+    """Return the targets, each by the name that its host has in the inventory, as in the plan."""
+    return [
+        {"targets": [f"{_bracketed(address)}:{port}"], "labels": {"instance": name}}
+        for name, address in hosts.items()
+    ]
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
