@@ -1,0 +1,43 @@
+"""Filters that derive what the servers of monitoring read from the model and the inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import ModelError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.monitoring.alertmanager import (
+    alertmanager_config,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.monitoring.alerts import alert_rules
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.monitoring.prometheus import (
+    prometheus_config,
+)
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.monitoring.rules import recording_rules
+
+
+def _as_filter(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a refusal into an error that Ansible shows as text."""
+
+    def wrapped(*args: object, **options: object) -> object:
+        try:
+            return function(*args, **options)
+        except ModelError as refusal:
+            raise AnsibleFilterError(f"The fleet's model is refused. {refusal}") from refusal
+
+    return wrapped
+
+
+class FilterModule:
+    """The filters of monitoring."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
+        filters: dict[str, Callable[..., Any]] = {
+            "alertmanager_config": alertmanager_config,
+            "alert_rules": lambda _model: alert_rules(),
+            "prometheus_config": prometheus_config,
+            "recording_rules": recording_rules,
+        }
+        return {name: _as_filter(function) for name, function in filters.items()}
