@@ -35,7 +35,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 units:
-  description: How the units of O(files) are, by name; each has C(active) and C(enabled) as systemd calls them.
+  description: How the units of O(files) are, by name; C(active) and C(enabled) are as systemd calls them.
   type: dict
   returned: always
 stale:

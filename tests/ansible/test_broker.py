@@ -305,3 +305,61 @@ def test_nothing_is_migrated_while_a_node_is_in_trouble(monkeypatch: pytest.Monk
     params = dict.fromkeys(rabbitmq_migrate.ARGUMENTS)
     with pytest.raises(_FailedError, match="Nothing was migrated: Node rabbit@one has raised its"):
         rabbitmq_migrate.run(SimpleNamespace(params=params, fail_json=fail))
+
+
+def test_metrics_are_for_this_host_unless_it_is_told_otherwise() -> None:
+    assert settings("metrics.conf.j2") == {"prometheus.tcp.ip": "127.0.0.1", "prometheus.tcp.port": "15692"}
+
+
+def test_with_tls_metrics_are_for_those_who_have_a_certificate() -> None:
+    found = settings(
+        "metrics.conf.j2",
+        broker_metrics_tls=True,
+        broker_metrics_address="10.0.0.1",
+        broker_tls_ca="/ca.pem",
+        broker_tls_certificate="/own.pem",
+        broker_tls_key="/own.pem",
+    )
+    assert found["prometheus.tcp.ip"] == "127.0.0.1"
+    assert (found["prometheus.ssl.ip"], found["prometheus.ssl.port"]) == ("10.0.0.1", "15691")
+    assert (found["prometheus.ssl.verify"], found["prometheus.ssl.fail_if_no_peer_cert"]) == (
+        "verify_peer",
+        "true",
+    )
+    assert {found[f"prometheus.ssl.{name}"] for name in ("cacertfile", "certfile", "keyfile")} == {
+        "/ca.pem",
+        "/own.pem",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "filtered"),
+    [
+        ({}, False),
+        ({"broker_members": THREE}, True),
+        ({"broker_metrics": True}, False),
+        ({"broker_metrics": True, "broker_metrics_address": "10.0.0.1"}, True),
+        (
+            {"broker_metrics": True, "broker_metrics_address": "10.0.0.1", "broker_metrics_tls": True},
+            False,
+        ),
+    ],
+)
+def test_metrics_that_everybody_could_read_are_behind_a_filter(
+    changes: dict[str, Any], filtered: bool
+) -> None:
+    assert render("{{ __broker_filtered }}", **changes) == str(filtered)
+    assert ("nftables" in render("{{ __broker_packages }}", **changes)) == filtered
+
+
+def test_only_monitoring_reaches_the_metrics() -> None:
+    text = (ROLE / "templates" / "celery-fleet.nft.j2").read_text()
+    there = {"broker_metrics": True, "broker_metrics_address": "10.0.0.1"}
+    rules = render(text, **there, broker_metrics_peers=["10.0.0.9"])
+    lines = [line.strip() for line in rules.splitlines()]
+    assert "tcp dport != { 4369, 25672, 35672-35682, 15692 } accept" in lines
+    accepted = lines.index("tcp dport 15692 ip saddr { 10.0.0.9 } accept")
+    assert lines[accepted + 1] == "tcp dport 15692 reject with tcp reset"
+    # Not even the other nodes of the cluster.
+    assert accepted < lines.index("ip saddr { 10.0.0.1 } accept")
+    assert "15692" not in render(text)

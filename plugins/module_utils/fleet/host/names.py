@@ -67,6 +67,10 @@ EXPORTER: Final = f"{PREFIX}exporter.service"
 EXPORTER_SOCKET: Final = f"{PREFIX}exporter.socket"
 EXPORTER_USER: Final = f"{PREFIX}exporter"
 EXPORTER_CERTIFICATE: Final = PurePosixPath("/etc/celery-fleet-exporter/exporter.pem")
+# The servers of monitoring.
+MONITORING_USER: Final = "celery-fleet-monitoring"
+MONITORING_CONFIG: Final = PurePosixPath("/etc/celery-fleet-monitoring")
+MONITORING_STATE: Final = PurePosixPath("/var/lib/celery-fleet-monitoring")
 BEAT: Final = f"{PREFIX}beat.service"
 # A command that an operator runs has a name of its own; hooks have one for each kind.
 RUN: Final = f"{PREFIX}run-"
@@ -253,4 +257,7 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "results_users": str(RESULTS_USERS),
         "results_socket": str(RESULTS_SOCKET),
         "results_password": str(RESULTS_PASSWORD),
+        "monitoring_user": MONITORING_USER,
+        "monitoring_config": str(MONITORING_CONFIG),
+        "monitoring_state": str(MONITORING_STATE),
     }
