@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -29,6 +29,23 @@ def _as_filter(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def console_items(consoles: Mapping[str, str], directory: str, group: str) -> list[dict[str, Any]]:
+    """Return the pages of Prometheus as the module host_state takes them; others in the directory go."""
+    return [
+        {"directory": directory, "owner": "root", "group": group, "mode": "0750", "exact": True},
+        *(
+            {
+                "file": f"{directory}/{name}",
+                "content": text,
+                "owner": "root",
+                "group": group,
+                "mode": "0640",
+            }
+            for name, text in consoles.items()
+        ),
+    ]
+
+
 class FilterModule:
     """The filters of monitoring."""
 
@@ -37,6 +54,7 @@ class FilterModule:
         filters: dict[str, Callable[..., Any]] = {
             "alertmanager_config": alertmanager_config,
             "alert_rules": lambda _model: alert_rules(),
+            "console_items": console_items,
             "prometheus_config": prometheus_config,
             "recording_rules": recording_rules,
         }

@@ -44,6 +44,7 @@ OPEN = {
     "monitoring_recording_rules": "promtool checks it",
     "monitoring_alert_rules": "promtool checks it",
     "monitoring_alertmanager_config": "amtool checks it",
+    "monitoring_consoles": "by file",
     "results_passwords": "by user",
     "results_further_passwords": "by user",
     "worker_plan.pools": "by pool",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.celery_fleet.kit.plugins.filter.monitoring import FilterModule
 from fleet.host.names import installation
 from fleet.monitoring.alerts import alert_rules
 from support.units import parse, render
@@ -55,3 +56,10 @@ def test_what_prometheus_fills_in_later_is_not_filled_in_by_ansible() -> None:
     written = render("alerts.yml.j2", **DEFAULTS, monitoring_alert_rules=rules)
     assert yaml.safe_load(written) == rules
     assert "{{ $labels.queue }}" in written
+
+
+def test_only_the_fleet_s_own_pages_are_served() -> None:
+    assert "--web.console.templates=/etc/celery-fleet-monitoring/consoles" in command("prometheus.service.j2")
+    directory, page = FilterModule().filters()["console_items"]({"fleet.html": "<p>"}, "/etc/x", "shop")
+    assert (directory["directory"], directory["exact"]) == ("/etc/x", True)
+    assert (page["file"], page["content"], page["mode"]) == ("/etc/x/fleet.html", "<p>", "0640")
