@@ -9,6 +9,7 @@ import yaml
 from ansible_collections.celery_fleet.kit.plugins.filter.monitoring import FilterModule
 from fleet.host.names import installation
 from fleet.monitoring.alerts import alert_rules
+from support.ansible_runs import Run, facts
 from support.units import parse, render
 
 DEFAULTS: dict[str, Any] = {
@@ -63,3 +64,83 @@ def test_only_the_fleet_s_own_pages_are_served() -> None:
     directory, page = FilterModule().filters()["console_items"]({"fleet.html": "<p>"}, "/etc/x", "shop")
     assert (directory["directory"], directory["exact"]) == ("/etc/x", True)
     assert (page["file"], page["content"], page["mode"]) == ("/etc/x/fleet.html", "<p>", "0640")
+
+
+DERIVED = {
+    "hosts": "monitoring",
+    "gather_facts": False,
+    "vars": {
+        "__derived": {
+            "prometheus": "{{ monitoring_prometheus_config }}",
+            "rules": "{{ monitoring_recording_rules }}",
+            "alerts": "{{ monitoring_alert_rules }}",
+            "alertmanager": "{{ monitoring_alertmanager_config }}",
+            "pages": "{{ monitoring_consoles.keys() | list }}",
+            "complete": "{{ monitoring_complete }}",
+        }
+    },
+    "tasks": [{"write": {"path": "{{ out }}/mon1.json", "content": "{{ __derived | to_json }}"}}],
+}
+
+OF_BROKERS = {
+    "hosts": "brokers",
+    "gather_facts": False,
+    "vars": {"__derived": {"plugins": "{{ broker_plugins }}", "peers": "{{ broker_metrics_peers }}"}},
+    "tasks": [{"write": {"path": "{{ out }}/b1.json", "content": "{{ __derived | to_json }}"}}],
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A fleet of one broker and two workers with a host for monitoring."""
+    path = tmp_path_factory.mktemp("site")
+    hosts = {"processor_vcpus": 8, "memtotal_mb": 64300}
+    run = Run(path, path / "hosts.yml", [facts("workers", **hosts), DERIVED, OF_BROKERS])
+    groups = {
+        "brokers": {"hosts": {"b1": {"ansible_host": "10.0.0.1"}}},
+        "workers": {
+            "children": {
+                "balanced_servers": {
+                    "hosts": {"w1": {"ansible_host": "10.0.0.2"}, "w2": {"ansible_host": "10.0.0.3"}}
+                }
+            }
+        },
+        "monitoring": {"hosts": {"mon1": {"ansible_host": "10.0.0.9"}}},
+    }
+    run.inventory.write_text(yaml.safe_dump(groups))
+    return run
+
+
+def test_the_servers_get_what_follows_from_the_model_and_the_inventory(site: Run) -> None:
+    ran = site.run()
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = site.result("mon1")
+    jobs = {job["job_name"]: job.get("static_configs") for job in found["prometheus"]["scrape_configs"]}
+    assert [(each["targets"], each["labels"]["instance"]) for each in jobs["celery_fleet"]] == [
+        (["10.0.0.2:9808"], "w1"),
+        (["10.0.0.3:9808"], "w2"),
+    ]
+    assert [each["targets"] for each in jobs["rabbitmq"]] == [["10.0.0.1:15692"]]
+    planned = [
+        rule
+        for group in found["rules"]["groups"]
+        for rule in group["rules"]
+        if rule["record"] == "celery_fleet:planned_slots"
+    ]
+    assert {(rule["labels"]["instance"], rule["labels"]["pool"]) for rule in planned} == {
+        (host, pool) for host in ("w1", "w2") for pool in ("io", "general")
+    }
+    assert found["alerts"] == alert_rules()
+    assert found["alertmanager"]["route"]["receiver"] == "nobody"
+    assert "fleet.html" in found["pages"]
+    assert found["complete"] is True
+    assert site.result("b1") == {
+        "plugins": ["rabbitmq_management", "rabbitmq_prometheus"],
+        "peers": ["10.0.0.9"],
+    }
+
+
+def test_a_run_that_leaves_workers_out_knows_that_it_lacks_their_plans(site: Run) -> None:
+    ran = site.run("--limit", "mon1,w1")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert site.result("mon1")["complete"] is False
