@@ -66,6 +66,8 @@ def test_only_the_fleet_s_own_pages_are_served() -> None:
     assert (page["file"], page["content"], page["mode"]) == ("/etc/x/fleet.html", "<p>", "0640")
 
 
+# What is declared of a host says less than the host itself.
+HARDWARE = {"cores": 8, "memory_gib": 64}
 DERIVED = {
     "hosts": "monitoring",
     "gather_facts": False,
@@ -101,7 +103,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "workers": {
             "children": {
                 "balanced_servers": {
-                    "hosts": {"w1": {"ansible_host": "10.0.0.2"}, "w2": {"ansible_host": "10.0.0.3"}}
+                    "hosts": {
+                        "w1": {"ansible_host": "10.0.0.2"},
+                        "w2": {"ansible_host": "10.0.0.3", "fleet_hardware": HARDWARE},
+                    }
                 }
             }
         },
