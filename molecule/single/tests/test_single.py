@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.scenario import ROOT, Scenario, inspect, planned_node
+from support.scenario import ROOT, Scenario, inspect, planned_node, serving
 
 NAME = "single-1"
 INVENTORY = ("-i", "molecule/single/inventory")
@@ -28,6 +30,13 @@ def told(queue):
 parts = [told(queue) for queue in ("cpu_data_analysis", "io_api_calls", "memory_aggregations")]
 end = signature("celery.accumulate", ("general_background",), app=app, queue="general_background")
 print(chord(parts, end).delay().get(60))
+"""
+
+LOGGED = """
+import sys
+sys.path.insert(0, ".")
+from demo.app import app
+app.send_task("celery.accumulate", task_id="logs-1", queue="io_api_calls").get(60)
 """
 
 Host = Callable[[str], Any]
@@ -138,6 +147,42 @@ def test_the_scheduler_sends_and_status_tells_of_it(host: Host) -> None:
         assert rc == 2 and any("io" in warning for warning in json.loads(shown)["warnings"])
     finally:
         host(NAME).check_output(f"systemctl start {io}")
+
+
+def test_the_commands_of_guides_answer(host: Host, plan: dict[str, Any]) -> None:
+    nodes = ",".join(serving(host(NAME), pool)[1] for pool in plan["pools"].values())
+    asked = f"celery-fleet inspect active --json --timeout 60 --destination {nodes}"
+    assert len(json.loads(host(NAME).check_output(asked))) == len(POOLS)
+    lengths = host(NAME).check_output("rabbitmqctl --quiet list_queues --vhost celery_fleet name messages")
+    queues = {queue for pool in plan["pools"].values() for queue in pool["queues"]}
+    assert queues <= {line.split()[0] for line in lengths.splitlines()}
+
+
+def test_logs_show_a_task_and_follow_what_comes(host: Host) -> None:
+    """By its id: first what was logged of it, then its second run."""
+    publish = ("cd /opt/demo/current && runuser -u celery-fleet -- venv/bin/python -P -c %s", LOGGED)
+    host(NAME).check_output(*publish)
+    command = [sys.executable, "-m", "ansible", "playbook", "playbooks/logs.yml", *INVENTORY]
+    with subprocess.Popen(
+        [*command, "-e", "logs_ids=logs-1", "-e", "logs_follow=true", "-e", "fleet_pool=io"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as run:
+        # Whatever it waits for, its output then ends.
+        guard = threading.Timer(300, run.kill)
+        guard.start()
+        try:
+            assert run.stdout
+            ends = (line for line in run.stdout if "celery.accumulate[logs-1] ended: SUCCESS" in line)
+            assert f" {NAME}  io  " in next(ends)
+            host(NAME).check_output(*publish)
+            assert f" {NAME}  io  " in next(ends)
+            run.send_signal(signal.SIGINT)
+            run.wait()
+        finally:
+            run.kill()
+            guard.cancel()
 
 
 def test_a_django_project_takes_the_place_of_the_demo(host: Host) -> None:
