@@ -81,7 +81,8 @@ def tls_servers(
     return [
         {"kind": kind, "name": host, "address": address, "port": server["port"]}
         for kind, group, server in servers
-        for host, address in zip(groups.get(group) or (), server["nodes"], strict=True)
+        # A site may name other addresses, such as one of a load balancer.
+        for host, address in zip(groups.get(group) or (), server["nodes"], strict=False)
     ]
 
 

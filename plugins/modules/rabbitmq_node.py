@@ -7,6 +7,7 @@ import base64
 import json
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,10 +149,12 @@ def ask(module: AnsibleModule) -> dict[str, Any]:
 
 def arguments(runs: bool) -> str:
     """Return the broker's command line, or the file with its settings if it does not run."""
-    if not runs:
-        return SETTINGS.read_text() if SETTINGS.is_file() else ""
-    process = call("systemctl", "show", "--property=MainPID", "--value", "rabbitmq-server.service")
-    return Path(f"/proc/{process.strip()}/cmdline").read_bytes().decode(errors="replace")
+    if runs:
+        # It may have ended since.
+        with suppress(OSError, SystemdError):
+            process = call("systemctl", "show", "--property=MainPID", "--value", "rabbitmq-server.service")
+            return Path(f"/proc/{process.strip()}/cmdline").read_bytes().decode(errors="replace")
+    return SETTINGS.read_text() if SETTINGS.is_file() else ""
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.celery_fleet.kit.plugins.modules import rabbitmq_migrate
+from ansible_collections.celery_fleet.kit.plugins.modules import rabbitmq_migrate, rabbitmq_node
 
 ROLE = Path(__file__).parents[2] / "roles" / "broker"
 
@@ -208,6 +209,19 @@ def test_a_node_without_others_follows_those_of_a_cluster(joined: int, encrypted
     seen = looks(False, False, True, joined=joined) if joined else looks(None, None, True, joined=0)
     given = TLS | {"hostvars": seen, "inventory_hostname": "three"}
     assert render("{{ __broker_internode_tls }}", **given) == str(encrypted)
+
+
+def test_a_node_that_has_just_ended_says_what_it_will_start_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_file = tmp_path / "rabbitmq-env.conf"
+    monkeypatch.setattr(rabbitmq_node, "SETTINGS", settings_file)
+    monkeypatch.setattr(rabbitmq_node, "call", lambda *_: "0\n")
+    assert rabbitmq_node.arguments(True) == rabbitmq_node.arguments(False) == ""
+    settings_file.write_text("DIST_PORT=25672\n")
+    assert rabbitmq_node.arguments(True) == rabbitmq_node.arguments(False) == "DIST_PORT=25672\n"
+    monkeypatch.setattr(rabbitmq_node, "call", lambda *_: f"{os.getpid()}\n")
+    assert "python" in rabbitmq_node.arguments(True)
 
 
 def test_both_ends_between_nodes_show_a_certificate() -> None:
