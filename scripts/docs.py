@@ -22,7 +22,7 @@ from fleet.catalogue import CATALOGUE, Kind
 from fleet.host.metrics import METRICS, PREFIX
 from fleet.model.fields import SPECS
 from fleet.monitoring.alerts import ALERTS, Alert
-from fleet.monitoring.grafana import dashboards
+from fleet.monitoring.grafana import dashboards, provisioning
 from fleet.plan.fleet import fleet_plan
 from fleet.plan.host import host_plan
 from fleet.plan.installed import plan_figures
@@ -278,6 +278,7 @@ def main(arguments: Sequence[str]) -> int:
     generated |= {
         f"docs/grafana/{name}": f"{json.dumps(board, indent=1)}\n" for name, board in dashboards().items()
     }
+    generated["docs/grafana/celery-fleet.yml"] = provisioning()
     generated |= {f"roles/{role}/README.md": reference.readme(role) for role in reference.roles()}
     stale = [name for name, text in generated.items() if _read(ROOT / name) != text]
     for name in stale if "--check" not in arguments else ():

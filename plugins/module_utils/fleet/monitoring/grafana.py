@@ -21,6 +21,20 @@ _HALF: Final = {"w": 12, "h": 9}
 _BAD: Final = "red"
 _WELL: Final = "green"
 
+# Where the dashboards are on the host of a Grafana that finds them by a file.
+DIRECTORY: Final = "/var/lib/grafana/dashboards/celery-fleet"
+
+_PROVISIONING: Final = f"""\
+---
+apiVersion: 1
+providers:
+  - name: celery-fleet
+    folder: Celery fleet
+    type: file
+    disableDeletion: true
+    options: {{path: {DIRECTORY}}}
+"""
+
 Json = dict[str, Any]
 
 
@@ -29,20 +43,9 @@ def dashboards() -> dict[str, Json]:
     return {f"{page.name}.json": _dashboard(page) for page in PAGES}
 
 
-def provisioning(directory: str) -> Json:
-    """Return the file by which Grafana finds the dashboards.
-
-    Args:
-        directory: Where they are on Grafana's host.
-    """
-    provider = {
-        "name": "celery-fleet",
-        "folder": "Celery fleet",
-        "type": "file",
-        "disableDeletion": True,
-        "options": {"path": directory},
-    }
-    return {"apiVersion": 1, "providers": [provider]}
+def provisioning() -> str:
+    """Return the file by which a Grafana finds the dashboards."""
+    return _PROVISIONING
 
 
 def _dashboard(page: Page) -> Json:

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fleet.host.metrics import METRICS, PREFIX, Kind
 from fleet.monitoring.consoles import consoles
-from fleet.monitoring.grafana import dashboards, provisioning
+from fleet.monitoring.grafana import DIRECTORY, dashboards, provisioning
 from fleet.monitoring.panels import PAGES, SELECTED, Graph
 from fleet.monitoring.rules import recording_rules
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
-from support.fleet_model import HOSTS, LOADED
+from support.fleet_model import HOSTS, LOADED, ROOT
 from support.prometheus import BROKER_METRICS, command
 
 # Minutes. An hour of it is looked back at.
@@ -484,6 +485,7 @@ def same_fields(ours: Any, known: Any) -> Any:
     return known
 
 
-def test_grafana_finds_the_dashboards_where_they_are() -> None:
-    [provider] = provisioning("/srv/boards")["providers"]
-    assert (provider["type"], provider["options"]) == ("file", {"path": "/srv/boards"})
+def test_grafana_finds_the_dashboards_where_they_are_said_to_be() -> None:
+    [provider] = yaml.safe_load(provisioning())["providers"]
+    assert (provider["type"], provider["options"]) == ("file", {"path": DIRECTORY})
+    assert DIRECTORY in (ROOT / "docs/use/dashboards.md").read_text()
