@@ -159,7 +159,7 @@ def _state(column: Column) -> str:
         if column.low is not None
         else f"ge .Value {(column.high or 0) * scale:.1f}"
     )
-    return f' class="{{{{ if {bad} }}}}bad{{{{ else }}}}{well}{{{{ end }}}}"'
+    return f' class="{{{{ if and (eq .Value .Value) ({bad}) }}}}bad{{{{ else }}}}{well}{{{{ end }}}}"'
 
 
 def _shown(column: Column) -> str:

@@ -173,6 +173,12 @@ LOAD: list[tuple[str, dict[str, str], str]] = [
     ("rabbitmq_global_messages_received_confirm_total", BROKER, each_minute(660)),
     ("rabbitmq_global_messages_confirmed_total", BROKER, each_minute(600)),
 ]
+# What has not run for long has a runtime that is no number.
+IDLE: list[tuple[str, dict[str, str], str]] = [
+    ("celery_fleet_tasks_total", {**IO, "task": "a.idle", "state": "success"}, always(7)),
+    ("celery_fleet_task_runtime_seconds_bucket", {**IO, "task": "a.idle", "le": "+Inf"}, always(7)),
+    ("celery_fleet_task_runtime_seconds_bucket", {**IO, "task": "a.idle", "le": "1"}, always(7)),
+]
 
 
 def series(name: str, labels: dict[str, str]) -> str:
@@ -326,15 +332,17 @@ def known_hosts() -> dict[str, Any]:
     }
 
 
-def promtool_test(path: Path, rules: list[str], cases: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def promtool_test(
+    path: Path, rules: list[str], cases: dict[str, Any], load: list[tuple[str, dict[str, str], str]]
+) -> subprocess.CompletedProcess[str]:
     """Ask promtool about the load."""
-    load = [{"series": series(name, labels), "values": values} for name, labels, values in LOAD]
+    fed = [{"series": series(name, labels), "values": values} for name, labels, values in load]
     groups = [group["name"] for name in rules for group in json.loads((path / name).read_text())["groups"]]
     test = {
         "rule_files": rules,
         "evaluation_interval": "1m",
         "group_eval_order": groups,
-        "tests": [{"interval": "1m", "input_series": load, **cases}],
+        "tests": [{"interval": "1m", "input_series": fed, **cases}],
     }
     (path / "test.yml").write_text(json.dumps(test))
     line = [command("promtool"), "test", "rules", "test.yml"]
@@ -354,7 +362,7 @@ def test_every_expression_gives_the_known_value_over_a_known_load(tmp_path: Path
         # Sums of floats would be compared exactly.
         rounded = f"round({of_all(expression)}, 0.001)"
         cases.append({"expr": rounded, "eval_time": f"{MINUTES}m", "exp_samples": samples})
-    run = promtool_test(tmp_path, ["rules.yml"], {"promql_expr_test": cases})
+    run = promtool_test(tmp_path, ["rules.yml"], {"promql_expr_test": cases}, LOAD)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
@@ -396,7 +404,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (path / "pages.yml").write_text(json.dumps({"groups": [{"name": "pages", "rules": alerts}]}))
     # None is expected, so that promtool shows them all.
     asked = [{"eval_time": f"{MINUTES}m", "alertname": name, "exp_alerts": []} for name in consoles()]
-    answer = promtool_test(path, ["rules.yml", "pages.yml"], {"alert_rule_test": asked})
+    answer = promtool_test(path, ["rules.yml", "pages.yml"], {"alert_rule_test": asked}, LOAD + IDLE)
     told = r'alertname="(.+?\.html)"}\s+Annotations:{page="(.*?)(?<!\\)"}'
     found = re.findall(told, answer.stdout + answer.stderr)
     return {name: json.loads(f'"{text}"') for name, text in found}
@@ -434,6 +442,7 @@ def test_the_first_page_says_at_once_what_is_wrong_and_since_when(rendered: dict
     assert row(page, "Hosts", "memory1")[:3] == ["!no", "", ""]
     assert row(page, "Brokers", "broker1")[:2] == ["yes", "!1"]
     assert row(page, "Schedulers", "cpu1")[:1] == ["standby"]
+    assert row(rendered["tasks.html"], "Tasks", "io", "a.idle") == ["0", "", "", "", "", ""]
     assert row(rendered["queues.html"], "Queues", "cpu", "cpu_ml_training")[:3] == ["90", "!90 %", "!0"]
 
 
