@@ -13,6 +13,9 @@ from support import alert_cases as cases
 from support.fleet_model import LOADED
 from support.prometheus import BROKER_METRICS, OTHER_METRICS, command
 
+# All alerts are tried at once, in one process's run; the oldest Python makes the same rules (test_rules.py).
+pytestmark = [pytest.mark.xdist_group("alerts"), pytest.mark.further]
+
 RULES = recording_rules(cases.MODEL, cases.WORKERS, cases.BROKERS, cases.SCHEDULERS)
 RECORDS = [rule for group in RULES["groups"] for rule in group["rules"]]
 RECORDED = re.compile(r"celery_fleet:[a-z0-9_:]+")
