@@ -372,6 +372,8 @@ def test_peers_that_say_nothing_keep_none_waiting_for_ever(
         peer.settimeout(60)
         assert peer.recv(1) == b""  # it was let go
         peer.close()
+    # The next may be as slow as a busy machine makes it.
+    monkeypatch.setattr("fleet.host.exporter.PATIENCE", 60)
     assert get(f"{url}/metrics")
 
 
