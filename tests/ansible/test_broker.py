@@ -204,6 +204,17 @@ def test_a_new_cluster_encrypts_and_one_that_runs_is_switched_by_name(
     assert ("internode.config" in gone) is not encrypted
 
 
+@pytest.mark.parametrize("silent", [{}, {"known": []}])
+def test_a_node_that_does_not_answer_is_no_obstacle(silent: dict[str, Any]) -> None:
+    seen = looks(False, False, False)
+    seen["two"]["__broker_look"]["node"] = silent
+    del seen["three"]["__broker_look"]
+    assert render("{{ __broker_internode_tls }}", **TLS, hostvars=seen) == "False"
+    for look in seen.values():
+        look.get("__broker_look", {})["node"] = silent
+    assert render("{{ __broker_internode_now }}", **TLS, hostvars=seen) == "[False]"
+
+
 @pytest.mark.parametrize(("joined", "encrypted"), [(2, False), (0, True)])
 def test_a_node_without_others_follows_those_of_a_cluster(joined: int, encrypted: bool) -> None:
     seen = looks(False, False, True, joined=joined) if joined else looks(None, None, True, joined=0)
