@@ -611,8 +611,8 @@ _ENTRY = {
         whole_number(1, "seconds", required=False, nullable=True),
     ),
     "late": field(
-        "Seconds after its time at which an alert counts it as missed; null: as long as `every`, or an hour "
-        "with `crontab`.",
+        "Seconds after its time at which an alert counts it as missed; null: as long as `every`, at least a "
+        "minute, or an hour with `crontab`.",
         whole_number(1, "seconds", required=False, nullable=True),
     ),
 }

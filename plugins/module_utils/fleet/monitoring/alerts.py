@@ -481,7 +481,7 @@ ALERTS: Final = (
         1,
         "{{ $labels.entry }} is {{ $value | humanizeDuration }} late",
         "The scheduler should have sent this task.",
-        "the entry's `late`: as long as `every`, or an hour",
+        "the entry's `late`: as long as `every` and at least a minute, or an hour",
         "journalctl --unit celery-fleet-beat --since -1h",
     ),
     # The broker

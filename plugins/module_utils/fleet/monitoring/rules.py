@@ -16,6 +16,8 @@ from ..plan.host import build_plan
 
 # Seconds after its time at which an entry with a crontab counts as missed.
 LATE_S: Final = 3600
+# Seconds: how old a figure may be when a rule sees it, by the report, the scrape and the interval of rules.
+SEEN_S: Final = 60
 MIB: Final = 1024 * 1024
 
 Rule = dict[str, Any]
@@ -108,7 +110,7 @@ def _of_hosts(plans: list[dict[str, Any]]) -> Iterator[Rule]:
 
 def _of_entries(model: Model) -> Iterator[Rule]:
     for name, entry in model.schedule.items():
-        late = entry.get("late") or entry.get("every") or LATE_S
+        late = entry.get("late") or max(entry.get("every") or LATE_S, SEEN_S)
         yield _constant("entry_late_seconds", late, entry=name)
 
 

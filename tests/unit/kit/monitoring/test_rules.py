@@ -68,6 +68,7 @@ def test_a_host_of_unknown_hardware_has_no_plan(model, hosts):
     [
         ({"every": 300}, 300),
         ({"every": 300, "late": 7}, 7),
+        ({"every": 2}, 60),
         ({"crontab": "0 1 * * *"}, 3600),
     ],
 )
