@@ -106,5 +106,10 @@ def passwords(raw: dict[str, Any]) -> str:
 def _readers(names: Sequence[str]) -> str:
     if set(names) <= set(OPERATORS):
         return f"`{OPERATOR_USER}`"
+    own = {
+        "client": "the scheduler's user, ",
+        "worker_<pool>": "the pool's user, ",
+        "beat": "the scheduler's user, ",
+    }[names[0]]
     more = "; on a client those of `fleet_client_users`" if "client" in names else ""
-    return f"the application's user{more}"
+    return f"{own}the application's user{more}"

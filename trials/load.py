@@ -66,7 +66,7 @@ class Load:
     def _publish(self, kind: str, command: str) -> None:
         self.host(self.client).check_output(
             f"systemd-run --quiet --collect --unit={self._unit(kind)} --uid=celery-fleet "
-            f"--setenv=HOME=/tmp {self.python} -P -m {command}"
+            f"--property=UMask=0007 --setenv=HOME=/tmp {self.python} -P -m {command}"
         )
 
     def note(

@@ -68,7 +68,7 @@ class FleetConsumer(GuardedConsumer):
         self.instance = Instance.from_environment()
         self.limits = Limits(self.app.amqp.fleet.pools.get(self.instance.pool))
         self.timers = ConnectionTimers(self.hub)
-        self.revocations = Revocations(self.app.amqp.fleet.path, self.pool, self.instance.pool)
+        self.revocations = Revocations(self.app.amqp.fleet.path, self.pool)
         self.slots = Slots(self.condition, self.gate, self.pool, self.controller)
         self.consumption = Consumption(self.condition, self.gate, self)
         self.report = Report(

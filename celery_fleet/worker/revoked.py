@@ -24,8 +24,9 @@ FILE = "revoked.json"
 MEMORY = 90 * 24 * 3600.0
 
 
-# In the unit's state directory, by pool: what remote control has cancelled.
-MEMORY_FILE = "revoked-{}.json"
+# What remote control has cancelled, in the directory that this variable names, for the worker's user alone.
+MEMORY_FILE = "remote-revoked.json"
+MEMORY_VARIABLE = "CELERY_FLEET_MEMORY"
 
 
 class Revocations:
@@ -34,12 +35,11 @@ class Revocations:
     Args:
         fleet_file: Path of the fleet file, beside which the operator's file is.
         pool: The execution pool, which ends tasks that run.
-        name: The pool's name.
     """
 
-    def __init__(self, fleet_file: str, pool: Any, name: str = "") -> None:  # noqa: ANN401 - Celery has no types
-        directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-        self._memory = Path(directory, MEMORY_FILE.format(name)) if directory else None
+    def __init__(self, fleet_file: str, pool: Any) -> None:  # noqa: ANN401 - Celery has no types
+        directory = os.environ.get(MEMORY_VARIABLE)
+        self._memory = Path(directory, MEMORY_FILE) if directory else None
         self._path = Path(fleet_file).with_name(FILE)
         self._pool = pool
         self._seen: tuple[int, int] | None = None

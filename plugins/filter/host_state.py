@@ -6,16 +6,27 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.users import unix_users
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import mark, newer_is_kept
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import home_of, user_of
 
 
-def secret_files(names: Iterable[str], directory: str, group: str, **groups: str) -> list[dict[str, Any]]:
+def secret_files(
+    names: Iterable[str],
+    directory: str,
+    group: str,
+    own: Mapping[str, str] | None = None,
+    owner: str = "root",
+    **groups: str,
+) -> list[dict[str, Any]]:
     """Return a directory that holds secrets, and nothing else, as items of the module host_state.
 
     Args:
         names: The files' names, which are those of the secrets.
         directory: Path of the directory.
         group: Who may read them beside root.
+        own: For each name that one group may read, that group; also with a suffix.
+        owner: Who else may read those.
         groups: Who may read those of these names, with or without a suffix, instead of `group`.
 
     Returns:
@@ -23,15 +34,35 @@ def secret_files(names: Iterable[str], directory: str, group: str, **groups: str
     """
 
     def rights(name: str) -> dict[str, str]:
-        reader = groups.get(name.partition(".")[0], group)
-        return {"group": reader, "mode": "0640"}
+        base = name.partition(".")[0]
+        if own and base in own:
+            return {"owner": owner, "group": own[base], "mode": "0440"}
+        return {"owner": "root", "group": groups.get(base, group), "mode": "0640"}
 
     return [
         {"directory": directory, "owner": "root", "group": group, "mode": "0751", "exact": True},
-        *(
-            {"file": f"{directory}/{name}", "secret": str(name), "owner": "root"} | rights(str(name))
-            for name in names
-        ),
+        *({"file": f"{directory}/{name}", "secret": str(name)} | rights(str(name)) for name in names),
+    ]
+
+
+def unix_accounts(users: Mapping[str, str], group: str) -> list[dict[str, Any]]:
+    """Return users who each have a group and a directory of their own, as items of host_state.
+
+    Args:
+        users: What `unix_users` returns.
+        group: The group that they all have.
+
+    Returns:
+        The group, the users, and their own groups.
+    """
+    return [
+        item
+        for user in users.values()
+        for item in (
+            {"group": group},
+            {"user": user, "group": group, "home": str(home_of(user))},
+            {"group": user, "members": [user]},
+        )
     ]
 
 
@@ -98,14 +129,14 @@ def command_files(pools: Mapping[str, Any], common: str, directory: str) -> list
     ]
 
 
-def counter_places(pools: Iterable[str], directory: str, tmpfiles: str, user: str) -> list[dict[str, Any]]:
+def counter_places(pools: Iterable[str], directory: str, tmpfiles: str, group: str) -> list[dict[str, Any]]:
     """Return where workers keep what they have counted, as items of the module host_state.
 
     Args:
         pools: The pools of the host.
         directory: Path of the directory, in memory.
         tmpfiles: Path of the file by which systemd makes it at boot.
-        user: Whose they are.
+        group: Who may read them beside the pool's own user.
 
     Returns:
         The file, and the directories as they are after the next boot.
@@ -115,7 +146,7 @@ def counter_places(pools: Iterable[str], directory: str, tmpfiles: str, user: st
         {"file": tmpfiles, "template": "tmpfiles.conf.j2", "mode": "0644", **root_owned},
         {"directory": directory, "mode": "0755", **root_owned},
         *(
-            {"directory": f"{directory}/{pool}", "owner": user, "group": user, "mode": "0750"}
+            {"directory": f"{directory}/{pool}", "owner": user_of(pool), "group": group, "mode": "0750"}
             for pool in pools
         ),
     ]
@@ -160,5 +191,7 @@ class FilterModule:
             "marks": marks,
             "secret_files": secret_files,
             "source_files": source_files,
+            "unix_accounts": unix_accounts,
+            "unix_users": unix_users,
             "vault_mark": vault_mark,
         }

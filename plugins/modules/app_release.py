@@ -37,6 +37,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.indexe
     index_environment,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import COMMANDS_HOME
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import building
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.pythons import (
     Interpreter,
@@ -183,7 +184,12 @@ def import_app(place: Path, params: dict[str, Any]) -> str:
             for what the fleet does not have, or has periodic tasks that cannot run.
     """
     user = pwd.getpwnam(params["user"])
-    environment = {"PATH": os.defpath, "HOME": user.pw_dir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        "PATH": os.defpath,
+        "HOME": str(COMMANDS_HOME),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     environment.update({key: str(value) for key, value in params["environment"].items()})
     python = str(place / "venv" / "bin" / "python")
     command = [python, "-P", "-m", "celery_fleet", "check", "--json", params["celery_app"]]

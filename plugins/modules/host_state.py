@@ -85,13 +85,17 @@ options:
         type: list
         elements: str
         choices: [owner, group, mode]
-      writer:
-        description: User who must be able to write in a directory.
+      shared:
+        description: Group to which a directory that is there and belongs to it is opened, whatever it keeps.
         type: str
       own:
         description: Whether a directory is refused that something else than the kit made.
         type: bool
         default: false
+      writers:
+        description: Users who must be able to write in a directory.
+        type: list
+        elements: str
       record:
         description: Path of a file that records the paths of others; those that left C(paths) are removed.
         type: path
@@ -215,7 +219,8 @@ ITEM: dict[str, dict[str, Any]] = {
     "encoding": {"type": "str", "choices": ["text", "base64"], "default": "text"},
     "parents": {"type": "bool", "default": False},
     "keeps": {"type": "list", "elements": "str", "choices": ["owner", "group", "mode"]},
-    "writer": TEXT,
+    "shared": TEXT,
+    "writers": {"type": "list", "elements": "str"},
     "own": {"type": "bool", "default": False},
     "record": PATH,
     "paths": {"type": "list", "elements": "path"},

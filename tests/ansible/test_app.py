@@ -254,6 +254,34 @@ def test_the_app_that_a_release_configures(settings: dict[str, Any], expected: s
     assert evaluate(load("vars/main.yml")["__app_autoconfigure"], app_settings=about) == expected
 
 
+def test_only_its_own_user_and_the_application_s_read_a_pool_s_password() -> None:
+    users = ("client", "worker_io", "worker_io.previous", "beat", "results_worker")
+    known = {"app_passwords": dict.fromkeys(users, "x"), "__app_secrets": dict.fromkeys(users, "x")}
+    _, *files = evaluate(load("vars/main.yml")["__app_secret_files"], **known)
+    rights = {Path(item["file"]).name: (item["owner"], item["group"], item["mode"]) for item in files}
+    assert rights["worker_io"] == rights["worker_io.previous"] == ("celery-fleet", "celery-fleet-io", "0440")
+    assert rights["beat"] == ("celery-fleet", "celery-fleet-beat", "0440")
+    assert rights["client"] == ("root", "celery-fleet-client", "0640")
+    # The server of results has one user for all workers.
+    assert rights["results_worker"] == ("root", "celery-fleet", "0640")
+
+
+def test_a_pool_s_user_is_in_the_application_s_group_and_one_of_its_own() -> None:
+    users = evaluate(
+        load("vars/main.yml")["__app_own_accounts"], app_passwords={"worker_io": "x", "client": "x"}
+    )
+    assert users == [
+        {"group": "celery-fleet"},
+        {"user": "celery-fleet-io", "group": "celery-fleet", "home": "/var/lib/celery-fleet-io"},
+        {"group": "celery-fleet-io", "members": ["celery-fleet-io"]},
+    ]
+    for tasks, name in (
+        ("configure", "Install the user, directories, fleet file, authorities and passwords"),
+        ("secrets", "Write the passwords, and remove those of other users"),
+    ):
+        assert "__app_own_accounts" in arguments(tasks, name)["items"]
+
+
 def test_a_client_s_users_are_of_one_group_with_the_application_s_own() -> None:
     account = evaluate(load("vars/main.yml")["__app_account"], app_client_users=["www-data"])
     assert account[-1] == {"group": "celery-fleet-client", "members": ["celery-fleet", "www-data"]}

@@ -27,9 +27,11 @@ def test_a_scheduler_imports_nothing_that_a_task_can_write_and_stops_before_its_
     )
     # Celery puts this directory first in sys.path.
     assert unit["Service"]["WorkingDirectory"] == ["/opt/shop/current"]
-    assert unit["Service"]["StateDirectory"] == ["celery-fleet"]
+    assert unit["Service"]["User"] == unit["Service"]["StateDirectory"] == ["celery-fleet-beat"]
+    assert unit["Service"]["Group"] == ["celery-fleet"]
+    assert unit["Service"]["ReadWritePaths"] == ["/var/lib/celery-fleet"]
     assert unit["Service"]["SyslogLevelPrefix"] == ["false"]
-    # The user's home is the state directory.
+    # Its class may write to its user's home.
     assert "PYTHONNOUSERSITE=1" in unit["Service"]["Environment"]
     assert unit["Unit"]["After"] == ["network-online.target rabbitmq-server.service"]
     assert unit["Unit"]["Wants"] == ["network-online.target"]

@@ -12,6 +12,7 @@ import pytest
 from fleet.host.names import BEAT, installation
 from support.units import parse, pool, render
 
+STATE = "/var/lib/celery-fleet"
 UNKNOWN_TO_OLD_SYSTEMD = ("Unknown key name", "Unknown lvalue", "Failed to parse")
 
 
@@ -87,7 +88,10 @@ def test_the_worker_is_stopped_and_watched_as_planned() -> None:
         "NotifyAccess": "main",
         "SyslogLevelPrefix": "false",
         "Slice": "celery-fleet-cpu.slice",
-        "User": "celery-fleet",
+        "User": "celery-fleet-cpu",
+        "Group": "celery-fleet",
+        "StateDirectory": "celery-fleet-cpu",
+        "StateDirectoryMode": "0700",
         "KillMode": "mixed",
         "KillSignal": "SIGTERM",
         "TimeoutStopSec": "7260",
@@ -122,19 +126,19 @@ def test_the_environment_of_the_pool_overrides_that_of_the_application_and_is_qu
     assert unit["EnvironmentFile"] == ["/etc/celery-fleet/application/cpu.env"]
     assert unit["LoadCredential"] == ["KEY:/etc/celery-fleet/application/cpu-KEY"]
     assert unit["SetCredential"] == ["KEY:\\n"]
-    assert unit["ReadWritePaths"][1:] == ["/srv/uploads"]
+    assert unit["ReadWritePaths"][1:] == [STATE, "/srv/uploads"]
     assert unit["WorkingDirectory"] == ["/opt/shop/releases/shop-1/src"]
     assert "CELERY_FLEET_POOL=cpu" in values
     assert "CELERY_FLEET_INSTANCE=%i" in values
-    assert "CELERY_FLEET_FILE=/etc/celery-fleet/fleet.json" in values
+    assert "CELERY_FLEET_FILE=/etc/celery-fleet/worker.json" in values
 
 
 def test_a_worker_imports_nothing_that_a_task_can_write_and_stops_before_its_broker() -> None:
     unit = parse(render("worker.service.j2", pool()))
     # Celery puts this directory first in sys.path.
     assert unit["Service"]["WorkingDirectory"] == ["/opt/shop/releases/shop-1"]
-    assert unit["Service"]["StateDirectory"] == ["celery-fleet"]
-    # The user's home is the state directory.
+    assert f"STATE_DIRECTORY={STATE}" in unit["Service"]["Environment"]
+    # Tasks write to the user's home.
     assert "PYTHONNOUSERSITE=1" in unit["Service"]["Environment"]
     assert unit["Unit"]["After"] == [
         "network-online.target rabbitmq-server.service celery-fleet-results.service"
@@ -151,10 +155,20 @@ def test_temporary_files_are_on_the_disk_unless_the_site_says_otherwise() -> Non
 def test_tasks_may_write_where_the_site_says() -> None:
     # What a worker counts outlives it.
     counters = "-/run/celery-fleet-counters/cpu"
-    assert service()["ReadWritePaths"] == [counters]
+    assert service()["ReadWritePaths"] == [counters, STATE]
+    assert service()["UMask"] == ["0007"]
     assert "CELERY_FLEET_COUNTERS=/run/celery-fleet-counters/cpu" in service()["Environment"]
-    chosen = service(worker_writable_paths=["/srv/a", "/srv/b"])["ReadWritePaths"]
-    assert chosen == [counters, "/srv/a", "/srv/b"]
+    sited = service(worker_writable_paths=["/srv/a", "/srv/b"])
+    assert sited["ReadWritePaths"] == [counters, STATE, "/srv/a", "/srv/b"]
+
+
+def test_a_command_is_the_application_s_user_with_a_pool_s_environment() -> None:
+    lines = render("command.conf.j2", pool(environment={"A": "1"})).splitlines()
+    assert {"User=celery-fleet", "Group=celery-fleet", 'Environment="A=1"'} <= set(lines)
+    assert "Environment=CELERY_FLEET_FILE=/etc/celery-fleet/fleet.json" in lines
+    assert "Environment=HOME=/var/lib/celery-fleet-commands" in lines
+    # systemd would give it to that user alone.
+    assert not [line for line in lines if line.startswith("StateDirectory")]
 
 
 def test_the_slice_holds_the_budget() -> None:

@@ -31,7 +31,7 @@ def app(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> Celery:
 
 
 def start(vhost: Vhost, execution: str = "prefork") -> Worker:
-    state = {"STATE_DIRECTORY": str(vhost.directory)}
+    state = {"CELERY_FLEET_MEMORY": str(vhost.directory)}
     return vhost.worker("general", "--pool", execution, "--concurrency", "1", environment=state).ready()
 
 

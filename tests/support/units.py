@@ -21,6 +21,7 @@ def pool(**changes: Any) -> dict[str, Any]:
         "kind": "cpu",
         "node": "cpu_worker@cpu1",
         "slice": "celery-fleet-cpu.slice",
+        "user": "celery-fleet-cpu",
         "unit": "celery-fleet-cpu@.service",
         "queues": {"cpu_video": {"routing_key": "cpu.video"}, "cpu_ml": {"routing_key": "cpu.ml"}},
         "execution": "prefork",

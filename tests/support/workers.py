@@ -63,7 +63,7 @@ class Worker:
         return verdicts
 
     def _send(self, task: str, *arguments: object) -> str:
-        self.host.check_output(f"install -d -o celery-fleet -g celery-fleet {TRACES}")
+        self.host.check_output(f"install -d -m 0770 -o celery-fleet -g celery-fleet {TRACES}")
         path = f"{TRACES}/{uuid.uuid4()}"
         queue = min(self.plan["queues"])
         send = f"apply_async({(path, *arguments)}, queue='{queue}')"

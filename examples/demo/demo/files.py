@@ -41,6 +41,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # Tasks of other pools, which are other users of one group, read and replace it, too.
+    os.fchmod(handle, 0o660)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fleet.findings import Findings
+from fleet.host.names import user_of
 from fleet.source.read import read_source
 from support.leaks import leaks, shown_secrets
 from support.scenario import MOLECULE, ROOT, Scenario
@@ -119,8 +120,9 @@ def test_secrets_are_read_by_those_who_need_them(host: Hosts, scenario: Scenario
 
     assert access("/etc/celery-fleet") == ("root", "celery-fleet", 0o751)
     assert access("/etc/celery-fleet/fleet.json") == ("root", "celery-fleet-client", 0o640)
+    assert access("/etc/celery-fleet/worker.json") == ("root", "celery-fleet", 0o640)
     assert access("/etc/celery-fleet/secrets") == ("root", "celery-fleet", 0o751)
-    expected = dict.fromkeys(("worker_io", "worker_general"), ("root", "celery-fleet", 0o640))
+    expected = {f"worker_{pool}": ("celery-fleet", user_of(pool), 0o440) for pool in ("io", "general")}
     expected["client"] = ("root", "celery-fleet-client", 0o640)
     if name == INDEX:
         expected |= dict.fromkeys(("verify", "dead_letters"), ("root", "celery-fleet-operator", 0o640))
@@ -131,6 +133,10 @@ def test_secrets_are_read_by_those_who_need_them(host: Hosts, scenario: Scenario
         assert host(name).file(f"{secrets}/{user}").content_string == scenario.password(user)
     user = host(name).user("celery-fleet")
     assert (user.shell, user.home) == ("/usr/sbin/nologin", "/var/lib/celery-fleet")
+    pool = host(name).user(user_of("io"))
+    assert (pool.shell, pool.home) == ("/usr/sbin/nologin", f"/var/lib/{pool.name}")
+    # Not of the clients, whose password it could read then.
+    assert set(pool.groups) == {"celery-fleet", pool.name}
 
 
 def reads(host: Any, path: str, user: str = "www-data") -> bool:

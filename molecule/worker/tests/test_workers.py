@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from fleet.host.names import user_of
 from support.authority import Authority
 from support.leaks import leaks
 from support.scenario import MOLECULE, ROOT, Scenario, until
@@ -72,7 +73,7 @@ def test_every_pool_of_the_plan_runs_with_its_figures(workers: dict[tuple[str, s
         assert worker.show("Slice") == plan["slice"]
         assert worker.show("StatusText").startswith("Consuming")
         assert worker.host.check_output(f"systemctl is-enabled {worker.unit}") == "enabled"
-        assert worker.show("User") == "celery-fleet"
+        assert worker.show("User") == user_of(plan["name"])
 
 
 def test_a_reboot_waits_for_the_longest_task(scenario: Scenario, host: Hosts) -> None:
@@ -85,7 +86,7 @@ def test_a_reboot_waits_for_the_longest_task(scenario: Scenario, host: Hosts) ->
             )
 
 
-def test_a_compromised_task_reaches_no_further_than_the_workers_of_its_host(
+def test_a_compromised_task_reaches_no_further_than_its_pool(
     workers: dict[tuple[str, str], Worker],
 ) -> None:
     worker, other = workers[FIRST, "general"], workers[FIRST, "io"]
@@ -104,7 +105,9 @@ def test_a_compromised_task_reaches_no_further_than_the_workers_of_its_host(
     orders = as_root(f"orders('{worker.unit}')")
 
     # Rights alone refuse it: units of containers may have no read-only file system.
-    release = "/opt/probe/current"
+    release, secrets, pool = "/opt/probe/current", "/etc/celery-fleet/secrets", other.plan["name"]
+    main, their_home = int(other.show("MainPID")), f"/var/lib/{user_of(pool)}"
+    their_unit = f"{runs}/{other.unit.removesuffix('.service')}"
     verdicts = worker.attempted(
         read_passwords_of_the_host=["read", "/etc/shadow"],
         read_secrets_of_the_application=["read", "/etc/celery-fleet/application/general.env"],
@@ -122,13 +125,35 @@ def test_a_compromised_task_reaches_no_further_than_the_workers_of_its_host(
         write_a_unit=["write", f"/etc/systemd/system/{worker.unit}"],
         write_the_program=["write", "/usr/local/lib/celery-fleet/fleet/host/prune.py"],
         signal_the_host=["signal", 1],
+        # With one of these it would take another pool's tasks, or publish past what its pool calls.
+        read_another_pool_s_password=["read", f"{secrets}/worker_{pool}"],
+        replace_its_own_password=["write", f"{secrets}/worker_{worker.plan['name']}"],
+        read_the_clients_password=["read", f"{secrets}/client"],
+        read_the_clients_file=["read", "/etc/celery-fleet/fleet.json"],
+        signal_another_pool=["signal", main],
+        make_a_file_in_another_unit_s_directory=["make", f"{their_unit}/x"],
+        remove_another_pool_s_report=["remove", f"{their_unit}/state.json"],
+        read_another_pool_s_home=["read", f"{their_home}/remote-revoked.json"],
+        make_a_file_in_another_pool_s_home=["make", f"{their_home}/x"],
     )
     assert set(verdicts.values()) <= {"EACCES", "EPERM", "EROFS"}, verdicts
+    processes = worker.attempted(
+        read_its_environment=["read", f"/proc/{main}/environ"],
+        write_its_memory=["write", f"/proc/{main}/mem"],
+        follow_its_root=["read", f"/proc/{main}/root/etc/hostname"],
+    )
+    # A sandbox may hide what is another user's.
+    assert set(processes.values()) <= {"EACCES", "EPERM", "ENOENT"}, processes
 
-    # What the docs say of one host: its workers are one user.
-    password = f"/etc/celery-fleet/secrets/worker_{other.plan['name']}"
-    within = {"read": ["read", password], "signal": ["signal", int(other.show("MainPID"))]}
-    assert set(worker.attempted(**within).values()) == {"done"}
+    # What the docs say that pools share, and what a pool has for itself.
+    home = f"/var/lib/{user_of(worker.plan['name'])}"
+    within = worker.attempted(
+        read_its_own_password=["read", f"{secrets}/worker_{worker.plan['name']}"],
+        write_in_its_home=["write", f"{home}/notes"],
+        write_what_pools_share=["write", other.send()],
+        read_another_pool_s_report=["read", f"{their_unit}/state.json"],
+    )
+    assert set(within.values()) == {"done"}, within
 
     # Links and a pipe where root once wrote and still reads; the directory keeps the worker from it.
     mine = f"{runs}/{worker.unit.removesuffix('.service')}"
@@ -302,7 +327,7 @@ def test_a_secret_arrives_whole_at_its_readers_is_nowhere_else_and_replaces_no_o
     assert host.file("/etc/celery-fleet/application").mode == 0o700
     assert host.file("/etc/probe/probe.ini").group == "celery-fleet"
     made = host.check_output("stat -c '%U %a' /srv/probe/uploads /srv/kept")
-    assert made.splitlines() == ["celery-fleet 750", "root 777"]
+    assert made.splitlines() == ["celery-fleet 770", "root 777"]
     for name in (FIRST, SECOND):
         fleet.host(name).check_output(
             "openssl verify -CApath /etc/ssl/certs /etc/ssl/certs/probe-company.pem"
@@ -320,8 +345,25 @@ def test_a_secret_arrives_whole_at_its_readers_is_nowhere_else_and_replaces_no_o
     assert fleet.worker(FIRST, "io").given()["DATABASE_URL"] == hashlib.sha256(b"another").hexdigest()
 
 
+def of_an_earlier_kit(worker: Worker) -> None:
+    """Make a worker, and the record of it, one of the time when all pools of a host had one Unix user."""
+    pool = worker.plan["name"]
+    script = (
+        "s/^User=.*/User=celery-fleet/; s/^StateDirectory=.*/StateDirectory=celery-fleet/; "
+        "s/^StateDirectoryMode=.*/StateDirectoryMode=0750/; s/^UMask=.*/UMask=0027/; "
+        "s/worker[.]json/fleet.json/; /CELERY_FLEET_MEMORY/d"
+    )
+    files = f"/etc/systemd/system/{worker.unit} /etc/celery-fleet/units/*/{pool}.service"
+    worker.host.check_output(f"sed -i '{script}' {files}")
+    worker.host.check_output(f"systemctl daemon-reload && systemctl restart {worker.unit}")
+    assert worker.show("User") == "celery-fleet"
+    worker.host.check_output("chmod 0750 /var/lib/celery-fleet")
+
+
 def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: None, fleet: Fleet) -> None:
     old = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
+    # What it was deployed with does not matter: the other one is as this kit runs it.
+    of_an_earlier_kit(old[0])
     long = [worker.send(held=True) for worker in old]
     for worker, path in zip(old, long, strict=True):
         worker.begun(path)
@@ -336,7 +378,12 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: No
         assert before.unit != after.unit
         assert before.show("ActiveState") == "deactivating"
         assert before.trace(path) == ["begin"]
+        assert after.show("User") == user_of(after.plan["name"])
         serves(after)
+    # The old one goes on as its user, connects again if it must, and shares what it writes.
+    first = old[0].host
+    assert first.run("runuser -u celery-fleet -- cat /etc/celery-fleet/secrets/worker_general").rc == 0
+    assert first.check_output("stat -c %a /var/lib/celery-fleet") == "770"
     slots = "import json,sys; print(json.load(open(sys.argv[1]))['slots'])"
     state = f"/run/celery-fleet/{new[0].unit.removesuffix('.service')}/state.json"
 
@@ -350,6 +397,7 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: No
         until(lambda b=before: b.unit not in fleet.files(FIRST) + fleet.files(SECOND), "the old is gone", 90)
         assert after.show("NRestarts") == "0"
     until(lambda: room() == new[0].plan["concurrency"], "the new one has all the room", 90)
+    assert first.check_output(f"stat -c '%U %a' {long[0]}") == "celery-fleet 660"
 
     said = fleet.run("rollback")
     back = [fleet.worker(FIRST, "general"), fleet.worker(SECOND, "cpu")]
@@ -358,6 +406,8 @@ def test_a_deploy_waits_for_nothing_and_a_rollback_brings_back_what_ran(both: No
         assert f"→ {release}" in said
         assert after.unit.rpartition("_")[0] == before.unit.rpartition("_")[0]
         serves(after)
+    assert back[0].show("User") == "celery-fleet"
+    assert first.check_output("stat -c %a /var/lib/celery-fleet") == "770"
     for name in (FIRST, SECOND):
         output = fleet.host(name).check_output(
             f"systemd-analyze security --threshold=20 --no-pager {fleet.files(name)[0]}"
@@ -458,7 +508,7 @@ def test_a_pool_that_the_host_has_no_longer_is_stopped_and_removed(scenario: Sce
     ).splitlines()
     assert not [unit for unit in units if unit.startswith("celery-fleet-io")]
     assert kept.show("ActiveState") == "active"
-    assert kept.host.run("pgrep --uid celery-fleet --full 'hostname io_worker'").rc == 1
+    assert kept.host.run(f"pgrep --uid {user_of('io')}").rc == 1
 
 
 def test_a_retired_host_keeps_nothing_of_the_fleet(fleet: Fleet) -> None:
@@ -474,7 +524,7 @@ def test_a_retired_host_keeps_nothing_of_the_fleet(fleet: Fleet) -> None:
 
     assert host.run("find /etc/systemd/system -name '*celery-fleet*'").stdout == ""
     assert host.run("systemctl list-units --all --plain --no-legend '*celery-fleet*'").stdout == ""
-    assert host.run("pgrep --uid celery-fleet").stdout == ""
+    assert host.run("pgrep --group celery-fleet").stdout == ""
     assert host.run("ls --directory /opt/probe /etc/celery-fleet").stdout == ""
     consumed = fleet.host(BROKER).check_output(
         "rabbitmqctl --quiet list_consumers --vhost celery_fleet queue_name --formatter json"

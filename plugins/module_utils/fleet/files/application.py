@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -159,7 +159,7 @@ def application_state(
     readers = [*pools, COMMANDS, *([SCHEDULER] if schedules else ()), *([CLIENTS] if serves else ())]
     items: list[dict[str, Any]] = []
     secrets: dict[str, str] = {}
-    for item, data in [*_secrets(model.app, readers), *_files(model.app, readers)]:
+    for item, data in [*_secrets(model.app, readers), *_files(model.app, readers, pools)]:
         if data is not None:
             item["encoding"] = "base64"
             item["secret"] = item["file"].removeprefix("/")
@@ -189,8 +189,9 @@ def _secrets(app: Mapping[str, Any], readers: Sequence[str]) -> Iterator[Item]:
             yield {"file": f"{names.APPLICATION}/{reader}-{name}", "mode": "0600", **root}, data
 
 
-def _files(app: Mapping[str, Any], readers: Sequence[str]) -> Iterator[Item]:
+def _files(app: Mapping[str, Any], readers: Sequence[str], pools: Iterable[str]) -> Iterator[Item]:
     """Yield the files of the application on a host, those that it has no longer, and its directories."""
+    writers = [names.USER, *map(names.user_of, pools)]
     files = {
         path: file
         for path, file in app.get("files", {}).items()
@@ -222,10 +223,11 @@ def _files(app: Mapping[str, Any], readers: Sequence[str]) -> Iterator[Item]:
                 "directory": path,
                 "owner": given.get("owner", names.USER),
                 "group": given.get("group", names.USER),
-                "mode": given.get("mode", "0750"),
+                "mode": given.get("mode", "0770"),
                 # What a site says nothing of stays as it is, where the directory is there.
                 "keeps": [key for key in ("owner", "group", "mode") if key not in given],
-                "writer": names.USER,
+                "shared": names.USER,
+                "writers": writers,
             },
             None,
         )

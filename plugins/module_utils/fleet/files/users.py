@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from ..broker.rights import users, worker_user
+from ..host.names import BEAT_USER, user_of
 from ..model.host import read_host
 from ..model.names import RESULTS_CLIENT, RESULTS_WORKER
 from ..model.pools import effective_pools
@@ -13,6 +15,7 @@ from ..results import USERS
 
 # Users with which root verifies the fleet and handles dead letters, on one host.
 OPERATORS: Final = ("verify", "dead_letters")
+SCHEDULER_LOGIN: Final = "beat"
 
 
 def fleet_users(raw_model: object, *, results: bool = False) -> list[str]:
@@ -62,6 +65,20 @@ def host_users(
         "client",
         *map(worker_user, pools),
         *(OPERATORS if operates else ()),
-        *(["beat"] if schedules else ()),
+        *([SCHEDULER_LOGIN] if schedules else ()),
         *([RESULTS_CLIENT, *([RESULTS_WORKER] if pools else [])] if model.results else ()),
     ]
+
+
+def unix_users(users: Collection[str]) -> dict[str, str]:
+    """Return which Unix user of a host reads a password that is for one kind of process.
+
+    Args:
+        users: The broker's users whose passwords the host has.
+
+    Returns:
+        The Unix users of its pools' workers and of the scheduler, by the broker's users.
+    """
+    prefix = worker_user("")
+    workers = {user: user_of(user.removeprefix(prefix)) for user in users if user.startswith(prefix)}
+    return workers | ({SCHEDULER_LOGIN: BEAT_USER} if SCHEDULER_LOGIN in users else {})

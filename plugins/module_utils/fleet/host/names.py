@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-# User and group of every process of the application.
+# User of hooks, commands and builds' checks, and the group of every process of the application.
 USER: Final = "celery-fleet"
 # Group of whoever publishes tasks: that user, and those of `fleet_client_users`.
 CLIENTS: Final = "celery-fleet-client"
 # Who runs the verbs that start a release's interpreter, on the control host; its exports lie in its home.
 OPERATOR_USER: Final = "celery-fleet-operator"
+# It builds packages without a wheel, and does nothing else.
+BUILDER: Final = "celery-fleet-build"
+# The user of the scheduler, and of a group of its own.
+BEAT_USER: Final = "celery-fleet-beat"
 UNITS: Final = PurePosixPath("/etc/systemd/system")
 CONFIG: Final = PurePosixPath("/etc/celery-fleet")
 STATE: Final = PurePosixPath("/var/lib/celery-fleet")
 OPERATOR_HOME: Final = PurePosixPath("/var/lib/celery-fleet-operator")
+# The home of hooks, commands and the import of a build, where no task writes.
+COMMANDS_HOME: Final = PurePosixPath("/var/lib/celery-fleet-commands")
 RUNTIME: Final = PurePosixPath("/run/celery-fleet")
 # What root orders: a directory for each unit, in which nobody else writes.
 ORDERS: Final = PurePosixPath("/run/celery-fleet-orders")
@@ -27,6 +34,8 @@ TMPFILES: Final = PurePosixPath("/etc/tmpfiles.d/celery-fleet.conf")
 LOCK: Final = PurePosixPath("/run/celery-fleet.lock")
 PROGRAM: Final = PurePosixPath("/usr/local/lib/celery-fleet")
 FLEET_FILE: Final = CONFIG / "fleet.json"
+# The same for workers, who are no clients.
+WORKER_FILE: Final = CONFIG / "worker.json"
 BEAT_FILE: Final = CONFIG / "beat.json"
 SECRETS: Final = CONFIG / "secrets"
 # The application's own secrets; and the paths of its files, so that those that it has no longer are removed.
@@ -82,6 +91,18 @@ INSTANCES: Final = f"{PREFIX}*@*.service"
 NUMBER: Final = "@n@"
 # Only the kit's own units of instances have this line.
 MARK: Final = "Environment=CELERY_FLEET_POOL="
+
+# systemd takes no longer ones.
+_LONGEST_USER: Final = 31
+_OTHER_ACCOUNTS: Final = (
+    CLIENTS,
+    OPERATOR_USER,
+    BEAT_USER,
+    RESULTS_USER,
+    EXPORTER_USER,
+    BUILDER,
+    COMMANDS_HOME.name,
+)
 
 _UNIT: Final = re.compile(
     rf"{PREFIX}(?P<pool>[^@]+)@(?P<release>.+?)(?:_(?P<digest>[0-9a-f]{{8}})_(?P<number>\d+))?\.service"
@@ -172,6 +193,23 @@ def pool_of(slice_name: str) -> str:
     return slice_name.removeprefix(PREFIX).removesuffix(".slice")
 
 
+def user_of(pool: str) -> str:
+    """Name the Unix user of a pool's workers, and the group that only it is in.
+
+    A pool's name may be one character too long for that, or make the name of another user of the kit.
+    """
+    name = f"{PREFIX}{pool}"
+    if len(name) <= _LONGEST_USER and name not in _OTHER_ACCOUNTS:
+        return name
+    # No pool's name has a hyphen.
+    return f"{name[: _LONGEST_USER - 9]}-{hashlib.sha256(pool.encode()).hexdigest()[:8]}"
+
+
+def home_of(user: str) -> PurePosixPath:
+    """Return the directory that only a pool's or the scheduler's user reads."""
+    return STATE.with_name(user)
+
+
 def units_of(pool: str) -> str:
     """Name the units of a pool, open between ``@`` and the suffix, where its instances differ."""
     return f"{PREFIX}{pool}@.service"
@@ -203,18 +241,22 @@ def installation(application: str) -> dict[str, str | list[str]]:
         application: Name of the application.
 
     Returns:
-        The ``user``, the group ``clients``, the ``operator_user`` with its ``operator_home``,
-        directories (``config``, ``application``, ``drained``,
-        ``secrets``, ``state``, ``units``, ``program``, ``commands``, ``root`` of the application with its
-        ``root_mark``, its
+        The users ``user``, ``beat_user`` and ``operator_user`` with its ``operator_home``, the group
+        ``clients``, directories (``config``, ``application``, ``drained``, ``secrets``, ``state``, ``units``,
+        ``program``, ``commands``, ``commands_home``, ``root`` of the application with its ``root_mark``, its
         ``releases`` and ``incoming``), the link ``current`` to its release, files (``fleet_file``,
-        ``beat_file``, ``beat_started``, ``ca_file``, ``needrestart``, several ``shutdown``, ``command``,
-        ``operator``), units (``beat_unit``, ``prune_unit``) and what stands for the ``release`` in the files
-        of commands.
+        ``worker_file``, ``beat_file``, ``beat_started``, ``ca_file``, ``needrestart``, several ``shutdown``,
+        ``command``, ``operator``), units (``beat_unit``, ``prune_unit``) and what stands for the ``release``
+        in the files of commands.
+        ``releases`` and ``incoming``), the link ``current`` to its release, files (``fleet_file``,
+        ``worker_file``, ``beat_file``, ``beat_started``, ``ca_file``, ``needrestart``, several
+        ``shutdown``, ``command``, ``operator``), units (``beat_unit``, ``prune_unit``) and what
+        stands for the ``release`` in the files of commands.
     """
     root = root_of(application)
     return {
         "user": USER,
+        "beat_user": BEAT_USER,
         "clients": CLIENTS,
         "operator_user": OPERATOR_USER,
         "operator_home": str(OPERATOR_HOME),
@@ -237,6 +279,7 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "incoming": str(root / "incoming"),
         "current": str(root / "current"),
         "fleet_file": str(FLEET_FILE),
+        "worker_file": str(WORKER_FILE),
         "beat_file": str(BEAT_FILE),
         "beat_started": str(RUNTIME / BEAT.removesuffix(".service") / "started"),
         "secrets": str(SECRETS),
@@ -245,6 +288,7 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "needrestart": str(NEEDRESTART),
         "command": str(COMMAND),
         "commands": str(COMMANDS),
+        "commands_home": str(COMMANDS_HOME),
         "operator": str(OPERATOR),
         "release": RELEASE,
         "beat_unit": BEAT,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .environment import CACHE, ENVIRONMENTS, REFERENCE
+from .handover import hand_over
 from .machine import Machine
 from .names import (
     COUNTERS,
@@ -213,6 +214,7 @@ def prune(host: Machine, root: Path, current: str, keep: int) -> Surplus:
     Returns:
         What was removed.
     """
+    hand_over(host)
     mark = root / "releases" / current / COMPLETE
     unneeded = surplus(host, root, current, keep)
     if not (current and mark.exists()):

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from .names import BUILDER
+
 # What a release says of the sources that a host builds, and where they and what builds them lie in it.
 MANIFEST: Final = "sdists.json"
 BUILDERS: Final = "builders"
@@ -21,12 +23,11 @@ SOURCES: Final = "sdists"
 TIMEOUT_S: Final = 1800
 # The only directory that a build may write, of its user, and removed after it.
 PLACE: Final = Path("/var/cache/celery-fleet-build")
-USER: Final = "celery-fleet-build"
 _LAST_LINES: Final = 25
 # What a container may not do for its services (namespaces) systemd leaves out there. A dynamic user would
 # insist on them.
 _PROPERTIES: Final = {
-    "User": USER,
+    "User": BUILDER,
     "CacheDirectory": PLACE.name,
     "CacheDirectoryMode": "0700",
     "NoNewPrivileges": "yes",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from .handover import hand_over
 from .machine import Machine
 from .names import slice_of
 from .probation import Probation
@@ -83,6 +84,7 @@ def serve(
         pool for pool, worker in workers.items() if before.get(pool, {}).get("release") != worker.release
     ]
     if not check:
+        hand_over(host)
         _write_slices(host, slices)
         Rollover(host, workers, probation).run(planned)
         _record(host, desired)

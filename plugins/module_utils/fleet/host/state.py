@@ -193,8 +193,9 @@ class HostState:
                 that kind takes. A group: ``members`` (nobody else stays in it). A user: ``group``,
                 ``home``, ``shell``. A directory: ``owner``, ``group``, ``mode``, ``exact`` (files in it
                 that no item names are removed), ``keeps`` (which of owner, group and mode stay if it is
-                there), ``writer`` (a user who must be able to write in it), ``own`` (refused if something
-                else than the kit made it). A file: ``content`` or the name
+                there), ``shared`` (a group to which it is opened if it belongs to it), ``writers`` (users who
+                must be able to write in it), ``own`` (refused if something else than the kit made it). A
+                file: ``content`` or the name
                 of a ``secret``, in an ``encoding`` (``text`` or ``base64``), ``owner``, ``group``,
                 ``mode``, ``validate`` (a command that is given a draft of the same name), ``block`` (the
                 content is the kit's own part of the file), ``parents`` (directories above it that are
@@ -224,8 +225,8 @@ class HostState:
                 raise StateError(f"an item has none of {', '.join(KINDS)}: {sorted(item)}")
             try:
                 kinds[kind](item)
-                if kind == "directory" and item.get("writer"):
-                    self._check_writer(item)
+                if kind == "directory":
+                    self._check_writers(item)
                 if kind == "directory" and item.get("exact"):
                     self._only(item, items)
             except OSError as error:
@@ -299,7 +300,7 @@ class HostState:
                     "fleet_app.name, or move it away"
                 )
             if status is not None:
-                item = _without(item, item.get("keeps") or (), status)
+                item = _without(item, item.get("keeps") or (), status, self._opened(item, status))
             if status is None:
                 self._differs(str(path), "missing", after=self._rights_text(item, None))
                 if self.check:
@@ -323,28 +324,41 @@ class HostState:
         mounted = {name for name, device in devices.items() if device != devices["."]}
         return {*entries} <= {*mounted, "lost+found"} or made_by_kit(entries)
 
-    def _check_writer(self, item: Mapping[str, Any]) -> None:
+    def _check_writers(self, item: Mapping[str, Any]) -> None:
         """Refuse a directory in which a user can't write.
 
         Raises:
             StateError: With the owner, group and mode that it has.
         """
-        path, writer = Path(item["directory"]), item["writer"]
-        number = self.accounts.uid(writer)
+        path = Path(item["directory"])
         with self._parent(path) as parent:
             status = _stat(parent, path.name)
-        # A check, in which the user or the directory would be made.
-        if status is None or number is None:
+        # A check, in which the directory would be made.
+        if status is None:
             return
+        mode = status.st_mode | self._opened(item, status)
+        for writer in item.get("writers") or ():
+            if not self._can_write(writer, status, mode):
+                rights = self._rights_text(item, status).strip().replace("\n", ", ")
+                raise StateError(f"{path}: {writer} can't write there ({rights}): give owner, group or mode")
+
+    def _opened(self, item: Mapping[str, Any], status: os.stat_result) -> int:
+        """Return the bits of the mode by which a directory is opened to the group that shares it."""
+        shared = item.get("shared") and status.st_gid == self.accounts.gid(item["shared"])
+        return stat.S_IRWXG if shared and "mode" in (item.get("keeps") or ()) else 0
+
+    def _can_write(self, user: str, status: os.stat_result, mode: int) -> bool:
+        number = self.accounts.uid(user)
+        # A check, in which the user would be made.
+        if number is None:
+            return True
         if status.st_uid == number:
             bits = stat.S_IWUSR | stat.S_IXUSR
-        elif status.st_gid in self.accounts.gids(writer):
+        elif status.st_gid in self.accounts.gids(user):
             bits = stat.S_IWGRP | stat.S_IXGRP
         else:
             bits = stat.S_IWOTH | stat.S_IXOTH
-        if status.st_mode & bits != bits:
-            rights = self._rights_text(item, status).strip().replace("\n", ", ")
-            raise StateError(f"{path}: {writer} can't write there ({rights}): give owner, group or mode")
+        return mode & bits == bits
 
     def _only(self, item: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
         """Remove the files of a directory that no item names."""
@@ -571,9 +585,11 @@ class HostState:
         self.changes.append(Change(item, what, before, after))
 
 
-def _without(item: Mapping[str, Any], keeps: Sequence[str], status: os.stat_result) -> Mapping[str, Any]:
-    """Return an item that wants of an object what it has, as far as it keeps that."""
-    has = {"owner": None, "group": None, "mode": f"{stat.S_IMODE(status.st_mode):04o}"}
+def _without(
+    item: Mapping[str, Any], keeps: Sequence[str], status: os.stat_result, more: int
+) -> Mapping[str, Any]:
+    """Return an item that wants of an object what it has, as far as it keeps that, and more of its mode."""
+    has = {"owner": None, "group": None, "mode": f"{stat.S_IMODE(status.st_mode) | more:04o}"}
     return {**item, **{key: has[key] for key in keeps}}
 
 

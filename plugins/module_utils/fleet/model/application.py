@@ -443,7 +443,12 @@ def _refusal(path: str, app: Mapping[str, Any]) -> str | None:
     for place, why in _PLACES.items():
         if _below(path, place) and not _below(path, "/usr/local"):
             return f"{place} {why}"
-    return None
+    return _home_refusal(path)
+
+
+def _home_refusal(path: str) -> str | None:
+    """Return why a path may not lie in the home of a pool's user or of another one of the kit's."""
+    return "is the home of one of the fleet's users" if path.startswith(f"{names.STATE}-") else None
 
 
 def _writable_refusal(path: str, app: Mapping[str, Any]) -> str | None:
@@ -470,4 +475,4 @@ def _working_refusal(directory: str, app: Mapping[str, Any]) -> str | None:
     for place in ("/tmp", "/var/tmp", "/home", "/root", "/run", names.STATE):  # noqa: S108 - names, not files
         if _below(directory, place):
             return f"{place} {_PLACES[str(place)]}"
-    return None
+    return _home_refusal(directory)

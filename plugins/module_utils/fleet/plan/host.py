@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..findings import Findings, show
-from ..host.names import Node, slice_of, units_of
+from ..host.names import Node, slice_of, units_of, user_of
 from ..model.host import Host, read_host, read_hosts
 from ..model.pools import effective_pools
 from ..model.read import read_model
@@ -149,6 +149,7 @@ def _pool_plan(pool: Pool, sized: Size, cores: int, nodename: str) -> dict[str, 
         },
         "node": str(Node(pool.name, nodename)),
         "slice": slice_of(pool.name),
+        "user": user_of(pool.name),
         "unit": units_of(pool.name),
         "prefetch_count": min(sized.concurrency * pool.prefetch_multiplier, LARGEST_PREFETCH),
         "stop_timeout": stop_timeout_s(pool),

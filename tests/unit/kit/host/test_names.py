@@ -5,7 +5,23 @@ from pathlib import Path
 
 import pytest
 from fleet.host.machine import Machine
-from fleet.host.names import Name, Node, installation, node_pattern, pool_of, slice_of, units_of
+from fleet.host.names import (
+    BEAT_USER,
+    BUILDER,
+    CLIENTS,
+    EXPORTER_USER,
+    OPERATOR_USER,
+    RESULTS_USER,
+    USER,
+    Name,
+    Node,
+    installation,
+    node_pattern,
+    pool_of,
+    slice_of,
+    units_of,
+    user_of,
+)
 
 
 def test_units_are_read_as_they_are_made():
@@ -44,3 +60,35 @@ def test_a_host_has_everything_where_roles_are_told(tmp_path):
     assert {name: str(Path("/", path.relative_to(tmp_path))) for name, path in places.items()} == {
         name: told[name] for name in places
     }
+
+
+@pytest.mark.parametrize(
+    ("pool", "user"),
+    [
+        ("cpu", "celery-fleet-cpu"),
+        ("a" * 18, "celery-fleet-" + "a" * 18),
+        ("a" * 19, "celery-fleet-aaaaaaaaa-a0b4aaab"),
+        ("client", "celery-fleet-client-948fe603"),
+    ],
+)
+def test_a_pool_has_a_user_whose_name_systemd_takes(pool: str, user: str) -> None:
+    assert user_of(pool) == user
+    assert re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", user)
+
+
+def test_no_pool_s_user_is_another_one_s() -> None:
+    pools = [
+        "client",
+        "operator",
+        "commands",
+        "exporter",
+        "beat",
+        "results",
+        "build",
+        "a" * 30,
+        "a" * 31,
+        "b" * 31,
+    ]
+    users = {user_of(pool) for pool in pools}
+    assert len(users) == len(pools)
+    assert not users & {CLIENTS, OPERATOR_USER, BEAT_USER, RESULTS_USER, EXPORTER_USER, BUILDER, USER}

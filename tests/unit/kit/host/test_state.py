@@ -378,7 +378,7 @@ def test_a_directory_keeps_what_the_site_does_not_say_of_it(
         "directory": "/srv/uploads",
         "mode": "0750",
         "keeps": ["owner", "group", "mode"],
-        "writer": "fleet",
+        "writers": ["fleet"],
     }
     assert apply(item) == {"/srv/uploads": ("missing",)}
     assert (tmp_path / "srv/uploads").stat().st_mode & 0o777 == 0o750
@@ -389,4 +389,25 @@ def test_a_directory_keeps_what_the_site_does_not_say_of_it(
     with pytest.raises(StateError, match=r"/srv/uploads: fleet can't write there \(owner: .* mode: 0555\)"):
         apply(item)
     # In a check before the first run there is no such user.
-    assert apply({**item, "writer": "nobody-yet"}, check=True) == {}
+    assert apply({**item, "writers": ["nobody-yet"]}, check=True) == {}
+
+
+def test_a_directory_of_the_group_that_shares_it_is_opened_whatever_it_keeps(
+    apply: Any, tmp_path: Path, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts.users["pool"] = User("fleet", "/", "/bin/sh")
+    # A user of the group that owns nothing.
+    monkeypatch.setattr(accounts, "uid", lambda _name: os.getuid() + 1)
+    place = tmp_path / "srv/uploads"
+    place.mkdir(parents=True)
+    place.chmod(0o750)
+    accounts.groups.add("fleet")
+    item = {"directory": "/srv/uploads", "mode": "0770", "writers": ["pool"], "shared": "fleet"}
+    kept = {**item, "keeps": ["owner", "group", "mode"]}
+    assert apply(kept, check=True) == {"/srv/uploads": ("mode",)}
+    assert apply(kept) == {"/srv/uploads": ("mode",)}
+    assert place.stat().st_mode & 0o7777 == 0o770
+    assert apply(kept) == {}
+    # One whose mode the site gives stays so, and is refused.
+    with pytest.raises(StateError, match=r"/srv/uploads: pool can't write there"):
+        apply({**item, "mode": "0750", "keeps": ["owner", "group"]})
