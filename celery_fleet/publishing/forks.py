@@ -7,6 +7,7 @@ Python tells of its own forks (gunicorn, multiprocessing). uWSGI forks without i
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 
 from celery import Celery
@@ -18,6 +19,8 @@ from celery_fleet.nodes import SCHEME
 
 _apps: weakref.WeakSet[Celery] = weakref.WeakSet()
 _process = os.getpid()
+# By process: a thread that the fork has left behind may hold that of another one.
+_locks: dict[int, threading.RLock] = {}
 
 
 def watch(app: Celery) -> None:
@@ -30,14 +33,17 @@ def watch(app: Celery) -> None:
 
 
 def look() -> None:
-    """Forget what was inherited, if this is another process than before.
-
-    No lock is held, since a thread that is gone may have held it. Two threads may both come here: connections
-    of this process stay open then.
-    """
-    global _process
-    if _process == os.getpid():
+    """Forget what was inherited, if this is another process than before, in one thread while others wait."""
+    process = os.getpid()
+    if _process == process:
         return
+    with _locks.setdefault(process, threading.RLock()):
+        if _process != process:
+            _forget(process)
+
+
+def _forget(process: int) -> None:
+    global _process
     drop_inherited()
     for group in (pools.producers, pools.connections):
         for key, pool in list(group.items()):
@@ -47,7 +53,9 @@ def look() -> None:
         app._pool = None
         if "amqp" in app.__dict__:
             app.amqp._producer_pool = None
-    _process = os.getpid()
+    # Whoever sees it goes on at once.
+    _process = process
+    _locks.clear()
 
 
 def _connection_of(pool: Resource) -> Connection:

@@ -118,10 +118,13 @@ def test_a_web_server_that_forks_loses_nothing(vhost: Vhost, name: str) -> None:
             connection.close()
 
     wanted = [f"request-{number}" for number in range(REQUESTS)]
+    log = vhost.directory / "web.log"
     with server(vhost, SERVERS[name]) as path, ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda label: request(path, label), wanted))
-    log = (vhost.directory / "web.log").read_text()
-    assert {status for status, _ in answers} == {200}, log
+        try:
+            answers = list(threads.map(lambda label: request(path, label), wanted))
+        except http.client.HTTPException as error:  # uWSGI's only answer to an exception of the application
+            raise AssertionError(log.read_text()) from error
+    assert {status for status, _ in answers} == {200}, log.read_text()
     assert len({process for _, process in answers}) > 1
     assert labels(vhost) == Counter(["import", *wanted])
 

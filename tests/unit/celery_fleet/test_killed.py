@@ -11,20 +11,20 @@ from support.kills import repeated
 
 from celery_fleet.operator.dead_letters.commands import _new_file
 from celery_fleet.state_file import StateFile
-from celery_fleet.worker.revoked import Revocations
+from celery_fleet.worker.revoked import MEMORY_FILE, MEMORY_VARIABLE, Revocations
 
 
 def test_what_a_pool_s_workers_keep_of_cancelled_tasks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "state"
-    monkeypatch.setenv("STATE_DIRECTORY", str(place))
-    memory = place / "revoked-cpu.json"
+    monkeypatch.setenv(MEMORY_VARIABLE, str(place))
+    memory = place / MEMORY_FILE
     monkeypatch.setattr(state, "revoked", type(state.revoked)())
 
     def work() -> None:
         state.revoked.clear()
-        worker = Revocations(str(tmp_path / "fleet.json"), None, "cpu")
+        worker = Revocations(str(tmp_path / "fleet.json"), None)
         state.revoked.update(["new"])
         worker.obey([])
 
