@@ -166,6 +166,8 @@ def test_logs_show_a_task_and_follow_what_comes(host: Host) -> None:
     with subprocess.Popen(
         [*command, "-e", "logs_ids=logs-1", "-e", "logs_follow=true", "-e", "fleet_pool=io"],
         cwd=ROOT,
+        # Ansible flushes what an action shows at the end only.
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         text=True,
     ) as run:
