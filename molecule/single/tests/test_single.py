@@ -166,8 +166,12 @@ def test_logs_show_a_task_and_follow_what_comes(host: Host) -> None:
     with subprocess.Popen(
         [*command, "-e", "logs_ids=logs-1", "-e", "logs_follow=true", "-e", "fleet_pool=io"],
         cwd=ROOT,
-        # Ansible flushes what an action shows at the end only.
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # As the docs have it for a pipe.
+        env={
+            **os.environ,
+            "ANSIBLE_STDOUT_CALLBACK": "celery_fleet.kit.messages",
+            "PYTHONUNBUFFERED": "1",
+        },
         stdout=subprocess.PIPE,
         text=True,
     ) as run:

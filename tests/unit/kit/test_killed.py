@@ -359,7 +359,7 @@ class Hooks:
             step()
             with unseen():
                 self._ran.write_text(f"{self._ran.read_text()}ran\n")
-                (mark,) = (word.rpartition(" ")[2] for word in command if "/usr/bin/touch" in word)
+                (mark,) = (word.rpartition(" ")[2] for word in command if "/usr/bin/install" in word)
                 Path(mark).touch()
         return "ActiveState=inactive\nSubState=dead\nResult=success\nExecMainCode=0\nExecMainStatus=0\n"
 

@@ -186,7 +186,8 @@ class Job:
             self.log.unlink(missing_ok=True)
             self.log.touch(mode=0o600)
             # A command without a mark leaves its unit behind, which tells how it ended.
-            marks = [f"--property=ExecStartPost=+/usr/bin/touch {self.mark}"] if self.mark else []
+            make = "/usr/bin/install --mode=0640 /dev/null"
+            marks = [f"--property=ExecStartPost=+{make} {self.mark}"] if self.mark else []
             self.host.call(
                 "systemd-run",
                 "--quiet",

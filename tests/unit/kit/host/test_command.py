@@ -142,7 +142,7 @@ def test_a_host_without_a_deploy_says_so(systemd: Systemd) -> None:
 def test_whole_lines_are_read_until_the_end_and_a_hook_leaves_its_record(systemd: Systemd) -> None:
     job, _ = migrate(systemd)
     (call,) = (call for call in systemd.calls if call[0] == "systemd-run")
-    assert f"--property=ExecStartPost=+/usr/bin/touch {job.mark}" in call
+    assert f"--property=ExecStartPost=+/usr/bin/install --mode=0640 /dev/null {job.mark}" in call
     assert "--property=TimeoutStartSec=60" in call
     job.log.write_text("one\ntw")
     assert job.follow(0, 5, 60) == Progress(True, "one\n", 4)
