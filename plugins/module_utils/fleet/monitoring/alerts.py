@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..status.document import CRASHES, STALE_S
+from .limits import BROKER_MEMORY, POOL_MEMORY, QUEUE_FILLING, TASK_NEAR_LIMIT
 
 CRITICAL: Final = "critical"
 WARNING: Final = "warning"
@@ -118,11 +119,12 @@ ALERTS: Final = (
     Alert(
         "FleetQueueFilling",
         WARNING,
-        "celery_fleet:queue_ready / on (queue) group_left (pool) celery_fleet:queue_max_length > 0.8",
+        "celery_fleet:queue_ready / on (queue) group_left (pool) celery_fleet:queue_max_length "
+        f"> {QUEUE_FILLING}",
         5,
         "{{ $labels.queue }} is {{ $value | humanizePercentage }} full",
         "More is published than is worked on. A full queue refuses its publishers.",
-        "0.8 of the queue's `max_length`",
+        f"{QUEUE_FILLING} of the queue's `max_length`",
         _STATUS,
     ),
     Alert(
@@ -180,11 +182,11 @@ ALERTS: Final = (
     Alert(
         "FleetDeadLetterQueueFilling",
         CRITICAL,
-        "celery_fleet:queue_ready / on (queue) celery_fleet:dead_letter_length > 0.8",
+        f"celery_fleet:queue_ready / on (queue) celery_fleet:dead_letter_length > {QUEUE_FILLING}",
         5,
         "{{ $labels.queue }} is {{ $value | humanizePercentage }} full",
         "When the queue of dead letters is full, its tasks stay in their own queues and fill those.",
-        "0.8 of the sum of `max_length` of the queues behind it",
+        f"{QUEUE_FILLING} of the sum of `max_length` of the queues behind it",
         _LETTERS,
     ),
     Alert(
@@ -402,11 +404,11 @@ ALERTS: Final = (
         INFO,
         "histogram_quantile(0.99, sum by (pool, task, le) "
         "(rate(celery_fleet_task_runtime_seconds_bucket[1h]))) "
-        "/ on (pool) group_left () celery_fleet:soft_time_limit_seconds > 0.9",
+        f"/ on (pool) group_left () celery_fleet:soft_time_limit_seconds > {TASK_NEAR_LIMIT}",
         30,
         "{{ $labels.task }} runs for {{ $value | humanizePercentage }} of its soft time limit",
         "One of a hundred runs comes near the limit. The next larger input goes beyond it.",
-        "0.9 of the pool's `soft_time_limit`",
+        f"{TASK_NEAR_LIMIT} of the pool's `soft_time_limit`",
         _PLAN,
     ),
     Alert(
@@ -444,11 +446,12 @@ ALERTS: Final = (
     Alert(
         "FleetPoolMemoryHigh",
         WARNING,
-        "celery_fleet_pool_memory_bytes / on (instance, pool) celery_fleet:planned_memory_bytes > 0.95",
+        "celery_fleet_pool_memory_bytes / on (instance, pool) celery_fleet:planned_memory_bytes "
+        f"> {POOL_MEMORY}",
         15,
         "{{ $labels.pool }} takes {{ $value | humanizePercentage }} of its memory on {{ $labels.instance }}",
         "The kernel kills a task of the pool when it takes all of it.",
-        "0.95 of the pool's `MemoryMax`, from the plan",
+        f"{POOL_MEMORY} of the pool's `MemoryMax`, from the plan",
         _PLAN,
     ),
     # The scheduler
@@ -538,11 +541,11 @@ ALERTS: Final = (
     Alert(
         "BrokerMemoryNear",
         WARNING,
-        "rabbitmq_process_resident_memory_bytes / rabbitmq_resident_memory_limit_bytes > 0.9",
+        f"rabbitmq_process_resident_memory_bytes / rabbitmq_resident_memory_limit_bytes > {BROKER_MEMORY}",
         5,
         "Broker {{ $labels.instance }} takes {{ $value | humanizePercentage }} of its memory",
         "At its limit the node holds back all publishers.",
-        "0.9 of `broker_memory_watermark`",
+        f"{BROKER_MEMORY} of `broker_memory_watermark`",
         "rabbitmq-diagnostics memory_breakdown",
     ),
     Alert(

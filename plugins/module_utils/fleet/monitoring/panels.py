@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from .limits import BROKER_MEMORY, POOL_MEMORY, QUEUE_FILLING, TASK_NEAR_LIMIT
+
 # Selects the pools that were chosen, where a page has such a choice.
 SELECTED: Final = 'pool=~"$pool"'
 
@@ -211,7 +213,7 @@ _HOSTS: Final = Table(
             "celery_fleet_pool_memory_bytes / ignoring (kind)"
             ' celery_fleet_pool_memory_limit_bytes{kind="max"}',
             Unit.RATIO,
-            high=0.95,
+            high=POOL_MEMORY,
         ),
         Column(
             "killed in 1 h", "sum by (instance) (increase(celery_fleet_pool_oom_kills_total[1h]))", high=1
@@ -238,7 +240,7 @@ _BROKERS: Final = Table(
             "of its limit",
             "rabbitmq_process_resident_memory_bytes / rabbitmq_resident_memory_limit_bytes",
             Unit.RATIO,
-            high=0.9,
+            high=BROKER_MEMORY,
         ),
         Column("disk free", "rabbitmq_disk_space_available_bytes", Unit.BYTES),
         Column(
@@ -387,7 +389,7 @@ PAGES: Final = (
                         _quantile(0.95, "celery_fleet_task_runtime_seconds", "pool", "task")
                         + " / on (pool) group_left () celery_fleet:soft_time_limit_seconds",
                         Unit.RATIO,
-                        high=0.9,
+                        high=TASK_NEAR_LIMIT,
                     ),
                 ),
                 nothing="No task has ended yet.",
@@ -481,7 +483,7 @@ PAGES: Final = (
                         "celery_fleet:queue_ready"
                         " / on (queue) group_left (pool) celery_fleet:queue_max_length",
                         Unit.RATIO,
-                        high=0.8,
+                        high=QUEUE_FILLING,
                     ),
                     Column(
                         "consumers",
@@ -511,7 +513,7 @@ PAGES: Final = (
                         "of its length",
                         "celery_fleet:queue_ready / on (queue) celery_fleet:dead_letter_length",
                         Unit.RATIO,
-                        high=0.8,
+                        high=QUEUE_FILLING,
                     ),
                 ),
             ),
