@@ -239,7 +239,10 @@ class FleetConsumer(GuardedConsumer):
         self.revocations.mark(request)
         self.limits.apply(request)
         job = request.execute_using_pool(self.pool)
-        self.report.task_started(request)
+        try:
+            self.report.task_started(request)
+        except Exception:  # the pool has the task, which would become a dead letter beside its own end
+            logger.exception("The start of a task was not counted")
         return job
 
     def _task_broken(self, request: Request, error: Exception, again: bool) -> None:

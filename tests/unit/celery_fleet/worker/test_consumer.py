@@ -262,3 +262,16 @@ def test_it_ends_when_nothing_runs_any_more(consuming: Any, clock: Clock) -> Non
     assert ended == []  # the last acknowledgement is on its way
     later(consuming, clock)
     assert ended == [True]
+
+
+def test_a_task_whose_start_cannot_be_counted_runs_all_the_same(
+    consuming: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise ValueError("no such figure")
+
+    monkeypatch.setattr(consuming.report, "task_started", broken)
+    monkeypatch.setattr(consuming.revocations, "mark", lambda _: None)
+    monkeypatch.setattr(consuming.limits, "apply", lambda _: None)
+    request = SimpleNamespace(execute_using_pool=lambda pool: (pool, "its job"))
+    assert consuming._start_task(request) == (consuming.pool, "its job")
