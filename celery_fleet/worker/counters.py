@@ -191,8 +191,9 @@ class Counters:
             cells = self._cells
             row = self._task(name)
             cells[row + state] += 1
-            cells[row + _SUM] += runtime
-            cells[row + _SUM + 1 + bisect_left(RUNTIME_EDGES, runtime)] += 1
+            if runtime or ending.state != "REVOKED":
+                cells[row + _SUM] += runtime
+                cells[row + _SUM + 1 + bisect_left(RUNTIME_EDGES, runtime)] += 1
             cells[self._queue(queue) + state] += 1
             if ending.reason:
                 cells[self._failure(name, ending)] += 1

@@ -30,7 +30,7 @@ class Ending:
 
     Attributes:
         state: As a person calls it.
-        runtime: Seconds.
+        runtime: Seconds; 0 of one that was revoked, or had expired, before it started.
         reason: Why it failed or was rejected: `exception`, `soft_time_limit`, `time_limit`, `lost` with its
             process, or `rejected`.
         exception: The class of what it raised then.
@@ -141,6 +141,7 @@ class Gate:
             try:
                 self._start(request)
             except TaskRevokedError:
+                self._tell(request, lambda: Ending("REVOKED", 0.0))
                 self.release(request)
             except BROKEN as error:
                 # It may be another task's than the one that has just come: neither may fail for it.
@@ -159,7 +160,7 @@ class Gate:
                 return handler(*args, **options)
             if handler.__name__ == "on_failure":
                 args = (bearable(args[0]), *args[1:])
-            self._tell(request, handler.__name__, args)
+            self._tell(request, lambda: _how(request, handler.__name__, args))
             try:
                 return handler(*args, **options)
             except Exception as error:  # the result backend's, or a signal handler's of the application
@@ -173,7 +174,7 @@ class Gate:
 
         return ended
 
-    def _tell(self, request: Request, handler: str, args: tuple[Any, ...]) -> None:
+    def _tell(self, request: Request, how: Callable[[], Ending]) -> None:
         """Tell of an end once: Celery's handlers call each other."""
         with self._lock:
             if request in self._told or request not in self._running:
@@ -181,7 +182,7 @@ class Gate:
             self._told.add(request)
         if self._ended is not None:
             try:
-                self._ended(request, _how(request, handler, args))
+                self._ended(request, how())
             except Exception:  # what is told of an end may not keep it from being settled
                 logger.exception("The end of a task was not counted")
 

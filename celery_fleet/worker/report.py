@@ -165,7 +165,7 @@ class Report:
         """
         queue = self._queue_of(request)
         self.counters.ended(request, queue, ending, self._gate.active - 1)
-        self._executed += 1
+        self._executed += bool(request.time_start)
         self._failed += ending.failed
         self._lost.update([request.name] * ending.lost)
         self._last_task = time.time()

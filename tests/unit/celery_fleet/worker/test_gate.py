@@ -6,7 +6,7 @@ import pytest
 from billiard.einfo import ExceptionInfo
 from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, WorkerLostError
 
-from celery_fleet.worker.gate import Gate
+from celery_fleet.worker.gate import Ending, Gate
 
 
 class Request:
@@ -58,19 +58,21 @@ def test_no_more_run_than_there_are_slots_and_the_rest_can_be_had_back() -> None
     assert "on_success" not in vars(sent[2])
 
 
-def test_a_request_that_must_not_run_frees_its_slot() -> None:
+def test_a_request_that_must_not_run_frees_its_slot_and_counts() -> None:
     def start(request: Any) -> None:
         if request is first:
             raise TaskRevokedError
         started.append(request)
 
     started: list[Any] = []
+    ends: list[Any] = []
     first, second = requests(2)
-    gate = Gate(start)
+    gate = Gate(start, lambda *end: ends.append(end))
     gate.set(slots=1, is_open=True)
     gate.submit(first)
     gate.submit(second)
     assert started == [second]
+    assert ends == [(first, Ending("REVOKED", 0.0))]
 
 
 @pytest.mark.parametrize(
