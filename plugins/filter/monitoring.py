@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import ModelError
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.read import read_model
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.monitoring.alertmanager import (
     alertmanager_config,
 )
@@ -53,7 +54,7 @@ class FilterModule:
         """Return the filters by name."""
         filters: dict[str, Callable[..., Any]] = {
             "alertmanager_config": alertmanager_config,
-            "alert_rules": lambda _model: alert_rules(),
+            "alert_rules": lambda model: alert_rules(read_model(model)[0].monitoring.patience),
             "console_items": console_items,
             "prometheus_config": prometheus_config,
             "recording_rules": recording_rules,

@@ -54,6 +54,7 @@ BROKEN: list[tuple[Any, ...]] = [
     ("model/bad-value", "schedule", {"n": {"task": "a.b", "every": 60, "late": 0}}, "fleet_schedule.n.late"),
     ("model/bad-value", "monitoring.scrape", 0),
     ("model/bad-value", "monitoring.retention_days", 0),
+    ("model/bad-value", "monitoring.patience", 0),
     ("model/bad-value", "monitoring.size_mib", "20GB"),
     ("model/bad-value", "monitoring.receivers", {"a": {"type": "fax"}}, "fleet_monitoring.receivers.a.type"),
     (

@@ -649,6 +649,10 @@ MONITORING: Final = {
         "Room that they may take; the oldest go first.",
         whole_number(256, "MiB", required=False),
     ),
+    "patience": field(
+        "How long a condition holds until its alert fires, as a share of the alert's own time.",
+        number_between(0, 10, above=True, required=False),
+    ),
     "receivers": field(
         "Who is told of alerts, by a name.",
         map_of(

@@ -233,6 +233,7 @@ def _read_monitoring(raw: Mapping[str, Any], findings: Findings) -> Monitoring:
         fields.get("scrape", default.scrape),
         fields.get("retention_days", default.retention_days),
         fields.get("size_mib", default.size_mib),
+        exact(fields.get("patience", 1)),
         receivers,
         routes,
     )

@@ -122,11 +122,15 @@ class Results:
 
 @dataclass(frozen=True)
 class Monitoring:
-    """What is kept of the fleet's figures, and who is told of alerts; ``routes`` by severity."""
+    """What is kept of the fleet's figures, and who is told of alerts; ``routes`` by severity.
+
+    Of the times that the table of alerts has, ``patience`` is the share that they wait here.
+    """
 
     scrape: int
     retention_days: int
     size_mib: int
+    patience: Fraction = Fraction(1)
     receivers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     routes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ The expressions are the same for every fleet. What differs are constants of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Final
 
 from ..status.document import CRASHES, STALE_S
@@ -67,12 +68,16 @@ class Alert:
         """Its place in the page of the docs."""
         return f"{RUNBOOK}#{self.name.lower()}"
 
-    def rule(self) -> dict[str, Any]:
-        """Return the rule as Prometheus reads it."""
+    def rule(self, patience: Fraction = Fraction(1)) -> dict[str, Any]:
+        """Return the rule as Prometheus reads it.
+
+        Args:
+            patience: Share of its time that it waits.
+        """
         return {
             "alert": self.name,
             "expr": self.expression,
-            **({"for": f"{self.minutes}m"} if self.minutes else {}),
+            **({"for": f"{round(self.minutes * MINUTE_S * patience)}s"} if self.minutes else {}),
             **({"keep_firing_for": f"{self.keep_minutes}m"} if self.keep_minutes else {}),
             **({"labels": {"severity": self.severity}} if self.severity else {}),
             "annotations": {"summary": self.summary, "command": self.command, "runbook": self.anchor},
@@ -690,8 +695,10 @@ ALERTS: Final = (
 )
 
 
-def alert_rules() -> dict[str, Any]:
-    """Return the file of alerts, the same for every fleet."""
-    return {
-        "groups": [{"name": "celery_fleet", "interval": "30s", "rules": [each.rule() for each in ALERTS]}]
-    }
+def alert_rules(patience: Fraction = Fraction(1)) -> dict[str, Any]:
+    """Return the file of alerts, whose expressions are the same for every fleet.
+
+    Args:
+        patience: Share of their times that they wait.
+    """
+    return {"groups": [{"name": "celery_fleet", "rules": [each.rule(patience) for each in ALERTS]}]}

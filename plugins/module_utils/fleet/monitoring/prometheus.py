@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..broker.objects import dead_letter_queue
 from ..model.plain import plain
 from ..model.read import read_model
+from ..model.types import Model
 
 RULES: Final = ("model.yml", "alerts.yml")
 # Of each queue, without its channels, whose ids change. 3.10 ignores those that it does not know.
@@ -56,7 +58,7 @@ def prometheus_config(raw_model: object, hosts: object, ports: object, tls: obje
         "global": {
             "scrape_interval": f"{scrape_s}s",
             "scrape_timeout": f"{min(scrape_s, 10)}s",
-            "evaluation_interval": "30s",
+            "evaluation_interval": f"{min(2 * scrape_s, 30)}s",
         },
         "rule_files": list(RULES),
         "alerting": {
@@ -73,6 +75,7 @@ def prometheus_config(raw_model: object, hosts: object, ports: object, tls: obje
                 "job_name": "rabbitmq_queues",
                 "metrics_path": "/metrics/detailed",
                 "params": {"vhost": [model.broker.vhost], "family": list(FAMILIES)},
+                "metric_relabel_configs": [_only_queues_of(model)],
                 **broker,
             },
             *(
@@ -81,6 +84,14 @@ def prometheus_config(raw_model: object, hosts: object, ports: object, tls: obje
             ),
         ],
     }
+
+
+def _only_queues_of(model: Model) -> dict[str, Any]:
+    """Return the rule that drops other queues: each worker has some of its own, new ones at each start."""
+    names = {queue for pool in model.pools.values() for queue in pool.queues}
+    names |= {dead_letter_queue(pool) for pool in model.pools.values()}
+    # What is said of an exchange has no queue.
+    return {"source_labels": ["queue"], "regex": "|".join(["", *sorted(names)]), "action": "keep"}
 
 
 def _targets(hosts: Mapping[str, str], port: int) -> list[dict[str, Any]]:

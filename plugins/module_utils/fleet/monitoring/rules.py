@@ -52,8 +52,8 @@ def recording_rules(raw_model: object, hosts: object, brokers: int, schedulers: 
         constants.append(_constant("schedulers", schedulers))
     return {
         "groups": [
-            {"name": "celery_fleet_model", "interval": "30s", "rules": constants},
-            {"name": "celery_fleet_derived", "interval": "30s", "rules": list(_derived(model.broker.vhost))},
+            {"name": "celery_fleet_model", "rules": constants},
+            {"name": "celery_fleet_derived", "rules": list(_derived(model.broker.vhost))},
         ]
     }
 

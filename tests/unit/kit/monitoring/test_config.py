@@ -1,6 +1,8 @@
 """What Prometheus reads, and who is told of what; as promtool and amtool understand it."""
 
+import re
 import subprocess
+from fractions import Fraction
 
 import pytest
 import yaml
@@ -61,6 +63,10 @@ def test_each_host_is_read_by_its_name(told):
     ]
     assert jobs["rabbitmq"]["static_configs"] == jobs["rabbitmq_queues"]["static_configs"]
     assert jobs["rabbitmq_queues"]["params"]["vhost"] == ["celery_fleet"]
+    (kept,) = jobs["rabbitmq_queues"]["metric_relabel_configs"]
+    keeps = re.compile(kept["regex"]).fullmatch
+    assert all(map(keeps, ("", "io_api_calls", "io_tasks_dead")))
+    assert not any(map(keeps, ("io_1@w1.celery.pidbox", "celeryev.0a1b", "io_api_calls_old")))
     assert "scheme" not in jobs["celery_fleet"]
 
 
@@ -131,3 +137,15 @@ def test_a_finding_shows_no_secret(told):
     with pytest.raises(ModelError) as refused:
         alertmanager_config(told)
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_site_says_how_long_alerts_wait():
+    alerts = {rule["alert"]: rule for rule in alert_rules(Fraction(1, 10))["groups"][0]["rules"]}
+    assert alerts["FleetWorkerMissing"]["for"] == "30s"
+    assert "for" not in alerts["FleetTasksLost"]
+
+
+@pytest.mark.parametrize(("scrape", "evaluation"), [(5, "10s"), (15, "30s"), (60, "30s")])
+def test_rules_see_each_second_reading_at_least_twice_a_minute(model, scrape, evaluation):
+    told = {**model, "monitoring": {"scrape": scrape}}
+    assert prometheus_config(told, HOSTS, PORTS)["global"]["evaluation_interval"] == evaluation
