@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from ansible import constants
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.certificates import ends
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import FILES, INVENTORY, Finding
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.kit import version
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import checks, unread
 
@@ -121,6 +123,8 @@ def findings(
         variables=variables,
         certificates=_ends(about) if about else None,
         kit_certificates=bool(about.get("kit", True)),
+        precedence=constants.VARIABLE_PRECEDENCE,
+        config=constants.CONFIG_FILE,
     )
     return [asdict(finding) | _location(finding, model) for finding in collected]
 
@@ -186,8 +190,19 @@ def unread_variables(hostvars: Mapping[str, Any], hostnames: Sequence[str]) -> d
     }
 
 
+def kit_path(path: str) -> str:
+    """Return the path of a file or directory of the kit, wherever that is installed."""
+    return str(KIT / plain(path))
+
+
+def kit_version(kit: str) -> str:
+    """Return the version of the kit in a directory."""
+    text: str = version(Path(plain(kit)))
+    return text
+
+
 class FilterModule:
-    """The filters that read Ansible's own variables."""
+    """The filters that read Ansible's own variables, and know where the kit is."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
@@ -197,4 +212,6 @@ class FilterModule:
             "hosts_without_hardware": hosts_without_hardware,
             "findings": findings,
             "unread_variables": unread_variables,
+            "kit_path": kit_path,
+            "kit_version": kit_version,
         }

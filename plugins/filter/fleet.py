@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from ansible import constants
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.topology import topology
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.catalogue import CATALOGUE
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files import application
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.beat_file import beat_file
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.fleet_file import (
@@ -36,18 +38,23 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.spec 
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan import picture, tables
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.fleet import fleet_plan
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.plan.host import host_plan, host_plans
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import python
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import controller, python
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight.periodic import periodic_tasks
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.results import acl
 
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
 
+# Why nothing may be derived: what the site says would not count.
+UNREAD = controller.fault(constants.VARIABLE_PRECEDENCE, constants.CONFIG_FILE)
+
 
 def _as_filter(function: Callable[Options, Result]) -> Callable[Options, Result]:
     """Turn a refusal into an error that Ansible shows as text."""
 
     def wrapped(*args: Options.args, **kwargs: Options.kwargs) -> Result:
+        if UNREAD:
+            raise AnsibleFilterError(f"{UNREAD}: {CATALOGUE['controller/precedence'].remedy}")
         try:
             return function(*args, **kwargs)
         except ModelError as refusal:
@@ -60,6 +67,8 @@ def _as_filter(function: Callable[Options, Result]) -> Callable[Options, Result]
 
 def is_readable(app: object) -> bool:
     """Return whether every field of ``fleet_app`` that says where an application is has a legal value."""
+    if UNREAD:
+        return False
     findings = Findings()
     clean(plain(app), table_of(APP), (), reporter(findings, "fleet_app"))
     return not findings.errors
@@ -86,13 +95,18 @@ def once(limit: str) -> str:
     return "all" if limit else "localhost"
 
 
+def pool_names(model: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Return the names of all pools of a model, those that an environment adds among them."""
+    return [*{**model["pools"], **model["environment_pools"]}]
+
+
 class FilterModule:
     """The filters of the fleet's model."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
         filters: dict[str, Callable[..., Any]] = {
-            "once": once,
+            "pool_names": pool_names,
             "host_plan": host_plan,
             "host_plans": host_plans,
             "plan_table": lambda plans: tables.plan_table(plain(plans)),
@@ -119,11 +133,15 @@ class FilterModule:
             "beat_file": beat_file,
             "fleet_users": fleet_users,
             "results_users": lambda passwords, further: acl(plain(passwords), plain(further)),
-            "findings_text": findings_text,
-            "is_readable": is_readable,
             "fits_python": python.fits,
             "periodic_tasks": lambda built, schedule, beat: periodic_tasks(
                 built, plain(schedule), plain(beat)
             ),
         }
-        return {name: _as_filter(function) for name, function in filters.items()}
+        # Preflight reports, whatever is wrong.
+        reports: dict[str, Callable[..., Any]] = {
+            "once": once,
+            "findings_text": findings_text,
+            "is_readable": is_readable,
+        }
+        return {name: _as_filter(function) for name, function in filters.items()} | reports

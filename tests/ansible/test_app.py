@@ -145,7 +145,14 @@ def test_a_scheduler_runs_where_a_site_says_so(beat: object, schedule: dict[str,
 def test_the_kit_is_found_beside_the_roles() -> None:
     defaults = load("defaults/main.yml")
     assert (Path(evaluate(defaults["app_kit_dir"])) / "__init__.py").is_file()
-    assert Path(evaluate(defaults["app_cache_dir"])).resolve() == ROOT / ".cache"
+
+
+def test_the_cache_is_the_user_s_and_not_in_the_kit(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = load("defaults/main.yml")["app_cache_dir"]
+    monkeypatch.setenv("XDG_CACHE_HOME", "/srv/cache")
+    assert evaluate(place) == "/srv/cache/celery-fleet"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert evaluate(place) == "~/.cache/celery-fleet"
 
 
 def test_the_fleet_file_is_json_in_a_stable_order() -> None:

@@ -52,6 +52,15 @@ def test_a_refusal_is_the_report():
     assert "Traceback" not in str(refusal.value)
 
 
+def test_nothing_is_derived_with_settings_by_which_a_site_would_not_count(monkeypatch):
+    filters = import_module("ansible_collections.celery_fleet.kit.plugins.filter.fleet")
+    assert filters.UNREAD == ""
+    monkeypatch.setattr(filters, "UNREAD", "no precedence")
+    with pytest.raises(AnsibleError, match="no precedence: run it in the directory"):
+        render("'demo' | celery_fleet.kit.installation")
+    assert render("{} | celery_fleet.kit.is_readable") is False
+
+
 def test_hosts_whose_facts_are_unknown_are_taken_as_they_are():
     found = render(
         "hostvars | celery_fleet.kit.known_hosts(['a', 'b'])",

@@ -606,6 +606,13 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "only one of them can listen there, and the broker does not start",
         "give fleet_broker.port and fleet_broker.management_port different numbers",
     ),
+    # The controller
+    "controller/precedence": _fault(
+        "Ansible without the settings of the site's ansible.cfg",
+        "the kit's own model would win over what the inventory's group_vars/all says",
+        "run it in the directory of ansible.cfg, or set ANSIBLE_CONFIG to its path; Ansible ignores the file "
+        "in a directory in which everybody may write",
+    ),
     # Versions
     "versions/unknown": _warning(
         "Versions that cannot be read",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ..broker.delays import has_delays
@@ -18,7 +18,7 @@ from ..plan.fits import size_host
 from ..plan.hardware import read_hardware
 from ..plan.host import check_hostname
 from ..plan.sizing import Size
-from . import brokers, clients, environments, python, results, unread, versions
+from . import brokers, clients, controller, environments, python, results, unread, versions
 from . import certificates as ending
 
 BROKERS: Final = "brokers"
@@ -55,6 +55,8 @@ def find(
     variables: object = None,
     certificates: object = None,
     kit_certificates: bool = True,
+    precedence: Sequence[str] | None = None,
+    config: str | None = None,
 ) -> Findings:
     """Check a model and an inventory together.
 
@@ -69,10 +71,18 @@ def find(
         variables: What ``unread.unread`` returned; none if it was not read.
         certificates: What ``certificates.ends`` returned; none without encrypted connections.
         kit_certificates: Whether the kit makes them.
+        precedence: Ansible's setting of this name; none if it is not looked at.
+        config: The file from which Ansible has its settings.
 
     Returns:
-        Everything that was found.
+        Everything that was found; what is wrong with Ansible's settings alone, for by them nothing was read
+        as it is written.
     """
+    settings = Findings()
+    if precedence is not None:
+        controller.check(precedence, config, settings)
+    if settings.errors:
+        return settings
     model, findings = read_model(raw_model)
     members = {name: texts(names) for name, names in _mapping(plain(groups)).items()}
     all_hosts = read_hosts(hosts)

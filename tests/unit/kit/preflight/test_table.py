@@ -53,6 +53,12 @@ def sound(model, hosts, groups):
     return Fleet(model, hosts, groups)
 
 
+# Ansible's own order of variables, the lowest first.
+VARIABLES = [
+    f"{layer}_{place}"
+    for place in ("inventory", "plugins_inventory", "plugins_play")
+    for layer in ("all", "groups")
+]
 RESULTS = {"nodes": ["10.0.0.9"], "port": 6390, "memory": 0.1}
 
 # Each: identifier, variable, value as it is shown, place (or none), and what breaks the fleet.
@@ -565,6 +571,13 @@ CASES = [
         "kombu 5.3.7",
         "requirements.lock",
         [(MORE, "application.versions.kombu", "5.3.7")],
+    ),
+    (
+        "controller/precedence",
+        "ansible.cfg",
+        "/etc/ansible/ansible.cfg",
+        "the controller",
+        [(MORE, "precedence", VARIABLES), (MORE, "config", "/etc/ansible/ansible.cfg")],
     ),
     (
         "versions/transient-queues",
