@@ -83,6 +83,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "client_users": plain(variables.get("fleet_client_users")),
         "accounts": plain(facts.get("fleet_accounts")),
         "python": plain(facts.get("fleet_python")),
+        "kit": plain(facts.get("fleet_kit")),
         "installed": plain((variables.get("plan_installed") or {}).get("pools")),
     }
 
@@ -123,6 +124,7 @@ def findings(
         variables=variables,
         certificates=_ends(about) if about else None,
         kit_certificates=bool(about.get("kit", True)),
+        kit=version(KIT),
         precedence=constants.VARIABLE_PRECEDENCE,
         config=constants.CONFIG_FILE,
     )

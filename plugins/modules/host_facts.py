@@ -16,6 +16,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.cgroup import limits
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.disk import BROKER_DATA, size_mib
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.pythons import looked_for
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.kit import installed
 
 DOCUMENTATION = r"""
 module: host_facts
@@ -64,6 +65,9 @@ ansible_facts:
     fleet_broker_disk_mib:
       description: Size of the file system that holds, or would hold, RabbitMQ's data.
       type: int
+    fleet_kit:
+      description: The version of the kit that last changed the host; empty if none says so.
+      type: str
     fleet_limits:
       description: C(cores) and C(memory_mib) that may be used; null where there is no limit.
       type: dict
@@ -107,6 +111,7 @@ def facts(module: AnsibleModule) -> dict[str, Any]:
         | known
         | {
             "fleet_broker_disk_mib": size_mib(BROKER_DATA),
+            "fleet_kit": installed(),
             "fleet_limits": limits(),
             "fleet_vault": look(),
         }

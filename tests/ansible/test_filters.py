@@ -75,6 +75,11 @@ def test_hosts_whose_facts_are_unknown_are_taken_as_they_are():
     assert found["b"]["pools"] == {"io": {}}
 
 
+def test_a_host_tells_which_version_of_the_kit_it_has():
+    hostvars = {"cpu1": {"ansible_facts": {"fleet_kit": "9.0.0"}}, "localhost": {}}
+    assert render("hostvars | celery_fleet.kit.known_host('cpu1')", hostvars=hostvars)["kit"] == "9.0.0"
+
+
 def test_the_topology_is_plain_data():
     found = render("fleet_model | celery_fleet.kit.topology(hosts={})", fleet_model=trusted(LOADED))
     assert json.loads(json.dumps(found)) == found

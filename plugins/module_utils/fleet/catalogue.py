@@ -650,6 +650,12 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "use RabbitMQ 3.10 or newer (Debian 12 or newer), or queue_type classic",
         _RABBIT,
     ),
+    "versions/older-kit": _error(
+        "A kit that is older than the one that a host has had",
+        "it does not know what the newer one has put there: it removes that, or takes it for something else",
+        "use that version or a newer one; to go back on purpose, accept this finding for one run "
+        "(docs/use/upgrade.md)",
+    ),
     "versions/trusting-broker": _warning(
         "A RabbitMQ whose publishers must be trusted",
         "before 4.0 a header for copies (CC) takes a message past the rights of its publisher, and one "

@@ -4,7 +4,7 @@ import json
 import tomllib
 
 import pytest
-from fleet.kit import version
+from fleet.kit import installed, is_older, version
 from support.fleet_model import ROOT
 
 
@@ -31,3 +31,28 @@ def test_the_changelog_begins_with_the_version_and_says_whom_each_entry_affects(
     assert sections[0].splitlines()[0] == version(ROOT)
     entries = [line for section in sections for line in section.splitlines() if line.startswith("- ")]
     assert [entry for entry in entries if not entry.startswith("- This affects you if ")] == []
+
+
+ORDER = ["0.9.10", "0.10.0-1", "0.10.0-2.1", "0.10.0-10", "0.10.0-rc.1", "0.10.0", "1.0.0", "10.0.0"]
+
+
+def test_versions_are_compared_as_semantic_ones():
+    assert [(a, b) for a in ORDER for b in ORDER if is_older(a, b)] == [
+        (a, b) for number, a in enumerate(ORDER) for b in ORDER[number + 1 :]
+    ]
+    assert not is_older("1.0.0", "1.0.0+build.1")
+
+
+@pytest.mark.parametrize("other", ["", "1.0", "2", "none", "2.0.0\n", "9" * 50])
+def test_what_is_no_version_is_not_compared(other):
+    assert not is_older("1.0.0", other)
+    assert not is_older(other, "9.0.0")
+
+
+def test_a_host_has_the_version_that_last_changed_it(tmp_path):
+    assert installed(tmp_path) == ""
+    (tmp_path / "etc/celery-fleet").mkdir(parents=True)
+    (tmp_path / "etc/celery-fleet/kit").write_text("1.2.3\n")
+    assert installed(tmp_path) == "1.2.3"
+    (tmp_path / "etc/celery-fleet/kit").write_bytes(b"\xff" * 1000)
+    assert len(installed(tmp_path)) == 100

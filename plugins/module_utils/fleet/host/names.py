@@ -44,6 +44,8 @@ FILES_RECORD: Final = CONFIG / "files.json"
 DRAINED: Final = CONFIG / "drained"
 REVOKED: Final = CONFIG / "revoked.json"
 CA_FILE: Final = CONFIG / "ca.pem"
+# The version of the kit that last changed the host.
+KIT_FILE: Final = CONFIG / "kit"
 # What a command of the application has: of the whole application, and of each pool of the host.
 COMMAND: Final = CONFIG / "command.conf"
 COMMANDS: Final = CONFIG / "commands"
@@ -245,13 +247,9 @@ def installation(application: str) -> dict[str, str | list[str]]:
         ``clients``, directories (``config``, ``application``, ``drained``, ``secrets``, ``state``, ``units``,
         ``program``, ``commands``, ``commands_home``, ``root`` of the application with its ``root_mark``, its
         ``releases`` and ``incoming``), the link ``current`` to its release, files (``fleet_file``,
-        ``worker_file``, ``beat_file``, ``beat_started``, ``ca_file``, ``needrestart``, several ``shutdown``,
-        ``command``, ``operator``), units (``beat_unit``, ``prune_unit``) and what stands for the ``release``
-        in the files of commands.
-        ``releases`` and ``incoming``), the link ``current`` to its release, files (``fleet_file``,
-        ``worker_file``, ``beat_file``, ``beat_started``, ``ca_file``, ``needrestart``, several
-        ``shutdown``, ``command``, ``operator``), units (``beat_unit``, ``prune_unit``) and what
-        stands for the ``release`` in the files of commands.
+        ``worker_file``, ``beat_file``, ``beat_started``, ``kit_file``, ``ca_file``, ``needrestart``, several
+        ``shutdown``, ``command``, ``operator``), units (``beat_unit``, ``prune_unit``) and what stands for
+        the ``release`` in the files of commands.
     """
     root = root_of(application)
     return {
@@ -283,6 +281,7 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "beat_file": str(BEAT_FILE),
         "beat_started": str(RUNTIME / BEAT.removesuffix(".service") / "started"),
         "secrets": str(SECRETS),
+        "kit_file": str(KIT_FILE),
         "ca_file": str(CA_FILE),
         "shutdown": [str(path) for path in SHUTDOWN],
         "needrestart": str(NEEDRESTART),

@@ -31,6 +31,7 @@ class Host:
         python: What is known of the interpreter that the application is to have, as
             ``host.pythons.looked_for`` returns it; none if it was not looked for.
         installed: What runs on it, as ``records.installed`` returns it; none if it was not read.
+        kit: The version of the kit that last changed it; empty if none says so.
         differs: Variables of the model whose value differs from the fleet's.
     """
 
@@ -51,6 +52,7 @@ class Host:
     accounts: Plain = None
     python: Plain = None
     installed: Plain = None
+    kit: Plain = None
     differs: Sequence[str] = ()
 
 

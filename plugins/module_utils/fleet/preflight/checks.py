@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ..broker.delays import has_delays
 from ..findings import Findings, nearest, show
+from ..kit import is_older
 from ..model.host import Host, read_hosts
 from ..model.plain import plain, texts
 from ..model.pools import effective_pools
@@ -55,6 +56,7 @@ def find(
     variables: object = None,
     certificates: object = None,
     kit_certificates: bool = True,
+    kit: str = "",
     precedence: Sequence[str] | None = None,
     config: str | None = None,
 ) -> Findings:
@@ -71,6 +73,7 @@ def find(
         variables: What ``unread.unread`` returned; none if it was not read.
         certificates: What ``certificates.ends`` returned; none without encrypted connections.
         kit_certificates: Whether the kit makes them.
+        kit: The version of this kit; empty if it is not compared with those of the hosts.
         precedence: Ansible's setting of this name; none if it is not looked at.
         config: The file from which Ansible has its settings.
 
@@ -92,6 +95,7 @@ def find(
     for host in all_hosts.values():
         _check_system(host, allow_untested_os, findings)
         _check_origin(host, findings)
+        _check_kit(host, kit, findings)
         check_hostname(host, findings)
         check_names(host.pools, "fleet_host_pools", findings, host.name)
     if contacted:
@@ -273,6 +277,12 @@ def _check_system(host: Host, allowed: bool, findings: Findings) -> None:
             where=host.name,
             severity="warning" if allowed else "error",
         )
+
+
+def _check_kit(host: Host, kit: str, findings: Findings) -> None:
+    if isinstance(host.kit, str) and is_older(kit, host.kit):
+        reason = f"the host was last changed by this version, and this kit is {kit}"
+        findings.add("versions/older-kit", "ansible_facts.fleet_kit", host.kit, reason, where=host.name)
 
 
 def _check_origin(host: Host, findings: Findings) -> None:

@@ -580,6 +580,13 @@ CASES = [
         [(MORE, "precedence", VARIABLES), (MORE, "config", "/etc/ansible/ansible.cfg")],
     ),
     (
+        "versions/older-kit",
+        "ansible_facts.fleet_kit",
+        "1.10.0",
+        "cpu1",
+        [(MORE, "kit", "1.9.1"), (HOST, "cpu1.kit", "1.10.0")],
+    ),
+    (
         "versions/transient-queues",
         "fleet_app.requirements",
         "celery 5.5.3",
