@@ -16,13 +16,15 @@ from celery_fleet import fleet_file
 from celery_fleet.configure import configure
 from celery_fleet.errors import FleetError, FleetFileError
 from celery_fleet.fleet import Fleet
-from celery_fleet.operator import application, dead_letters, verify
+from celery_fleet.operator import application, dead_letters, move_in, verify
 from celery_fleet.publishing.router import Router
 from celery_fleet.scheduler import check
 
 USAGE_ERROR = 2
 # Apart from 1, with which an application ends that raises when it is imported.
 APPLICATION_FAULTS = 3
+
+_tell = partial(print, file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check(fleet, options)
         if options.command == "dead-letters":
             return _dead_letters(fleet, options)
+        if options.command == "move-in":
+            print(json.dumps(move_in.move(fleet, move_in.read_options(sys.stdin.read()), _tell)))
+            return 0
         if options.command == "inspect":
             return _inspect(options.arguments)
         return _verify(fleet, options)
@@ -75,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     asking = commands.add_parser("inspect", help="ask workers, as `celery inspect` does", add_help=False)
     asking.add_argument("arguments", nargs=argparse.REMAINDER)
+    commands.add_parser(
+        "move-in", help="take tasks over from another broker; options on standard input, the result as JSON"
+    )
     _add_dead_letters(commands.add_parser("dead-letters", help="the tasks that died; the result as JSON"))
     return parser
 
@@ -169,7 +177,7 @@ def _inspect(arguments: Sequence[str]) -> int:
 
 
 def _verify(fleet: Fleet, options: argparse.Namespace) -> int:
-    report = verify.verify(fleet, options.timeout, partial(print, file=sys.stderr, flush=True))
+    report = verify.verify(fleet, options.timeout, _tell)
     print(json.dumps(report.as_dict()))
     return 0 if report.passed else 1
 
@@ -189,7 +197,7 @@ def _dead_letters(fleet: Fleet, options: argparse.Namespace) -> int:
     everything = selection == dead_letters.Selection(pools=[], queues=[], tasks=[], ids=[], reasons=[])
     if everything and options.action in ("send-back", "delete") and not options.all:
         options.parser.error("say which ones, or --all")
-    letters = dead_letters.DeadLetters(fleet, partial(print, file=sys.stderr, flush=True))
+    letters = dead_letters.DeadLetters(fleet, _tell)
     if options.action == "list":
         result = letters.look(selection)
     elif options.action == "export":

@@ -16,6 +16,12 @@ from celery_fleet.publishing import published
 _OF_BROKER = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
 
 
+def own_headers(message: Message) -> dict[str, Any]:
+    """Return the headers of a message that its publisher wrote."""
+    headers = message.properties.get("application_headers") or {}
+    return {name: value for name, value in headers.items() if not str(name).startswith(_OF_BROKER)}
+
+
 def send_again(connection: Any, message: Message, exchange: str, queue: Queue) -> None:  # noqa: ANN401
     """Publish a message as it is to a queue, and return when the broker has stored it.
 
@@ -29,8 +35,7 @@ def send_again(connection: Any, message: Message, exchange: str, queue: Queue) -
         DeadLettersError: The queue is full, or does not exist.
     """
     returned: list[object] = []
-    headers = message.properties.get("application_headers") or {}
-    kept = {name: value for name, value in headers.items() if not str(name).startswith(_OF_BROKER)}
+    kept = own_headers(message)
     if published.HEADER in kept:
         kept = published.stamped(kept)
     properties = {**message.properties, "application_headers": kept}

@@ -10,11 +10,12 @@ import pytest
 PACKAGE = Path(__file__).parents[3] / "celery_fleet"
 ROOMS = ("settings", "publishing", "worker", "scheduler", "operator")
 
-# What a room may use of others. All of them publish; `verify` sends the task that the workers run.
+# What a room may use of others. All of them publish; `verify` sends the task that the workers run, and
+# `move_in` reads messages as they do.
 ALLOWED = {
     "worker": {"publishing"},
     "scheduler": {"publishing", "settings"},
-    "operator": {"publishing", "worker.canary"},
+    "operator": {"publishing", "worker.canary", "worker.envelope"},
     "publishing": set[str](),
     "settings": set[str](),
 }

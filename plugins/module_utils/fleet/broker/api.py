@@ -131,6 +131,31 @@ class Management:
         path = f"/api/global-parameters/{_quoted(name)}"
         self._request("PUT", path, {"name": name, "value": value})
 
+    def set_user(self, name: str, password: str) -> None:
+        """Create a user without tags, or change the password.
+
+        Args:
+            name: Its name.
+            password: Its password.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses it.
+        """
+        self._request("PUT", f"/api/users/{_quoted(name)}", {"password": password, "tags": ""})
+
+    def set_permission(self, vhost: str, user: str, rights: Mapping[str, str]) -> None:
+        """Set what a user may do in a vhost.
+
+        Args:
+            vhost: Where.
+            user: Who.
+            rights: Patterns of names to configure, write and read.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses it.
+        """
+        self._request("PUT", f"/api/permissions/{_quoted(vhost)}/{_quoted(user)}", rights)
+
     def load(self, document: Mapping[str, Any]) -> None:
         """Create and change objects, in one request.
 

@@ -1,0 +1,100 @@
+"""Brokers that a fleet is moved from: Redis or Valkey, with the tasks of an application that had it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu import Connection, Queue
+
+from support.vhost import free_port, wait_for
+
+PASSWORD = "old-secret/@"
+# The program is that of the server, which goes by its name; the server's own package would start one.
+PROGRAMS = {name: f"/usr/bin/{name}-check-rdb" for name in ("redis", "valkey")}
+SERVERS = [name for name, program in PROGRAMS.items() if Path(program).exists()]
+
+
+@contextmanager
+def old_server(name: str, directory: Path) -> Iterator[str]:
+    """Start a Redis or a Valkey, and yield its URL."""
+    port = free_port()
+    config = directory / "server.conf"
+    config.write_text(
+        f'bind 127.0.0.1\nport {port}\ndir {directory}\nsave ""\nappendonly no\nrequirepass "{PASSWORD}"\n'
+    )
+    process = subprocess.Popen([f"{name}-server", str(config)], executable=PROGRAMS[name])
+    client = redis.Redis(port=port, password=PASSWORD)
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except redis.exceptions.ConnectionError:
+            return False
+
+    try:
+        wait_for(answers, 30, f"a server of {name}")
+        client.close()
+        yield f"redis://:{PASSWORD.replace('/', '%2F').replace('@', '%40')}@127.0.0.1:{port}/3"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def publish(url: str, kinds: dict[str, dict[str, Any]], count: int) -> list[str]:
+    """Publish so many tasks of each kind as an application does that has no fleet.
+
+    Args:
+        url: The broker.
+        kinds: Options of `send_task` by the task's name.
+        count: How many of each.
+
+    Returns:
+        Their ids, in order.
+    """
+    app = Celery("old", broker=url, set_as_current=False)
+    app.conf.broker_transport_options = {"queue_order_strategy": "priority"}
+    ids = []
+    with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer:
+        for number in range(count):
+            for name, options in kinds.items():
+                sent = app.send_task(name, (number,), producer=producer, ignore_result=True, **options)
+                ids.append(sent.id)
+    app.close()
+    return ids
+
+
+def hold(url: str, queue: str, count: int) -> None:
+    """Let a worker take so many messages of a queue and be killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            connection = Connection(url)
+            seen: list[object] = []
+            consumer = connection.Consumer(
+                [Queue(queue)], callbacks=[lambda _, message: seen.append(message)]
+            )
+            consumer.qos(prefetch_count=count)
+            consumer.consume()
+            while len(seen) < count:
+                connection.drain_events(timeout=20)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            # A connection that ends in any other way gives everything back.
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def later(hours: float) -> datetime:
+    """Return a time to come."""
+    return datetime.now(UTC) + timedelta(hours=hours)
