@@ -133,3 +133,62 @@ def test_a_queue_without_an_answer_fails_verify_and_check_mode_sends_nothing(tmp
     assert "io_api_calls: no answer" in run.stdout
     arguments = "-P -m celery_fleet verify --timeout 7"
     assert (tmp_path / "log").read_text() == f"{AS_OPERATOR}{command} {arguments}\npython {arguments}\n"
+
+
+MOVE = """#!/usr/bin/python3
+import json, pathlib, sys
+log = pathlib.Path({log!r})
+runs = len(log.read_text().splitlines()) if log.exists() else 0
+given = json.loads(sys.stdin.read())
+with log.open("a") as file:
+    file.write(json.dumps([sys.argv[1:], given]) + "\\n")
+done = runs == 2
+counts = {{"before": {{"celery": 9 - runs}}, "after": {{"celery": 8 - runs}}}}
+moved = {{}} if done else {{"io_api_calls": 4}}
+about = {{"notes": ["mail: a message stays"], "done": done, "waits": False}}
+print(json.dumps({{**counts, **about, "moved": moved}}))
+"""
+
+
+def test_a_move_goes_on_until_all_is_moved_and_shows_no_secret(tmp_path):
+    site = Inventory(tmp_path)
+    site.write("group_vars/all.yml", {"ansible_connection": "local", "ansible_become": False})
+    command, log = tmp_path / "python", tmp_path / "moves"
+    command.write_text(MOVE.format(log=str(log)))
+    command.chmod(0o755)
+    play = {
+        "hosts": "cpu1",
+        "gather_facts": False,
+        "environment": {"PATH": f"{setpriv(tmp_path)}:/usr/bin:/bin"},
+        "vars": {
+            "operate_python": str(command),
+            "operate_move_staging": "staging",
+            "operate_move_password": "their-own",
+        },
+        "tasks": [{"ansible.builtin.include_role": {"name": "operate", "tasks_from": "move_in"}}],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    given = {"move_source": "redis://:old-secret@old/0", "move_queues": {"celery": "", "mail": "io"}}
+
+    def run(*options):
+        log.unlink(missing_ok=True)
+        result = site.run("-vvv", *options, "-e", f"@{tmp_path / 'given.json'}")
+        assert "old-secret" not in result.stdout and "their-own" not in result.stdout
+        return result, [json.loads(line) for line in log.read_text().splitlines()]
+
+    (tmp_path / "given.json").write_text(json.dumps(given))
+    result, calls = run()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "8 tasks moved" in result.stdout and "mail: a message stays" in result.stdout
+    assert len(calls) == 3
+    assert calls[0] == [
+        ["-P", "-m", "celery_fleet", "move-in"],
+        {
+            "source": given["move_source"], "password": "their-own", "look": False, "exchange": "staging",
+            "queue": "staging", "user": "staging", "queues": given["move_queues"], "prefix": "",
+            "ca_file": None, "unacked": "auto", "rate": 0.0,
+        },
+    ]  # fmt: skip
+    result, calls = run("--check")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert [given["look"] for _, given in calls] == [True]

@@ -111,7 +111,7 @@ def ids(found: list[Any]) -> Counter[str]:
 
 
 # Messages to brokers before which it is killed, from when it knows what earlier runs left: two batches.
-KILLS = 40
+KILLS = 32
 
 
 def killed_all_along(shop: Vhost, source: str, **more: Any) -> None:
@@ -142,7 +142,7 @@ def killed_all_along(shop: Vhost, source: str, **more: Any) -> None:
 
 def test_a_move_from_redis_that_is_killed_all_along_loses_and_doubles_nothing(old: str, shop: Vhost) -> None:
     client = redis.Redis.from_url(old)
-    sent = publish(old, KINDS, 250)
+    sent = publish(old, KINDS, 120)
     for queue in ("celery", "io_api_calls"):
         hold(old, queue, 40)
     assert client.hlen("unacked") == 80
@@ -158,7 +158,7 @@ def test_a_move_from_redis_that_is_killed_all_along_loses_and_doubles_nothing(ol
 
 
 def test_a_move_from_another_vhost_that_is_killed_all_along(old_vhost: str, shop: Vhost) -> None:
-    sent = publish(old_vhost, {name: KINDS[name] for name in list(KINDS)[:3]}, 250)
+    sent = publish(old_vhost, {name: KINDS[name] for name in list(KINDS)[:4]}, 150)
     killed_all_along(shop, old_vhost)
     to_the_end(shop, old_vhost)
     assert ids(drain(shop, len(sent))) == Counter(sent)
@@ -209,27 +209,27 @@ def test_what_workers_hold_is_taken_only_when_none_is_connected(old: str, shop: 
     assert ids(drain(shop, 5)) == Counter(sent)
 
 
-def test_a_full_queue_holds_tasks_up_and_loses_none(old: str, shop: Vhost) -> None:
-    shop.policy("io_email_sending", **{"max-length": 20, "overflow": "reject-publish"})
-    sent = publish(old, {"shop.send_email": {}}, 60)
-    to_the_end(shop, old)
-    assert shop.ready_messages("io_email_sending") < 60
-    assert ids(drain(shop, 60)) == Counter(sent)
-    shop.management.call("DELETE", "policies", shop.name, "io_email_sending")
-
-
 def test_a_rate_is_kept_and_a_run_ends_in_its_time(old: str, shop: Vhost) -> None:
     sent = publish(old, {"shop.send_email": {}}, 30)
-    # The first portion goes at once, and none after it in this time.
-    assert sum(move(shop, old, rate=10, seconds=0.5)["moved"].values()) == 10
+    # The first portion goes at once, and then the time is over.
+    assert sum(move(shop, old, rate=10, seconds=0.001)["moved"].values()) == 10
     to_the_end(shop, old)
     assert ids(drain(shop, 30)) == Counter(sent)
+
+
+def test_tasks_go_where_the_operator_says(old: str, shop: Vhost) -> None:
+    publish(old, {"shop.send_email": {}, "shop.one": {"queue": "mail"}}, 1)
+    move(shop, old, queues={"celery": "general_background", "mail": "io_email_sending"})
+    found = named(drain(shop, 2))
+    assert found == {"shop.send_email": {"general_background"}, "shop.one": {"io_email_sending"}}
+    with pytest.raises(MoveInError, match="no pool has the queue nowhere"):
+        move(shop, old, queues={"celery": "nowhere"})
 
 
 def test_one_run_at_a_time(old: str, shop: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "PATIENCE", 0.5)
     with Connection(shop.admin_url) as connection:
-        connection.channel().basic_consume(STAGING)
+        connection.channel().basic_consume(STAGING, callback=print)
         with pytest.raises(MoveInError, match="another run is at work"):
             move(shop, old)
 
@@ -240,13 +240,12 @@ def test_a_queue_that_workers_consume_is_refused(
     monkeypatch.setattr(amqp_source, "PATIENCE", 0.5)
     publish(old_vhost, {"shop.send_email": {}}, 1)
     with Connection(old_vhost) as connection:
-        connection.channel().basic_consume("celery")
+        connection.channel().basic_consume("celery", callback=print)
         with pytest.raises(MoveInError, match="workers consume celery"):
             move(shop, old_vhost, queues={"celery": ""})
 
 
-@pytest.mark.parametrize("port", [1, 6390])
-def test_a_broker_that_is_not_there_is_named_without_its_password(shop: Vhost, port: int) -> None:
+def test_a_broker_that_is_not_there_is_named_without_its_password(shop: Vhost) -> None:
     with pytest.raises(MoveInError) as failure:
-        move(shop, f"redis://:secret@127.0.0.1:{port}/0")
-    assert f"127.0.0.1:{port}" in str(failure.value) and "secret" not in str(failure.value)
+        move(shop, "redis://:secret@127.0.0.1:1/0")
+    assert "127.0.0.1:1" in str(failure.value) and "secret" not in str(failure.value)

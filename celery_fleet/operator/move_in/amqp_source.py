@@ -19,8 +19,8 @@ from celery_fleet.operator.dead_letters.sending import own_headers
 from celery_fleet.operator.move_in.options import MoveInError, Options
 from celery_fleet.operator.move_in.task import Place, Task, UnreadableError, read
 
-# Seconds without a message after which a queue counts as empty; for a consumer of a killed run to be gone.
-SILENCE = 2.0
+# Seconds in which a message that waits must come; and for a consumer of a killed run to be gone.
+SILENCE = 20.0
 PATIENCE = 40.0
 NAMED = 20
 # Messages beside those of one batch that may stay, since nobody can tell what is behind them.
@@ -64,7 +64,7 @@ class AmqpSource:
         self._connection.ensure_connection(max_retries=2, interval_start=0.5)
         self.complete = False
         self._channel: Any = None
-        self._name, self._expected, self._unread = "", 0, 0
+        self._name, self._unread = "", 0
         self._arrived: list[Any] = []
         self._tags: dict[int, int] = {}
         self._unreadable: dict[str, list[str]] = {}
@@ -127,8 +127,7 @@ class AmqpSource:
                     f"workers consume {name}: stop them first. What comes back to them could run there, too"
                 )
             time.sleep(0.2)
-        self._expected = self._declared(name).message_count
-        if not self._expected:
+        if not self._declared(name).message_count:
             return False
         self._name, self._arrived = name, []
         self._channel = self._connection.channel()
@@ -142,13 +141,7 @@ class AmqpSource:
         tasks: dict[str, Task] = {}
         while len(tasks) < count:
             if not self._arrived:
-                try:
-                    self._connection.drain_events(timeout=0.02 if tasks or self._expected <= 0 else SILENCE)
-                except TimeoutError:
-                    if not tasks and self._unread >= MOST_UNREADABLE:
-                        raise MoveInError(
-                            f"{self._name} has {self._unread} messages that are no tasks: {self.notes[0]}"
-                        ) from None
+                if not self._wait(0.05 if tasks else SILENCE):
                     break
                 continue
             message = self._arrived[0]
@@ -156,11 +149,28 @@ class AmqpSource:
             if task is not None and task.id in tasks:
                 break  # the same once more: for the next time
             self._arrived.pop(0)
-            self._expected -= 1
             if task is not None:
                 tasks[task.id] = task
                 self._tags[id(task)] = message.delivery_tag
         return list(tasks.values())
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for a message, and return whether there may be more."""
+        end = time.monotonic() + seconds
+        while not self._arrived:
+            # On the channel that consumes: what is delivered comes before this answer.
+            ready = self._channel.queue_declare(self._name, passive=True).message_count
+            if not ready or time.monotonic() > end:
+                break
+            with suppress(TimeoutError):
+                self._connection.drain_events(timeout=0.05)
+        if self._arrived or not ready:
+            return bool(self._arrived)
+        if self._unread >= MOST_UNREADABLE:
+            raise MoveInError(f"{self._name} has {self._unread} messages that are no tasks: {self.notes[0]}")
+        if seconds < SILENCE:
+            return False
+        raise MoveInError(f"{ready} messages wait in {self._name} and do not come")
 
     def _read(self, message: Any) -> Task | None:  # noqa: ANN401 - py-amqp has no types
         headers = own_headers(message)

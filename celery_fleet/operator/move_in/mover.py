@@ -99,13 +99,14 @@ class _Run:
         self.staging, self.source, self.addresses = staging, source, addresses
         self.rate = options.rate
         self.size = max(1, min(BATCH, int(options.rate))) if options.rate else BATCH
-        self.begun = time.monotonic()
-        self.end = self.begun + (options.seconds or source.seconds)
+        self.seconds = options.seconds or source.seconds
         self.moved: Counter[str] = Counter()
 
     def run(self) -> dict[str, Any]:
         if not self.staging.open():
             return self.result(waits=True)
+        self.begun = time.monotonic()
+        self.end = self.begun + self.seconds
         # What an earlier run published, and may not have taken from the old broker.
         self.left = Counter({id_: len(tags) for id_, tags in self.staging.held.items()})
         clean = not self.left
@@ -113,14 +114,14 @@ class _Run:
             if self.source.complete and self.left:
                 self.release([*self.left.elements()])
                 self.left.clear()
-            if time.monotonic() >= self.end:
-                return self.result()
             tasks = self.source.take(self.size)
             if not tasks and not self.left:
                 return self.result(done=clean and not self.moved)
             if not self.take(tasks):
                 return self.result(waits=True)
             self.pace()
+            if time.monotonic() >= self.end:
+                return self.result()
 
     def take(self, tasks: Sequence[Task]) -> bool:
         """Move tasks, and return whether there was room for all."""

@@ -42,7 +42,7 @@ class Staging:
     """
 
     def __init__(self, connection: Connection, exchange: str, queue: str) -> None:
-        self._connection, self._exchange = connection, exchange
+        self._connection, self._exchange, self._queue = connection, exchange, queue
         self.held: dict[str, list[int]] = {}
         self.keys: dict[int, str] = {}
         self._unconfirmed: dict[int, str] = {}
@@ -71,7 +71,13 @@ class Staging:
         if self._refused:
             self._refused.clear()
             return False
-        self._await(lambda: self._active, PATIENCE, "another run is at work on the move; wait for its end")
+        # A fence overtakes tasks of a higher priority, so the queue must be empty, too. What is delivered
+        # comes before that answer.
+        self._await(
+            lambda: self._active and not self._ready(),
+            PATIENCE,
+            "another run is at work on the move; wait for its end",
+        )
         return True
 
     def store(self, messages: Mapping[str, tuple[Message, str]]) -> set[str]:
@@ -123,6 +129,9 @@ class Staging:
         # Its answer comes after the channel has passed them on.
         self._channel.basic_qos(0, MOST, False)
         return keys
+
+    def _ready(self) -> int:
+        return int(self._channel.queue_declare(self._queue, passive=True).message_count)
 
     def _reject(self, tag: int, *, multiple: bool = False) -> None:
         self._channel.send_method(spec.Basic.Nack, "Lbb", (tag, multiple, False))
