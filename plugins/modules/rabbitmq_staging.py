@@ -27,7 +27,7 @@ options:
     description: The desired topology, as in M(celery_fleet.kit.rabbitmq_topology).
     type: dict
     required: true
-  password:
+  user_password:
     description: Password of the user; a new one each time.
     type: str
   state:
@@ -46,7 +46,7 @@ EXAMPLES = r"""
 - name: Make the staging queue
   celery_fleet.kit.rabbitmq_staging:
     topology: "{{ broker_topology }}"
-    password: "{{ password }}"
+    user_password: "{{ password }}"
     login_user: kit
     login_password: "{{ broker_passwords.kit }}"
 """
@@ -64,14 +64,16 @@ waiting:
 
 ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "topology": {"type": "dict", "required": True},
-    "password": {"type": "str", "no_log": True},
+    "user_password": {"type": "str", "no_log": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=ARGUMENTS, supports_check_mode=True, required_if=[("state", "present", ["password"])]
+        argument_spec=ARGUMENTS,
+        supports_check_mode=True,
+        required_if=[("state", "present", ["user_password"])],
     )
     params = module.params
     if module.check_mode:
@@ -80,7 +82,7 @@ def main() -> None:
     waiting = 0
     try:
         if params["state"] == "present":
-            create(broker, params["topology"], params["password"])
+            create(broker, params["topology"], params["user_password"])
         else:
             count = counter(lambda argv: module.run_command(argv), params["topology"]["vhost"])
             waiting = remove(broker, params["topology"]["vhost"], count)

@@ -101,7 +101,7 @@ def drain(shop: Vhost, count: int) -> list[Any]:
 
     wait_for(take, 60, f"{count} tasks")
     # What is doubled would lie behind the others, or still in the staging queue.
-    wait_for(lambda: shop.ready_messages(STAGING) == 0, 10, "an empty staging queue")
+    wait_for(lambda: shop.ready_messages(STAGING) == 0, 60, "an empty staging queue")
     take()
     return found
 

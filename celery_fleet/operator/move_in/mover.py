@@ -17,7 +17,8 @@ from celery_fleet.fleet import Fleet
 from celery_fleet.nodes import urls
 from celery_fleet.operator.move_in.amqp_source import AmqpSource
 from celery_fleet.operator.move_in.options import MoveInError, Options
-from celery_fleet.operator.move_in.redis_source import RedisSource, errors, shown
+from celery_fleet.operator.move_in.redis_layout import errors, shown
+from celery_fleet.operator.move_in.redis_source import RedisSource
 from celery_fleet.operator.move_in.staging import Staging
 from celery_fleet.operator.move_in.task import Addresses, Task
 

@@ -5,54 +5,29 @@ from __future__ import annotations
 import json
 import ssl
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from amqp.exceptions import AMQPError
-
-try:
-    import redis
-except ImportError:  # only an application that has, or had, such a broker brings it
-    redis = None  # type: ignore[assignment]
-
 from celery_fleet.operator.move_in.options import MoveInError, Options
+from celery_fleet.operator.move_in.redis_layout import (
+    BINDINGS,
+    MOVING,
+    SEPARATOR,
+    TAKE,
+    TAKE_UNACKED,
+    UNACKED,
+    UNACKED_INDEX,
+    errors,
+    escaped,
+    redis,
+    shown_name,
+)
 from celery_fleet.operator.move_in.task import Place, Task, UnreadableError, read_redis
 
-SEPARATOR = "\x06\x16"
-BINDINGS = "_kombu.binding."
-UNACKED, UNACKED_INDEX = "unacked", "unacked_index"
-# What was taken, and has perhaps not been published yet, by the id that it is published with.
-MOVING = "celery_fleet_moving"
 # Seconds for an answer.
 TIMEOUT = 20.0
 # Faults that are written out for each list.
 NAMED = 20
-
-# Each message goes from its list to those that are moved, or stays; both at once, whoever else takes some.
-_TAKE = """
-local taken = {}
-for n = 2, #ARGV, 2 do
-  if redis.call('LREM', KEYS[1], -1, ARGV[n + 1]) == 1 then
-    redis.call('HSET', KEYS[2], ARGV[n], ARGV[1] .. '\\n' .. ARGV[n + 1])
-    table.insert(taken, ARGV[n])
-  end
-end
-return taken
-"""
-# The same of what workers held.
-_TAKE_UNACKED = """
-local taken = {}
-for n = 1, #ARGV, 3 do
-  local raw = redis.call('HGET', KEYS[1], ARGV[n + 1])
-  if raw then
-    redis.call('HDEL', KEYS[1], ARGV[n + 1])
-    redis.call('ZREM', KEYS[3], ARGV[n + 1])
-    redis.call('HSET', KEYS[2], ARGV[n], ARGV[n + 2] .. '\\n' .. raw)
-    table.insert(taken, ARGV[n])
-  end
-end
-return taken
-"""
 
 
 class RedisSource:
@@ -90,7 +65,7 @@ class RedisSource:
         self._queues = list(queues) or sorted({queue for _, queue in self._bound})
         self._unreadable: dict[str, dict[bytes, str]] = {}
         self.complete = False
-        self._take, self._take_unacked = map(self._client.register_script, (_TAKE, _TAKE_UNACKED))
+        self._take, self._take_unacked = map(self._client.register_script, (TAKE, TAKE_UNACKED))
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}{name}"
@@ -99,7 +74,7 @@ class RedisSource:
         """Return the exchange and routing key of each queue, without those of remote control and events."""
         bound: dict[tuple[tuple[str, str], str], None] = {}
         start = self._key(BINDINGS)
-        for key in self._client.scan_iter(match=f"{_escaped(start)}*", count=1000):
+        for key in self._client.scan_iter(match=f"{escaped(start)}*", count=1000):
             exchange = key.decode(errors="replace").removeprefix(start)
             if exchange.endswith(".pidbox") or exchange.startswith("celeryev"):
                 continue
@@ -133,9 +108,9 @@ class RedisSource:
         """What cannot be read or may not be taken, in sentences."""
         lines = []
         for name, faults in self._unreadable.items():
-            lines += [f"{_shown(name)}: a message stays: {why}" for why in list(faults.values())[:NAMED]]
+            lines += [f"{shown_name(name)}: a message stays: {why}" for why in list(faults.values())[:NAMED]]
             if len(faults) > NAMED:
-                lines.append(f"{_shown(name)}: and {len(faults) - NAMED} more stay")
+                lines.append(f"{shown_name(name)}: and {len(faults) - NAMED} more stay")
         if (reason := self._held_back()) and (count := self._client.hlen(self._key(UNACKED))):
             lines.append(f"{UNACKED}: {count} stay: {reason}")
         return lines
@@ -254,22 +229,3 @@ class RedisSource:
             self._unreadable.setdefault(UNACKED, {})[raw] = f"is no message of Celery's: {tag!r}"
             return None
         return self._read(UNACKED, queue, message)
-
-
-def _escaped(text: str) -> str:
-    """Write a text as a pattern that fits it alone."""
-    return "".join(f"\\{character}" if character in "*?[]\\" else character for character in text)
-
-
-def _shown(name: str) -> str:
-    return name.replace(SEPARATOR, r"\x06\x16")
-
-
-def shown(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return counts with names that a terminal shows."""
-    return {_shown(name): count for name, count in counts.items()}
-
-
-def errors() -> tuple[type[Exception], ...]:
-    """Return how a broker's connection fails."""
-    return (AMQPError, OSError) if redis is None else (AMQPError, OSError, redis.RedisError)
