@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration molecule chaos lab-up lab-down plan verify wheel
+.PHONY: help setup setup-lab setup-test demo test lint unit integration molecule chaos lab-up lab-down plan verify wheel
 
 # Each target is one plain command that works without make too.
 bin := .venv/bin
@@ -7,8 +7,14 @@ bin := .venv/bin
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup:  ## Install system packages and the locked Python environment (.venv)
+setup:  ## Install what a controller needs: Python packages in .venv, as they are locked, ssh and git
 	scripts/setup
+
+setup-lab:  ## Beside it what the lab needs
+	scripts/setup lab
+
+setup-test:  ## Beside it what the tests need
+	scripts/setup test
 
 demo:  ## From nothing to a fleet at work on this machine: five hosts, site.yml, verify, demo tasks
 	scripts/demo
@@ -28,13 +34,13 @@ integration:  ## Workers and publishers of this machine at a real broker
 molecule:  ## Every scenario on real systemd hosts, the broker's with the integration tests
 	scripts/test molecule
 
-chaos: setup  ## From nothing: 20 minutes or 100 000 tasks under every verb and fault, with a report (docs/measured/chaos.md)
+chaos: setup-test  ## From nothing: 20 minutes or 100 000 tasks under every verb and fault, with a report (docs/measured/chaos.md)
 	scripts/run trials.chaos --up
 
-lab-up: setup  ## Create the lab, or bring it up to date
+lab-up: setup-lab  ## Create the lab, or bring it up to date
 	$(bin)/ansible-playbook playbooks/lab_create.yml -i lab
 
-lab-down: setup  ## Remove the lab's hosts
+lab-down: setup-lab  ## Remove the lab's hosts
 	$(bin)/ansible-playbook playbooks/lab_destroy.yml -i lab
 
 plan: setup  ## Show what would run where on the lab, and why

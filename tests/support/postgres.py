@@ -21,7 +21,7 @@ from support.vhost import wait_for
 def temporary_postgres() -> Iterator[Path]:
     """Run a server that listens on a socket only, and yield the socket's directory."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name))
-    assert binaries, "PostgreSQL is not installed; scripts/setup does it"
+    assert binaries, "PostgreSQL is not installed; scripts/setup test does it"
     # It does not run as root.
     user: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
     # Short, since a socket's path may have 107 characters, and not in a directory that is root's alone.
