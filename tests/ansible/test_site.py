@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import tarfile
+from pathlib import PurePosixPath
 
 import pytest
 import yaml
@@ -87,6 +89,21 @@ def complaints(site):
         for name, *options in LINTERS
     }
     return {name: run.stdout + run.stderr for name, run in runs.items() if run.returncode}
+
+
+# What a site has a use for; a clone's secrets and inventories are not among it.
+SHIPPED = {
+    *("CHANGELOG.md", "FILES.json", "MANIFEST.json", "README.md", "ansible.cfg"),
+    *("celery_fleet", "celery_fleet_autoconfigure", "docs", "group_vars", "meta", "playbooks", "plugins"),
+    *("requirements", "roles"),
+}
+
+
+def test_the_archive_has_nothing_of_a_clone_s_own(site):
+    with tarfile.open(site.archive) as archive:
+        paths = [PurePosixPath(name).parts for name in archive.getnames()]
+    assert {path[0] for path in paths} == SHIPPED
+    assert [path for path in paths if any(part.startswith((".", "__pycache__")) for part in path)] == []
 
 
 def test_a_site_is_clean_by_the_strictest_rules(complaints):
