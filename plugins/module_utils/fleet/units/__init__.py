@@ -1,0 +1,1 @@
+"""Workers that somebody started by hand, read from their files as a first model."""
