@@ -55,6 +55,7 @@ def model() -> dict[str, Any]:
         },
         "results": {**variables["fleet_results"], "nodes": [], "tls": False, "memory": 0.1},
         "monitoring": variables["fleet_monitoring"],
+        "flower": variables["fleet_flower"],
         "app": {
             **variables["fleet_app_defaults"],
             **variables["fleet_app"],

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from fleet.broker.rights import FLOWER
 from fleet.broker.topology import topology
 from fleet.files.users import OPERATORS, host_users
-from fleet.host.names import OPERATOR_USER
+from fleet.host.names import FLOWER_USER, OPERATOR_USER
 from reference import table
 
 WHO: Final = {
@@ -18,6 +19,7 @@ WHO: Final = {
     "verify": "`verify`",
     "dead_letters": "`dead_letters`",
     "beat": "the scheduler",
+    "flower": "Flower, where the inventory has a host for it: it hears events",
 }
 # What a queue or an exchange that holds no tasks is for.
 MEANS: Final = {
@@ -36,7 +38,7 @@ def users(raw: dict[str, Any]) -> str:
     Returns:
         A table of the topology's users; a user that ``WHO`` lacks is an error.
     """
-    derived = topology(raw, {})
+    derived = topology({**raw, "flower": {"runs": True}}, {})
     rights = {each["user"]: each for each in derived["permissions"]}
     pools = {f"worker_{name}": f"workers of `{name}`" for name in raw["pools"]}
     kinds = {pool["exchange"] for pool in raw["pools"].values()}
@@ -85,6 +87,7 @@ def passwords(raw: dict[str, Any]) -> str:
         "a host of the scheduler": [
             user for user in host_users(raw, schedules=True) if user not in everywhere
         ],
+        "a host of `flower`": [FLOWER],
     }
     return table(
         ("host", "users", "readable for"),
@@ -106,6 +109,8 @@ def passwords(raw: dict[str, Any]) -> str:
 def _readers(names: Sequence[str]) -> str:
     if set(names) <= set(OPERATORS):
         return f"`{OPERATOR_USER}`"
+    if names == [FLOWER]:
+        return f"`{FLOWER_USER}`"
     own = {
         "client": "the scheduler's user, ",
         "worker_<pool>": "the pool's user, ",

@@ -75,6 +75,14 @@ VARIABLES: Final = {
         "`ansible_host`",
         "Where this host's metrics are served, and from where it asks for them if it is in `monitoring`.",
     ),
+    "fleet_flower": Variable(
+        "see below", "see below", "What Flower may do and keeps; see [flower.md](../use/flower.md)."
+    ),
+    "fleet_web_password": Variable(
+        "a text",
+        "`web` of the file of secrets, which is made",
+        "Password of the login `fleet` of Flower and the pages of monitoring.",
+    ),
     "fleet_app": Variable("see below", "the demo", "The application."),
     "fleet_app_defaults": Variable(
         "fields of `fleet_app`", "see below", "Fields of an application that does not say otherwise."

@@ -13,6 +13,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files impor
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.beat_file import beat_file
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.fleet_file import (
     fleet_file,
+    flower_file,
     scheduler_digest,
     worker_digests,
 )
@@ -118,6 +119,7 @@ class FilterModule:
             "installation": installation,
             "release_hooks": _as_filter(release_hooks),
             "fleet_file": fleet_file,
+            "flower_file": flower_file,
             "application_digests": application.application_digests,
             "application_state": application.application_state,
             "environment_lines": application.environment_lines,

@@ -86,6 +86,24 @@ def source_files(sources: Iterable[str], directory: str) -> list[dict[str, Any]]
     ]
 
 
+def package_files(packages: Iterable[str], directory: str) -> list[dict[str, Any]]:
+    """Return a directory with copies of the controller's Python packages, as items of host_state.
+
+    Args:
+        packages: Paths of packages' directories and of modules on the controller.
+        directory: Path of the directory on the host.
+
+    Returns:
+        The directories and their files, which all may read; others in them are removed.
+    """
+    top = Path(directory)
+    files: dict[Path, list[str]] = {top: []}
+    for path in map(Path, packages):
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            files.setdefault(top / file.parent.relative_to(path.parent), []).append(str(file))
+    return [item for place, sources in files.items() for item in source_files(sources, str(place))]
+
+
 def drop_ins(paths: Iterable[str], template: str) -> list[dict[str, Any]]:
     """Return files of one content, with their directories, as items of host_state.
 
@@ -189,6 +207,7 @@ class FilterModule:
             "counter_places": counter_places,
             "drop_ins": drop_ins,
             "marks": marks,
+            "package_files": package_files,
             "secret_files": secret_files,
             "source_files": source_files,
             "unix_accounts": unix_accounts,

@@ -12,6 +12,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.monitoring.
     alertmanager_config,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.monitoring.alerts import alert_rules
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.monitoring.login import htpasswd
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.monitoring.prometheus import (
     prometheus_config,
 )
@@ -56,6 +57,7 @@ class FilterModule:
             "alertmanager_config": alertmanager_config,
             "alert_rules": lambda model: alert_rules(read_model(model)[0].monitoring.patience),
             "console_items": console_items,
+            "htpasswd": htpasswd,
             "prometheus_config": prometheus_config,
             "recording_rules": recording_rules,
         }

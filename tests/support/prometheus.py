@@ -41,12 +41,13 @@ OTHER_METRICS = {
 
 
 def command(name: str) -> str:
-    """Return the path of `promtool` or `amtool`, which `scripts/setup test` fetches.
+    """Return the path of `promtool`, `amtool` or `nginx`, which `scripts/setup test` fetches.
 
     Raises:
         FileNotFoundError: It is not there.
     """
-    found = shutil.which(name) or shutil.which(name, path=ROOT / ".cache/tools/usr/bin")
+    tools = ROOT / ".cache/tools/usr"
+    found = shutil.which(name) or shutil.which(name, path=f"{tools}/bin:{tools}/sbin")
     if not found:
         raise FileNotFoundError(f"{name} is missing; run scripts/setup test")
     return str(Path(found).absolute())

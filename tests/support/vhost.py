@@ -418,7 +418,9 @@ class Vhost:
 
 
 @contextmanager
-def temporary_vhost(directory: Path, *, client_control: bool = False) -> Iterator[Vhost]:
+def temporary_vhost(
+    directory: Path, *, client_control: bool = False, flower: dict[str, Any] | None = None
+) -> Iterator[Vhost]:
     """Make a fleet of its own, with least privilege, at the broker that the environment names."""
     url = os.environ.get(VARIABLE)
     assert url, f"set {VARIABLE} to the management URL of a broker, e.g. http://kit:PASSWORD@broker1:15672"
@@ -429,6 +431,7 @@ def temporary_vhost(directory: Path, *, client_control: bool = False) -> Iterato
     version = management.call("GET", "overview")["rabbitmq_version"]
     model = fleet_model.load()
     model["broker"]["client_control"] = client_control
+    model["flower"] = flower or {}
     desired = for_broker_version(topology(model, {}), version)
     users = [user for user in desired["users"] if user["name"] != "kit"]
     management.call("PUT", "vhosts", vhost.name)

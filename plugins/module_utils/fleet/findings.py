@@ -22,6 +22,8 @@ FILES: Final = {
     "fleet_schedule": "group_vars/all/schedule.yml",
     "fleet_broker": "group_vars/all/broker.yml",
     "fleet_results": "group_vars/all/results.yml",
+    "fleet_monitoring": "group_vars/all/monitoring.yml",
+    "fleet_flower": "group_vars/all/flower.yml",
     "fleet_app": "group_vars/all/app.yml",
     "fleet_client_users": "the environment's group_vars",
     "fleet_model": "group_vars/all/derived.yml",

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from ..host.names import node_pattern
 from ..model.names import BEAT, DEAD, VERIFY
-from ..model.types import Pool
+from ..model.types import Flower, Pool
 from .delays import DELAY_ENTRY, DELAY_LEVELS
 
 # As whom the kit works.
 ADMINISTRATOR: Final = "kit"
+# As whom Flower hears events.
+FLOWER: Final = "flower"
 # What every worker's remote control, gossip and events need; a queue of one process is named by a UUID.
 _UUID: Final = "[0-9a-f-]{36}"
 CONTROL: Final = (
@@ -28,11 +30,12 @@ def worker_user(pool: str) -> str:
     return f"worker_{pool}"
 
 
-def users(pools: Iterable[Pool]) -> list[dict[str, Any]]:
+def users(pools: Iterable[Pool], flower: Flower) -> list[dict[str, Any]]:
     """Return the broker's users.
 
     Args:
         pools: All pools of the fleet.
+        flower: What Flower may do, if it runs.
 
     Returns:
         Each user's name and tags.
@@ -40,6 +43,7 @@ def users(pools: Iterable[Pool]) -> list[dict[str, Any]]:
     tags = {ADMINISTRATOR: ["administrator"], "monitor": ["monitoring"]}
     workers = [worker_user(pool.name) for pool in pools]
     names = [ADMINISTRATOR, *workers, "client", "monitor", "verify", "dead_letters", "beat"]
+    names += [FLOWER] if flower.runs else []
     return [{"name": name, "tags": tags.get(name, [])} for name in names]
 
 
@@ -54,7 +58,7 @@ _COMMANDS: Final = (CONTROL[1], CONTROL[3])
 
 
 def permissions_of(
-    pools: Iterable[Pool], delayed: bool, client_control: bool = False
+    pools: Iterable[Pool], delayed: bool, client_control: bool = False, flower: Flower | None = None
 ) -> list[dict[str, Any]]:
     """Return what each user may configure, write and read.
 
@@ -62,6 +66,7 @@ def permissions_of(
         pools: All pools of the fleet.
         delayed: Whether the broker delays tasks.
         client_control: Whether clients may send remote control.
+        flower: What Flower may do, if it runs.
     """
     all_pools = list(pools)
     every = _publishes(all_pools, delayed)
@@ -80,7 +85,18 @@ def permissions_of(
         _permission(
             "beat", "^$", _rights(dict.fromkeys(pool.exchange for pool in all_pools)), _rights([BEAT])
         ),
+        *([_flower_permission(flower.control)] if flower and flower.runs else []),
     ]
+
+
+def _flower_permission(control: bool) -> dict[str, Any]:
+    """Let Flower hear events, and nothing else unless it may command workers."""
+    told, queue = CONTROL[0], rf"celeryev\.{_UUID}"
+    if control:
+        return _permission(
+            FLOWER, _rights([], *CONTROL), _rights([], queue, *_COMMANDS), _rights([], told, *_ANSWERS)
+        )
+    return _permission(FLOWER, _rights([], told), _rights([], queue), _rights([], told))
 
 
 def _worker_permission(pool: Pool, callees: Iterable[Pool], delayed: bool) -> dict[str, Any]:

@@ -123,9 +123,10 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
             *((delay_policy(delay_bytes(pools, model.broker)),) if delayed else ()),
         ],
         "users": [
-            {**user, "limits": {} if user["name"] == ADMINISTRATOR else limits} for user in users(pools)
+            {**user, "limits": {} if user["name"] == ADMINISTRATOR else limits}
+            for user in users(pools, model.flower)
         ],
-        "permissions": permissions_of(pools, delayed, model.broker.client_control),
+        "permissions": permissions_of(pools, delayed, model.broker.client_control, model.flower),
         "topic_permissions": topic_permissions_of(pools, delayed),
         "max_message_size": model.broker.max_message_size,
         "consumer_timeout_ms": max(timeouts.values(), default=0) * 1000,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..broker.objects import VERIFY_KEY
-from ..broker.rights import worker_user
+from ..broker.rights import FLOWER, worker_user
 from ..host.names import CA_FILE, SECRETS
 from ..model.application import SCHEDULER
 from ..model.host import read_host
@@ -86,6 +86,26 @@ def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
                 for exchange in dict.fromkeys(pool.exchange for pool in pools.values())
             },
         },
+    }
+
+
+def flower_file(raw_model: object) -> dict[str, Any]:
+    """Return the fleet file of Flower, which is a user of its own at the broker.
+
+    Args:
+        raw_model: The mapping ``fleet_model``.
+
+    Returns:
+        The content of ``fleet.json``, with its login.
+
+    Raises:
+        ModelError: If the model is at fault; with all findings.
+    """
+    model, _ = read_model(raw_model)
+    content = fleet_file(raw_model)
+    return {
+        **content,
+        "broker": {**content["broker"], **login_of(FLOWER), "client_control": model.flower.control},
     }
 
 

@@ -34,7 +34,9 @@ def fleet_users(raw_model: object, *, results: bool = False) -> list[str]:
     model, findings = read_model(raw_model)
     findings.refuse()
     keeps = list(USERS) if model.results else []
-    return keeps if results else [*(user["name"] for user in users(model.pools.values())), *keeps]
+    return (
+        keeps if results else [*(user["name"] for user in users(model.pools.values(), model.flower)), *keeps]
+    )
 
 
 def host_users(

@@ -82,6 +82,16 @@ EXPORTER_CERTIFICATE: Final = PurePosixPath("/etc/celery-fleet-exporter/exporter
 MONITORING_USER: Final = "celery-fleet-monitoring"
 MONITORING_CONFIG: Final = PurePosixPath("/etc/celery-fleet-monitoring")
 MONITORING_STATE: Final = PurePosixPath("/var/lib/celery-fleet-monitoring")
+# Shows tasks and workers to people, who reach it by its socket.
+FLOWER: Final = f"{PREFIX}flower.service"
+FLOWER_USER: Final = "celery-fleet-flower"
+FLOWER_CONFIG: Final = PurePosixPath("/etc/celery-fleet-flower")
+FLOWER_ROOT: Final = PurePosixPath("/opt/celery-fleet-flower")
+FLOWER_SOCKET: Final = PurePosixPath("/run/celery-fleet-flower/http.sock")
+# nginx, with TLS and a login before the pages of a host.
+GATEWAY: Final = f"{PREFIX}gateway.service"
+GATEWAY_USER: Final = "celery-fleet-gateway"
+GATEWAY_CONFIG: Final = PurePosixPath("/etc/celery-fleet-gateway")
 BEAT: Final = f"{PREFIX}beat.service"
 # A command that an operator runs has a name of its own; hooks have one for each kind.
 RUN: Final = f"{PREFIX}run-"
@@ -102,6 +112,9 @@ _OTHER_ACCOUNTS: Final = (
     BEAT_USER,
     RESULTS_USER,
     EXPORTER_USER,
+    MONITORING_USER,
+    FLOWER_USER,
+    GATEWAY_USER,
     BUILDER,
     COMMANDS_HOME.name,
 )
@@ -303,4 +316,12 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "monitoring_user": MONITORING_USER,
         "monitoring_config": str(MONITORING_CONFIG),
         "monitoring_state": str(MONITORING_STATE),
+        "flower_unit": FLOWER,
+        "flower_user": FLOWER_USER,
+        "flower_config": str(FLOWER_CONFIG),
+        "flower_root": str(FLOWER_ROOT),
+        "flower_socket": str(FLOWER_SOCKET),
+        "gateway_unit": GATEWAY,
+        "gateway_user": GATEWAY_USER,
+        "gateway_config": str(GATEWAY_CONFIG),
     }

@@ -141,8 +141,9 @@ POOL: Final[Mapping[str, Spec]] = {
     ),
     "environment": field("Extra environment of its worker processes.", application.environment),
     "events": field(
-        "Whether its workers send Celery's events, and heartbeats to each other, as Flower needs them.",
-        flag(),
+        "Whether its workers send Celery's events, and heartbeats to each other, as Flower needs them; "
+        "without a value, where the inventory has a host for it.",
+        flag(required=False),
     ),
     "command_prefix": arguments.COMMAND_PREFIX,
     "worker_arguments": arguments.WORKER_ARGUMENTS,
@@ -738,6 +739,27 @@ MONITORING: Final = {
     ),
 }
 
+FLOWER: Final = {
+    "runs": field(
+        "Set by the kit: whether the inventory has a host in the group `flower`.", flag(required=False)
+    ),
+    "port": field(
+        "Port at which people reach it, with TLS and a login.",
+        whole_number(1024, most=65535, required=False),
+    ),
+    "max_tasks": field(
+        "Tasks that it keeps in memory; it forgets the oldest.",
+        whole_number(100, "tasks", most=1_000_000, required=False),
+    ),
+    "control": field(
+        "Whether whoever has its login may command workers: inspect them, revoke tasks, stop workers.",
+        flag(required=False),
+    ),
+    "show_arguments": field(
+        "Whether it keeps and shows the arguments and results of tasks.", flag(required=False)
+    ),
+}
+
 CLIENT_USERS: Final = list_of(
     field(
         "User of a client host.",
@@ -756,4 +778,5 @@ SPECS: Final[Mapping[str, Mapping[str, Spec]]] = {
     "fleet_results": RESULTS,
     "fleet_app": APP,
     "fleet_monitoring": MONITORING,
+    "fleet_flower": FLOWER,
 }

@@ -15,17 +15,17 @@ from ..catalogue import CATALOGUE
 from ..findings import Findings, line, nearest
 from .application import check_application
 from .commands import check_hooks
-from .fields import APP, BROKER, MONITORING, RESERVE, RESULTS, ROUTING, SCHEDULE
+from .fields import APP, BROKER, FLOWER, MONITORING, RESERVE, RESULTS, ROUTING, SCHEDULE
 from .host import Host
 from .layers import Origins, merge
 from .plain import Plain, exact, plain
 from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
 from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
 from .spec import Spec, check_names, clean, clean_fields, guarded, map_of, reporter, table_of
-from .types import Broker, Model, Monitoring, Reserve, Results
+from .types import Broker, Flower, Model, Monitoring, Reserve, Results
 from .variables import taken
 
-_OPTIONAL: Final = ("environment_pools", "environment_routing", "schedule", "results", "monitoring")
+_OPTIONAL: Final = ("environment_pools", "environment_routing", "schedule", "results", "monitoring", "flower")
 
 
 def read_model(raw: object) -> tuple[Model, Findings]:
@@ -52,6 +52,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         "schedule",
         "results",
         "monitoring",
+        "flower",
     )
     mapping = Spec("a mapping", lambda v: isinstance(v, dict), {"type": "object"})
     if not isinstance(data, dict):
@@ -127,6 +128,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         schedule=schedule,
         results=_read_results(part["results"], findings),
         monitoring=_read_monitoring(part["monitoring"], findings),
+        flower=Flower(**clean_fields(part["flower"], FLOWER, (), reporter(findings, "fleet_flower"))),
     )
     for profile in profiles:
         effective_pools(model, Host(f"profile {profile}", [profile]), findings)

@@ -136,6 +136,17 @@ class Monitoring:
 
 
 @dataclass(frozen=True)
+class Flower:
+    """What Flower may do and keep, on the hosts that run it."""
+
+    runs: bool = False
+    port: int = 5555
+    max_tasks: int = 10_000
+    control: bool = False
+    show_arguments: bool = False
+
+
+@dataclass(frozen=True)
 class Model:
     """A whole fleet. Fields at fault are left out or at their defaults; see the findings beside it."""
 
@@ -149,3 +160,4 @@ class Model:
     schedule: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     results: Results | None = None
     monitoring: Monitoring = Monitoring(15, 30, 20480)
+    flower: Flower = Flower()
