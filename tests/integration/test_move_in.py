@@ -11,7 +11,9 @@ from unittest.mock import patch
 
 import pytest
 import redis
-from fleet.broker.staging import STAGING, definitions
+from fleet.broker import api
+from fleet.broker.counts import Counts
+from fleet.broker.staging import STAGING, create, remove
 from fleet.broker.topology import topology
 from kombu import Connection
 from support import fleet_model, kills
@@ -44,14 +46,16 @@ QUEUES = [
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
     """A fleet without workers, with the staging queue of a move."""
     with temporary_vhost(tmp_path_factory.mktemp("move")) as vhost:
-        parts = definitions(topology(fleet_model.load(), {}), vhost.series)
-        vhost.management.call("POST", "definitions", vhost.name, **parts)
-        user = vhost.user("move")
-        vhost.management.call("PUT", "users", user, password="moves", tags="")
-        own = {"configure": "^$", "write": f"^{STAGING}$", "read": f"^{STAGING}$"}
-        vhost.management.call("PUT", "permissions", vhost.name, user, **own)
+        admin = vhost.management
+        broker = api.Management(admin.base.removesuffix("/api/"), admin.user, admin.password)
+        wanted = {**topology(fleet_model.load(), {}), "vhost": vhost.name}
+        create(broker, wanted, "another")
+        create(broker, wanted, "moves")
         yield vhost
-        vhost.management.call("DELETE", "users", user)
+        assert remove(broker, vhost.name, lambda _: {STAGING: Counts(1, 1, 0, 0)}) == 1
+        assert remove(broker, vhost.name, lambda _: {STAGING: Counts(0, 0, 0, 0)}) == 0
+        left = admin.call("GET", "exchanges", vhost.name) + admin.call("GET", "queues", vhost.name)
+        assert not [each for each in left if each["name"].startswith("celery_fleet_move")]
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -75,7 +79,7 @@ def old_vhost(shop: Vhost) -> Iterator[str]:
 
 def options(shop: Vhost, source: str, **more: Any) -> Options:
     settings = {"queues": MAPPED, "seconds": 60, **more}
-    return Options(source, STAGING, STAGING, shop.user("move"), "moves", **settings)
+    return Options(source, STAGING, STAGING, STAGING, "moves", **settings)
 
 
 def move(shop: Vhost, source: str, **more: Any) -> dict[str, Any]:
