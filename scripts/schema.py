@@ -52,6 +52,7 @@ def schema(raw: Mapping[str, Any]) -> Schema:
     variables: dict[str, Schema] = {
         "fleet_pool_defaults": {"$ref": "#/definitions/pool"},
         "fleet_pools": _pools("pool"),
+        "fleet_tuned_pools": _pools("pool"),
         "fleet_environment_pools": _pools("pool"),
         "fleet_profiles": _map(_table({"pools": _or_template(_pools("pool_of_some_hosts"))}, ["pools"])),
         "fleet_host_pools": _pools("pool_of_some_hosts"),

@@ -24,6 +24,9 @@ VARIABLES: Final = {
     "fleet_pools": Variable(
         "a mapping of pools", "the four", "The pools. An environment's own replaces them all."
     ),
+    "fleet_tuned_pools": Variable(
+        "a mapping of pools", "none", "Measured figures, as [tune](../verbs/tune.md) writes them."
+    ),
     "fleet_environment_pools": Variable(
         "a mapping of pools",
         "none",

@@ -25,6 +25,7 @@ KIT: Final = Path(__file__).resolve().parents[2]
 MODEL: Final = (
     "fleet_pool_defaults",
     "fleet_pools",
+    "fleet_tuned_pools",
     "fleet_environment_pools",
     "fleet_profiles",
     "fleet_routing",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -13,9 +12,9 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machin
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import (
     BEAT,
     INSTANCES,
-    PREFIX,
     slice_of,
 )
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.processes import by_unit, size
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.status import (
     PROPERTIES,
     beat,
@@ -64,19 +63,6 @@ beat:
 ARGUMENTS: dict[str, dict[str, Any]] = {}
 
 
-def processes() -> dict[str, list[str]]:
-    """Return the processes of each unit."""
-    by_unit: dict[str, list[str]] = {}
-    for path in Path("/proc").glob("[0-9]*/cgroup"):
-        try:
-            units = {part for part in path.read_text().split("/") if part.startswith(PREFIX)}
-        except OSError:  # gone meanwhile
-            continue
-        for unit in {part.strip().partition("\n")[0] for part in units}:
-            by_unit.setdefault(unit, []).append(path.parent.name)
-    return by_unit
-
-
 def memory(unit: dict[str, str], pids: dict[str, list[str]]) -> int | None:
     """Return the bytes that a unit uses: as its control group counts them, or as its processes do."""
     counted = unit.get("MemoryCurrent", "")
@@ -84,19 +70,6 @@ def memory(unit: dict[str, str], pids: dict[str, list[str]]) -> int | None:
         return int(counted)
     sizes = [used for pid in pids.get(unit["Id"], ()) if (used := size(pid)) is not None]
     return sum(sizes) if sizes else None
-
-
-def size(pid: str) -> int | None:
-    """Return the bytes of a process, with its part of shared memory if that is known; none if it is gone."""
-    for name, figure in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
-        try:
-            lines = Path("/proc", pid, name).read_text().splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            if line.startswith(figure):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def main() -> None:
@@ -118,7 +91,7 @@ def main() -> None:
     scheduler = units.pop(BEAT, None)
     if scheduler and scheduler["LoadState"] == "not-found":
         scheduler = None
-    pids = processes()
+    pids = by_unit()
     host = Machine()
     markers = sorted(host.marks.glob("[!.]*"))
     instances = [

@@ -355,6 +355,7 @@ BROKEN: list[tuple[Any, ...]] = [
     ("pool/none", "pools", {}),
     ("profile/unknown-pool", "profiles.cpu_servers.pools.cpus", {}),
     ("environment/unknown-pool", "environment_pools.i0", {}),
+    ("tuned/unknown-pool", "tuned_pools.i0", {}),
     ("pool/unknown-call", "pools.io.calls", ["gpu"]),
     ("queue/two-owners", "pools.io.queues.cpu_ml_training", {"routing_key": "x.y"}),
     ("mistake/mixed-kinds", "pools.io.queues.cpu_ml_training", {"routing_key": "x.y"}),

@@ -267,6 +267,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "the pool that was meant keeps its old figures",
         "name a pool of fleet_pools",
     ),
+    "tuned/unknown-pool": _fault(
+        "A measured figure of a pool that does not exist",
+        "it has no effect, and hides that the pool was renamed or removed",
+        "remove the pool from fleet_tuned_pools, and run playbooks/tune.yml again",
+    ),
     "host/unknown-pool": _fault(
         "A host that changes a pool that does not exist",
         "the pool that was meant keeps its old figures on this host",

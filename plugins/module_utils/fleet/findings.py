@@ -13,6 +13,7 @@ from .catalogue import ACCEPTED, CATALOGUE, ERROR, WARNING
 FILES: Final = {
     "fleet_pool_defaults": "group_vars/all/pools.yml",
     "fleet_pools": "group_vars/all/pools.yml",
+    "fleet_tuned_pools": "the environment's group_vars/all/fleet_tuned.yml",
     "fleet_environment_pools": "the environment's group_vars",
     "fleet_accepted_findings": "the environment's group_vars",
     "fleet_profiles": "group_vars/all/profiles.yml",

@@ -50,8 +50,9 @@ def test_what_runs_on_hosts_imports_the_standard_library_only(file):
 
 @pytest.mark.parametrize("file", [file for file in FILES if file[0] != "host"], ids="/".join)
 def test_the_kit_imports_neither_ansible_nor_celery(file):
-    # The secrets of a site and compose files are YAML, its lock is read by packaging's and pip's parsers and
-    # certificates by Ansible's own library, on the controller; a migration speaks AMQP, on the broker's host.
+    # The secrets of a site, its measured figures and compose files are YAML, its lock is read by packaging's
+    # and pip's parsers and certificates by Ansible's own library, on the controller; a migration speaks
+    # AMQP, on the broker's host.
     allowed = {
         "files/secret_file": {"yaml"},
         "broker/client": {"amqp"},
@@ -62,6 +63,7 @@ def test_the_kit_imports_neither_ansible_nor_celery(file):
         "lock/requirement": {"packaging"},
         "lock/requirements_file": {"packaging", "pip"},
         "lock/types": {"packaging"},
+        "tune/layer": {"yaml"},
         "units/formats": {"yaml"},
     }.get("/".join(file), set())
     assert FILES[file][1] <= set(sys.stdlib_module_names) | allowed

@@ -30,8 +30,8 @@ LEFT_TO_THE_KIT = {
     "relations between fields of the application": ("app/no-named-app", "app/duplicate-hook"),
     "what only a shell would understand": ("app/shell-command",),
     "relations between pools and variables": (
-        "name/reserved", "profile/", "environment/", "pool/unknown-call", "queue/two-owners", "mistake/",
-        "exchange/", "results/several-hosts", "routing/unknown-queue", "routing/alias-of-queue",
+        "name/reserved", "profile/", "environment/", "tuned/", "pool/unknown-call", "queue/two-owners",
+        "mistake/", "exchange/", "results/several-hosts", "routing/unknown-queue", "routing/alias-of-queue",
         "routing/no-condition", "monitoring/unknown-receiver",
     ),
     "relations between fields of the broker": ("broker/same-port",),

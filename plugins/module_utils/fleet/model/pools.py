@@ -138,9 +138,9 @@ def effective_pools(model: Model, host: Host, findings: Findings) -> dict[str, P
 
 
 def merged_fleet_pools(
-    pools: Mapping[str, Any], environment: Mapping[str, Any], findings: Findings
+    pools: Mapping[str, Any], tuned: Mapping[str, Any], environment: Mapping[str, Any], findings: Findings
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the pools' fields from the model and the environment; an entry with queues is a new pool."""
+    """Return the pools' fields by their layers; an entry of the environment with queues is a new pool."""
     added = {
         name: fields
         for name, fields in environment.items()
@@ -151,6 +151,7 @@ def merged_fleet_pools(
     changed = {name: fields for name, fields in environment.items() if name not in added}
     return {
         "fleet_pools": {**named_pools(pools, "fleet_pools", findings), **{name: {} for name in new}},
+        "fleet_tuned_pools": named_pools(tuned, "fleet_tuned_pools", findings, {**pools, **new}),
         variable: {**named_pools(changed, variable, findings, pools), **new},
     }
 
@@ -160,6 +161,8 @@ def fleet_layers(layers: Mapping[str, Mapping[str, Any]], name: str) -> list[Lay
     return [
         ("fleet_pool_defaults", layers["fleet_pool_defaults"]),
         (f"fleet_pools.{name}", layers["fleet_pools"].get(name, {})),
+        # Below whatever a person writes for an environment, a profile or a host.
+        (f"fleet_tuned_pools.{name}", layers["fleet_tuned_pools"].get(name, {})),
         (f"fleet_environment_pools.{name}", layers["fleet_environment_pools"].get(name, {})),
     ]
 
@@ -198,7 +201,7 @@ def named_pools(
 def _unknown_pool(
     findings: Findings, variable: str, name: str, known: Iterable[str], host: str | None = None
 ) -> None:
-    layer = {"fleet_profiles": "profile", "fleet_host_pools": "host"}.get(
+    layer = {"fleet_profiles": "profile", "fleet_host_pools": "host", "fleet_tuned_pools": "tuned"}.get(
         variable.split(".")[0], "environment"
     )
     findings.add(

@@ -25,7 +25,15 @@ from .spec import Spec, check_names, clean, clean_fields, guarded, map_of, repor
 from .types import Broker, Flower, Model, Monitoring, Reserve, Results
 from .variables import taken
 
-_OPTIONAL: Final = ("environment_pools", "environment_routing", "schedule", "results", "monitoring", "flower")
+_OPTIONAL: Final = (
+    "tuned_pools",
+    "environment_pools",
+    "environment_routing",
+    "schedule",
+    "results",
+    "monitoring",
+    "flower",
+)
 
 
 def read_model(raw: object) -> tuple[Model, Findings]:
@@ -42,6 +50,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     parts = (
         "pool_defaults",
         "pools",
+        "tuned_pools",
         "environment_pools",
         "profiles",
         "reserve",
@@ -73,7 +82,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         cleaned = clean(value, mapping, (), reporter(findings, variable))
         part[name] = cleaned if isinstance(cleaned, dict) else {}
 
-    layers = merged_fleet_pools(part["pools"], part["environment_pools"], findings)
+    layers = merged_fleet_pools(part["pools"], part["tuned_pools"], part["environment_pools"], findings)
     layers["fleet_pool_defaults"] = part["pool_defaults"]
     if not layers["fleet_pools"]:
         findings.add(

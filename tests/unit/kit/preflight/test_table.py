@@ -831,7 +831,7 @@ def test_every_finding_is_explained_and_tried():
     }.items():
         assert pattern in code
         named |= {f"{pattern[2:].partition('/')[0]}/{name}" for name in names}
-    named |= {f"{layer}/unknown-pool" for layer in ("profile", "host", "environment")}
+    named |= {f"{layer}/unknown-pool" for layer in ("profile", "host", "environment", "tuned")}
     assert named == CATALOGUE.keys()
     tried = {case[0] for case in (*CASES, *BROKEN, *BROKEN_SOURCES, *BROKEN_LOCKS)}
     assert tried | {"source/unreadable", "lock/unfetched", "lock/unbuildable"} == CATALOGUE.keys()

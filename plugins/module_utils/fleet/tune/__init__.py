@@ -1,0 +1,1 @@
+"""What tasks really used, compared with the model."""
