@@ -18,7 +18,7 @@ DOCUMENTATION = r"""
 module: rabbitmq_status
 short_description: Read the status of a broker's queues and cluster
 description:
-  - Two requests of the management API, if it is RabbitMQ's user that listens there. Changes nothing.
+  - Two requests of the management API; on the broker's host only if RabbitMQ's user listens there.
   - If the node does not answer, the module does not fail but returns why.
 options:
   vhost:
@@ -29,6 +29,13 @@ options:
     description: Seconds that a request may take.
     type: int
     default: 5
+  on_host:
+    description: Whether the broker runs on this host, where anybody may listen while it is down.
+    type: bool
+    default: true
+  ca_file:
+    description: Authorities of the certificate of O(url); by default those of the system.
+    type: path
 extends_documentation_fragment: [celery_fleet.kit.broker_login]
 attributes:
   check_mode: {support: full}
@@ -64,6 +71,8 @@ error:
 ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "vhost": {"type": "str", "required": True},
     "timeout": {"type": "int", "default": 5},
+    "ca_file": {"type": "path"},
+    "on_host": {"type": "bool", "default": True},
 }
 
 
@@ -86,9 +95,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    if stranger := foreign(urlsplit(params["url"]).port or 80):
+    if params["on_host"] and (stranger := foreign(urlsplit(params["url"]).port or 80)):
         module.exit_json(changed=False, error=stranger)
-    broker = Management(params["url"], params["login_user"], params["login_password"], params["timeout"])
+    broker = Management(
+        params["url"],
+        params["login_user"],
+        params["login_password"],
+        params["timeout"],
+        params["ca_file"],
+    )
     try:
         queues, obstacles = broker.queues(params["vhost"]), broker.obstacles()
     except BrokerError as error:

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker import existing
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.api import BrokerError, Management
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.apply import TopologyReconciler
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.apply import (
+    ARRIVAL_S,
+    TopologyReconciler,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.arguments import LOGIN
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.counts import counter
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.reconcile import (
@@ -15,6 +20,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.reco
     before_and_after,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.state import worth_listing
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import report
 
 DOCUMENTATION = r"""
 module: rabbitmq_topology
@@ -32,6 +38,9 @@ description:
   - Two requests if nothing differs. Warns of nodes that are down, of alarms, and of queues of the
     vhost that the topology lacks and that hold messages.
   - Policy keys that the broker's version doesn't know are left out, and the result says which.
+  - Of a broker that the kit does not install (C(managed) is false in O(topology)) it reads first what its
+    user may do there, and stops with findings if something that the fleet needs is forbidden, or one of the
+    fleet's users is somebody else's. It leaves the user C(guest) alone.
   - Stops before anything is applied if a queue or an exchange differs, because neither can be changed in
     place.
 options:
@@ -51,13 +60,17 @@ options:
     description:
       - Remove exchanges, queues and users that the model no longer has, if they are empty and unused.
       - A queue stays as long as it holds a message or has a consumer, and with it all that its messages may
-        need. That is counted by C(rabbitmqctl), on a node of the cluster and as root.
+        need. That is counted by C(rabbitmqctl), on a node of the cluster and as root; of a broker that the
+        kit does not install by the management API, which takes a quarter of a minute to be sure.
     type: bool
     default: false
   broker_absent:
     description: The broker isn't there yet, as in a check before the first run; everything is shown as new.
     type: bool
     default: false
+  ca_file:
+    description: Authorities of the certificate of O(url); by default those of the system.
+    type: path
 extends_documentation_fragment: [celery_fleet.kit.broker_login]
 attributes:
   check_mode: {support: full}
@@ -96,6 +109,11 @@ surplus:
   type: list
   elements: str
   returned: success
+findings:
+  description: What the broker forbids and the fleet needs.
+  type: list
+  elements: dict
+  returned: when there is any
 blocked:
   description: Objects that differ and can't be changed in place.
   type: list
@@ -126,6 +144,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "passwords": {"type": "dict", "required": True, "no_log": True},
     "prune": {"type": "bool", "default": False},
     "broker_absent": {"type": "bool", "default": False},
+    "ca_file": {"type": "path"},
 }
 
 VERB = "ansible-playbook playbooks/migrate_queue.yml"
@@ -139,13 +158,32 @@ def run(module: AnsibleModule) -> None:
     params = module.params
     if params["broker_absent"] and not module.check_mode:
         module.fail_json(msg="broker_absent is for check mode: there is nothing to apply the topology to.")
-    broker = Management(params["url"], params["login_user"], params["login_password"], params["timeout"])
-    count = counter(lambda argv: module.run_command(argv), params["topology"]["vhost"])
+    broker = Management(
+        params["url"],
+        params["login_user"],
+        params["login_password"],
+        params["timeout"],
+        params["ca_file"],
+    )
+    vhost, managed = params["topology"]["vhost"], params["topology"].get("managed", True)
     topology = TopologyReconciler(
-        params["topology"], params["passwords"], broker, count, prune=params["prune"]
+        params["topology"],
+        params["passwords"],
+        broker,
+        counter(lambda argv: module.run_command(argv), vhost) if managed else existing.counter(broker, vhost),
+        prune=params["prune"],
+        arrival_s=ARRIVAL_S if managed else existing.ARRIVAL_S,
     )
     if topology.without_passwords():
         module.fail_json(msg=f"No password is given for: {', '.join(topology.without_passwords())}.")
+
+    if not managed:
+        forbidden, notes = existing.check(broker, params["login_user"], params["topology"])
+        if forbidden.errors:
+            found = [asdict(finding) for finding in forbidden]
+            module.fail_json(msg=f"Nothing was changed.\n{report(forbidden)}", findings=found)
+        for note in notes:
+            module.warn(note)
 
     obstacles: list[str] = []
     todo = topology.compare({} if params["broker_absent"] else broker.definitions())
@@ -158,6 +196,8 @@ def run(module: AnsibleModule) -> None:
             f"The migration of queue {name} was interrupted, and messages may wait in a queue beside it. "
             f"Finish it with the same inventory: {VERB}"
         )
+    if not managed and any(each.startswith("consumer-timeout") for each in topology.dropped):
+        module.warn(existing.timeout_note(topology.version, params["topology"]["consumer_timeout_ms"]))
     before, after = before_and_after(todo.differences)
     result: dict[str, Any] = {
         "created": [each.label for each in todo.create],

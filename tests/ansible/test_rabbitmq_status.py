@@ -26,6 +26,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Any:
         raise _EndError
 
     params = {"login_user": "monitor", "login_password": "secret", "vhost": "v", "timeout": 5}
+    params |= {"ca_file": None, "on_host": True}
     made = SimpleNamespace(params=params, exit_json=exit_json, result=result)
     monkeypatch.setattr(rabbitmq_status, "AnsibleModule", lambda **_: made)
     return made

@@ -21,6 +21,14 @@ def put(data: Any, path: str, value: object) -> None:
 # Finding, path in the model, what is put there, and the variable that is named if it is not that path.
 IO = LOADED["pools"]["io"]
 SCALED = {"enabled": True, "min": 1, "max": 2}
+EXISTING = {
+    "managed": False,
+    "vhost": "shop",
+    "nodes": ["mq.example"],
+    "port": 5671,
+    "api": "https://mq.example",
+    "administrator": "fleet",
+}
 BAD_PREFIXES: tuple[Any, ...] = (
     "opentelemetry-instrument",
     ["--option"],
@@ -447,4 +455,18 @@ BROKEN: list[tuple[Any, ...]] = [
     ("broker/no-address", "broker.nodes", []),
     ("broker/no-address", "broker.nodes", ["mq1", "mq1"]),
     ("broker/same-port", "broker.management_port", 5672),
+    ("broker/contradiction", "broker.api", "https://mq.example"),
+    ("broker/contradiction", "broker.administrator", "fleet"),
+    ("broker/no-authority", "broker", {**EXISTING, "tls": True}, "fleet_broker.ca"),
+    *(
+        (
+            "broker/no-login",
+            "broker",
+            {name: value for name, value in EXISTING.items() if name != field},
+            f"fleet_broker.{field}",
+        )
+        for field in ("api", "administrator")
+    ),
+    ("model/bad-value", "broker", {**EXISTING, "api": "mq.example"}, "fleet_broker.api"),
+    ("model/bad-value", "broker", {**EXISTING, "user_prefix": "a b"}, "fleet_broker.user_prefix"),
 ]

@@ -611,6 +611,39 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "only one of them can listen there, and the broker does not start",
         "give fleet_broker.port and fleet_broker.management_port different numbers",
     ),
+    "broker/contradiction": _fault(
+        "A broker of the kit and of somebody else",
+        "the kit either installs the broker on the hosts in `brokers`, or uses one that the site has already",
+        "set fleet_broker.managed: false and leave the group brokers empty; or remove managed, api and "
+        "administrator",
+    ),
+    "broker/no-login": _fault(
+        "A broker of the site's own that the kit cannot work on",
+        "the kit has to be told where its management API is, and as whom it works there",
+        "set fleet_broker.api and fleet_broker.administrator",
+    ),
+    "broker/no-authority": _fault(
+        "Encrypted connections to a broker whose authority is not named",
+        "workers and clients would trust no certificate, and could not connect",
+        "set fleet_broker.ca to the file of the authority; a public one is below /etc/ssl/certs",
+    ),
+    "broker/plain-api": _warning(
+        "An administrator's password in the clear",
+        "who listens on the network between the controller and the broker reads it",
+        "use an address that begins with https://",
+        _RABBIT,
+    ),
+    "broker/forbidden": _fault(
+        "Something that the broker's service forbids",
+        "the fleet needs it, and whoever runs the broker has not granted it",
+        "ask who runs the broker for it",
+        _RABBIT,
+    ),
+    "broker/taken-user": _fault(
+        "A user of the broker that is not this fleet's",
+        "the kit would replace its password and its rights, and lock out whoever uses it",
+        "set fleet_broker.user_prefix, so that the fleet's users have names of their own",
+    ),
     # The controller
     "controller/precedence": _fault(
         "Ansible without the settings of the site's ansible.cfg",

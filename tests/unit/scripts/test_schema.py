@@ -34,7 +34,9 @@ LEFT_TO_THE_KIT = {
         "mistake/", "exchange/", "results/several-hosts", "routing/unknown-queue", "routing/alias-of-queue",
         "routing/no-condition", "monitoring/unknown-receiver",
     ),
-    "relations between fields of the broker": ("broker/same-port",),
+    "relations between fields of the broker": (
+        "broker/same-port", "broker/contradiction", "broker/no-login", "broker/no-authority",
+    ),
     "an environment may add every pool": ("pool/none",),
     "what is in a text, and where a path leads": (
         "app/unfit-secret", "app/unknown-reader", "app/file-content", "app/bad-path",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from html import unescape
@@ -60,7 +61,9 @@ class Management:
         requests: How many requests were made.
     """
 
-    def __init__(self, url: str, user: str, password: str, timeout: float = 30) -> None:
+    def __init__(
+        self, url: str, user: str, password: str, timeout: float = 30, ca_file: str | None = None
+    ) -> None:
         """Store the address and the login; the first request connects.
 
         Args:
@@ -68,15 +71,80 @@ class Management:
             user: A user with the tag `administrator`.
             password: Its password.
             timeout: Seconds that one request may take.
+            ca_file: File of the authorities from one of which an encrypted API's certificate must come;
+                by default those of the system.
+
+        Raises:
+            BrokerError: The file of the authorities can't be read.
         """
         parts = urlsplit(url)
-        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = connect(parts.netloc, timeout=timeout)
+        if parts.scheme == "https":
+            try:
+                trust = ssl.create_default_context(cafile=ca_file)
+            except OSError as error:
+                raise BrokerError(f"The authorities in {ca_file} can't be read: {error}") from error
+            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                parts.netloc, timeout=timeout, context=trust
+            )
+        else:
+            self._connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
         self._url, self._user, self._timeout = url, user, timeout
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         self.requests = 0
         self._last = time.monotonic()
+
+    def tags(self) -> list[str]:
+        """Return the tags of the user.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        tags = self._request("GET", "/api/whoami")["tags"]
+        # Before 3.9 one text.
+        return tags.split(",") if isinstance(tags, str) else list(tags)
+
+    def version(self) -> str:
+        """Return the broker's version.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        return str(self._request("GET", "/api/overview?columns=rabbitmq_version")["rabbitmq_version"])
+
+    def vhosts(self) -> set[str]:
+        """Return the names of the vhosts that the user may see.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        return {each["name"] for each in self._request("GET", "/api/vhosts?columns=name")}
+
+    def vhost_limits(self, vhost: str) -> dict[str, int]:
+        """Return the limits of a vhost by their names; none if it isn't there.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        found = self._request("GET", "/api/vhost-limits")
+        return next((dict(each["value"]) for each in found if each["vhost"] == vhost), {})
+
+    def operator_policies(self, vhost: str) -> list[dict[str, Any]]:
+        """Return the policies by which the operator of a vhost limits what others set.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        found = self._request("GET", "/api/operator-policies")
+        return [each for each in found if each["vhost"] == vhost]
+
+    def feature_flags(self) -> dict[str, str]:
+        """Return the state of each feature flag.
+
+        Raises:
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        return {each["name"]: each["state"] for each in self._request("GET", "/api/feature-flags")}
 
     def definitions(self) -> dict[str, Any]:
         """Return everything that the broker has.
@@ -202,6 +270,34 @@ class Management:
             "message_stats.publish_details.rate,message_stats.ack_details.rate"
         )
         return list(self._request("GET", f"/api/queues/{_quoted(vhost)}?columns={columns}"))
+
+    def queue(self, vhost: str, name: str) -> dict[str, Any]:
+        """Return the figures of a queue, which are up to ten seconds old.
+
+        Args:
+            vhost: Where it is.
+            name: Its name.
+
+        Raises:
+            RefusedError: There is no such queue.
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        columns = "state,messages,messages_ready,messages_unacknowledged,consumers"
+        return dict(self._request("GET", f"/api/queues/{_quoted(vhost)}/{_quoted(name)}?columns={columns}"))
+
+    def has_ready(self, vhost: str, name: str) -> bool:
+        """Return whether a message waits in a queue now; it stays there, and counts as delivered once more.
+
+        Args:
+            vhost: Where it is.
+            name: Its name.
+
+        Raises:
+            RefusedError: There is no such queue, or it does not answer.
+            BrokerError: The broker can't be reached or refuses the user.
+        """
+        look = {"count": 1, "ackmode": "reject_requeue_true", "encoding": "auto", "truncate": 1}
+        return bool(self._request("POST", f"/api/queues/{_quoted(vhost)}/{_quoted(name)}/get", look))
 
     def remove_if_there(self, key: Key, vhost: str) -> None:
         """Remove an object that may be gone already.

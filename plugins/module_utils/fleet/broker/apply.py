@@ -13,6 +13,7 @@ from .counts import Count
 from .migration import interrupted
 from .ownership import FIXED_KINDS, Ownership
 from .reconcile import Changes, Difference, Key, State, compare
+from .rights import at_broker
 from .state import current_state, desired_state, import_document
 from .stranded import is_foreign, of_topology, sentence
 from .versions import fault, for_broker_version
@@ -20,7 +21,7 @@ from .versions import fault, for_broker_version
 # What leads to an object is removed before the object.
 _REMOVAL_ORDER: Final = ("topic_permission", "binding", "exchange", "policy", "permission", "user")
 # Until a message that was routed to a queue is in it.
-_ARRIVAL_S: Final = 2
+ARRIVAL_S: Final = 2
 # How long a node of a cluster may take to know what another one stored.
 _SETTLE_S: Final = 5
 
@@ -43,6 +44,7 @@ class TopologyReconciler:
         count: Count,
         *,
         prune: bool = False,
+        arrival_s: int = ARRIVAL_S,
     ) -> None:
         """Store the desired topology and the way to the broker.
 
@@ -52,9 +54,12 @@ class TopologyReconciler:
             broker: The broker's management API.
             count: Counts what queues hold; needed if surplus objects are removed.
             prune: Whether surplus objects are removed as soon as they are empty and unused.
+            arrival_s: Seconds until a message that was routed to a queue is counted in it.
         """
-        self._desired = topology
-        self._passwords = passwords
+        self._arrival_s = arrival_s
+        prefix = topology.get("user_prefix", "")
+        self._desired = at_broker(topology)
+        self._passwords = {f"{prefix}{name}": password for name, password in passwords.items()}
         self._prune = prune
         self._broker = broker
         self._count = count
@@ -191,7 +196,7 @@ class TopologyReconciler:
         for key in classic:
             self._try(key, "if-empty=true&if-unused=true")
         if others:
-            time.sleep(_ARRIVAL_S)
+            time.sleep(self._arrival_s)
             for name in sorted(others - self._in_use(others).keys()):
                 self._broker.remove(("queue", name), self._vhost)
 

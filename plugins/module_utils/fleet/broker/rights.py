@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ..host.names import node_pattern
@@ -30,21 +30,52 @@ def worker_user(pool: str) -> str:
     return f"worker_{pool}"
 
 
-def users(pools: Iterable[Pool], flower: Flower) -> list[dict[str, Any]]:
+def users(pools: Iterable[Pool], flower: Flower, managed: bool = True) -> list[dict[str, Any]]:
     """Return the broker's users.
 
     Args:
         pools: All pools of the fleet.
         flower: What Flower may do, if it runs.
+        managed: Whether the kit installs the broker; another one has its administrator already.
 
     Returns:
         Each user's name and tags.
     """
     tags = {ADMINISTRATOR: ["administrator"], "monitor": ["monitoring"]}
     workers = [worker_user(pool.name) for pool in pools]
-    names = [ADMINISTRATOR, *workers, "client", "monitor", "verify", "dead_letters", "beat"]
+    names = [
+        *([ADMINISTRATOR] if managed else []),
+        *workers,
+        "client",
+        "monitor",
+        "verify",
+        "dead_letters",
+        "beat",
+    ]
     names += [FLOWER] if flower.runs else []
     return [{"name": name, "tags": tags.get(name, [])} for name in names]
+
+
+def at_broker(topology: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a topology with the names that the fleet's users have at the broker.
+
+    Args:
+        topology: What ``topology`` returned, with the kit's own names and the prefix of the site.
+    """
+    prefix = topology.get("user_prefix", "")
+    own = {user["name"] for user in topology["users"]}
+
+    def named(entry: Mapping[str, Any], field: str) -> dict[str, Any]:
+        return {**entry, field: f"{prefix}{entry[field]}" if entry[field] in own else entry[field]}
+
+    return {
+        **topology,
+        "users": [named(user, "name") for user in topology["users"]],
+        **{
+            section: [named(right, "user") for right in topology.get(section, ())]
+            for section in ("permissions", "topic_permissions")
+        },
+    }
 
 
 def reached(pool: Pool, pools: Iterable[Pool]) -> list[Pool]:
@@ -58,7 +89,11 @@ _COMMANDS: Final = (CONTROL[1], CONTROL[3])
 
 
 def permissions_of(
-    pools: Iterable[Pool], delayed: bool, client_control: bool = False, flower: Flower | None = None
+    pools: Iterable[Pool],
+    delayed: bool,
+    client_control: bool = False,
+    flower: Flower | None = None,
+    administrator: str = ADMINISTRATOR,
 ) -> list[dict[str, Any]]:
     """Return what each user may configure, write and read.
 
@@ -67,11 +102,12 @@ def permissions_of(
         delayed: Whether the broker delays tasks.
         client_control: Whether clients may send remote control.
         flower: What Flower may do, if it runs.
+        administrator: As whom the kit works.
     """
     all_pools = list(pools)
     every = _publishes(all_pools, delayed)
     return [
-        _permission(ADMINISTRATOR, ".*", ".*", ".*"),
+        _permission(administrator, ".*", ".*", ".*"),
         *(_worker_permission(pool, reached(pool, all_pools), delayed) for pool in all_pools),
         _permission("client", _rights([], *CONTROL[1:]), _rights(every, *_COMMANDS), _rights([], *_ANSWERS))
         if client_control

@@ -91,7 +91,8 @@ def current_state(
     if any(each["name"] == vhost for each in definitions.get("vhosts", [])):
         state["vhost", vhost] = {}
     wanted_limits = {user["name"]: user["limits"] for user in topology["users"]}
-    topology_users = {*wanted_limits, GUEST[1]}
+    # Whom another broker's site lets in is its own business.
+    topology_users = {*wanted_limits, *([GUEST[1]] if topology.get("managed", True) else [])}
     elsewhere = {each["user"] for each in definitions.get("permissions", []) if each["vhost"] != vhost}
     here = {each["user"] for each in definitions.get("permissions", []) if each["vhost"] == vhost}
     for user in definitions.get("users", []):

@@ -50,8 +50,9 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
             for the queues that it drains.
 
     Returns:
-        The vhost, exchanges, queues, bindings, policies, users, permissions, topic permissions, the largest
-        message (bytes) and the longest consumer timeout (ms), in plain types.
+        The vhost, whether the kit installs the broker and what the users' names begin with there, exchanges,
+        queues, bindings, policies, users, permissions, topic permissions, the largest message (bytes) and the
+        longest consumer timeout (ms), in plain types.
 
     Raises:
         ModelError: If the model is at fault; with all findings.
@@ -69,6 +70,8 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
     dead = list({dead_letter_queue(pool): pool for pool in pools})
     return {
         "vhost": model.broker.vhost,
+        "managed": model.broker.managed,
+        "user_prefix": model.broker.user_prefix,
         "exchanges": [
             *exchanges.values(),
             exchange_of(VERIFY, "direct"),
@@ -124,9 +127,15 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
         ],
         "users": [
             {**user, "limits": {} if user["name"] == ADMINISTRATOR else limits}
-            for user in users(pools, model.flower)
+            for user in users(pools, model.flower, model.broker.managed)
         ],
-        "permissions": permissions_of(pools, delayed, model.broker.client_control, model.flower),
+        "permissions": permissions_of(
+            pools,
+            delayed,
+            model.broker.client_control,
+            model.flower,
+            model.broker.administrator or ADMINISTRATOR,
+        ),
         "topic_permissions": topic_permissions_of(pools, delayed),
         "max_message_size": model.broker.max_message_size,
         "consumer_timeout_ms": max(timeouts.values(), default=0) * 1000,

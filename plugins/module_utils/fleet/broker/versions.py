@@ -52,6 +52,8 @@ def for_broker_version(topology: Mapping[str, Any], version: str) -> dict[str, A
 
 
 Series = tuple[int, int]
+# The first whose quorum queues the kit needs.
+OLDEST: Final[Series] = (3, 10)
 # Each series may be followed by these (https://www.rabbitmq.com/docs/upgrade#rabbitmq-version-upgradability).
 STEPS: Final[dict[Series, tuple[Series, ...]]] = {
     (3, 8): ((3, 9),),

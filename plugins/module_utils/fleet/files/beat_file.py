@@ -28,4 +28,4 @@ def beat_file(raw_model: object) -> dict[str, Any]:
         name: {field: value for field, value in entry.items() if field != "late"}
         for name, entry in model.schedule.items()
     }
-    return {**login_of("beat"), "queue": BEAT, "schedule": entries}
+    return {**login_of("beat", model.broker.user_prefix), "queue": BEAT, "schedule": entries}

@@ -35,6 +35,7 @@ def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
     host_pools = effective_pools(model, read_host(host), findings)
     findings.refuse()
     pools = {name: host_pools.get(name, pool) for name, pool in model.pools.items()}
+    prefix = model.broker.user_prefix
     return {
         "schema": SCHEMA,
         "app": {"name": model.app["name"], "celery_app": model.app["celery_app"]},
@@ -42,7 +43,7 @@ def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
             "nodes": [{"host": node, "port": model.broker.port} for node in model.broker.nodes],
             "vhost": model.broker.vhost,
             "max_message_size": model.broker.max_message_size,
-            **login_of("client"),
+            **login_of("client", prefix),
             "tls": {"ca_file": str(CA_FILE)} if model.broker.tls else None,
             "client_control": model.broker.client_control,
         },
@@ -59,7 +60,7 @@ def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
                 "max_tasks_per_child": pool.max_tasks_per_child,
                 "time_limit": pool.time_limit,
                 "soft_time_limit": pool.soft_time_limit,
-                **login_of(worker_user(name)),
+                **login_of(worker_user(name), prefix),
             }
             for name, pool in pools.items()
         },
@@ -77,10 +78,10 @@ def fleet_file(raw_model: object, host: object = None) -> dict[str, Any]:
             "exchange": VERIFY,
             "queue": VERIFY,
             "routing_key": VERIFY_KEY,
-            **login_of("verify"),
+            **login_of("verify", prefix),
         },
         "dead_letters": {
-            **login_of("dead_letters"),
+            **login_of("dead_letters", prefix),
             "queues": {
                 f"{exchange}{DEAD}": [name for name, pool in pools.items() if pool.exchange == exchange]
                 for exchange in dict.fromkeys(pool.exchange for pool in pools.values())
@@ -105,13 +106,22 @@ def flower_file(raw_model: object) -> dict[str, Any]:
     content = fleet_file(raw_model)
     return {
         **content,
-        "broker": {**content["broker"], **login_of(FLOWER), "client_control": model.flower.control},
+        "broker": {
+            **content["broker"],
+            **login_of(FLOWER, model.broker.user_prefix),
+            "client_control": model.flower.control,
+        },
     }
 
 
-def login_of(user: str) -> dict[str, str]:
-    """Return a user's name and the file of its password."""
-    return {"user": user, "password_file": f"{SECRETS}/{user}"}
+def login_of(user: str, prefix: str = "") -> dict[str, str]:
+    """Return a user's name at the server and the file of its password.
+
+    Args:
+        user: The kit's own name of it.
+        prefix: What the names of the fleet's users begin with there.
+    """
+    return {"user": f"{prefix}{user}", "password_file": f"{SECRETS}/{user}"}
 
 
 def worker_reads(fleet: Mapping[str, Any], pool: str) -> dict[str, Any]:

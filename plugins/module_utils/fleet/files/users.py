@@ -35,7 +35,12 @@ def fleet_users(raw_model: object, *, results: bool = False) -> list[str]:
     findings.refuse()
     keeps = list(USERS) if model.results else []
     return (
-        keeps if results else [*(user["name"] for user in users(model.pools.values(), model.flower)), *keeps]
+        keeps
+        if results
+        else [
+            *(user["name"] for user in users(model.pools.values(), model.flower, model.broker.managed)),
+            *keeps,
+        ]
     )
 
 

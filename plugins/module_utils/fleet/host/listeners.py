@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+# Addresses that nobody reaches from another host.
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTENING: Final = "0A"
 

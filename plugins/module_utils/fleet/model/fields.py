@@ -308,7 +308,9 @@ BROKER: Final = {
         text_of(r"[\x20-\x7e]{1,255}", "a text of at most 255 letters, digits, blanks and signs of ASCII"),
     ),
     "port": field("Port of AMQP.", _port),
-    "management_port": field("Port of the management API.", _port),
+    "management_port": field(
+        "Port of the management API, on the brokers' hosts.", whole_number(1, most=65535, required=False)
+    ),
     "tls": field("Whether connections are encrypted; follows `fleet_tls`.", flag(required=False)),
     "client_control": field(
         "Whether clients may revoke and inspect tasks; follows `fleet_client_control`.", flag(required=False)
@@ -338,6 +340,26 @@ BROKER: Final = {
             bad="broker/no-address",
             missing="broker/no-address",
         ),
+    ),
+    "managed": field(
+        "Whether the kit installs the broker on the hosts in `brokers`; without it the site has one already.",
+        flag(required=False),
+    ),
+    "api": field(
+        "Address of the management API of a broker that the site has already.",
+        text_of(r"https?://[^\s/?#@]+", "such as https://rabbit.example.com:15671", required=False),
+    ),
+    "administrator": field(
+        "Its user with the tag `administrator`; the secret `administrator` is its password.",
+        any_text(required=False),
+    ),
+    "user_prefix": field(
+        "What the names of the fleet's users begin with at a broker that others use, too.",
+        text_of(r"[A-Za-z0-9._-]{0,64}", "at most 64 letters, digits, '.', '_' and '-'", required=False),
+    ),
+    "ca": field(
+        "File on the controller with the authorities that its certificates come from.",
+        any_text(required=False),
     ),
 }
 

@@ -20,7 +20,15 @@ from .host import Host
 from .layers import Origins, merge
 from .plain import Plain, exact, plain
 from .pools import effective_pools, fleet_layers, merged_fleet_pools, named_pools, read_pool
-from .rules import Claim, check_calls, check_claims, check_one_concurrency, check_routing, claims_of
+from .rules import (
+    Claim,
+    check_broker,
+    check_calls,
+    check_claims,
+    check_one_concurrency,
+    check_routing,
+    claims_of,
+)
 from .spec import Spec, check_names, clean, clean_fields, guarded, map_of, reporter, table_of
 from .types import Broker, Flower, Model, Monitoring, Reserve, Results
 from .variables import taken
@@ -98,8 +106,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     reserve = clean_fields(part["reserve"], RESERVE, (), reporter(findings, "fleet_reserve"))
     routing = _read_routing(part["routing"], part["environment_routing"], claims, findings)
     broker = clean_fields(part["broker"], BROKER, (), reporter(findings, "fleet_broker"))
-    if broker.get("port", 0) == broker.get("management_port"):
-        findings.add("broker/same-port", "fleet_broker.management_port", broker["management_port"])
+    check_broker(broker, findings)
     app = clean_fields(part["app"], APP, (), reporter(findings, "fleet_app"))
     _check_url(app.get("source"), findings)
     if app.get("autoconfigure") is True and ":" not in app.get("celery_app", ":"):
@@ -132,6 +139,11 @@ def read_model(raw: object) -> tuple[Model, Findings]:
             broker.get("max_message_mib", Broker.max_message_mib),
             broker.get("max_backlog_mib", Broker.max_backlog_mib),
             broker.get("max_connections", Broker.max_connections),
+            broker.get("managed", True),
+            broker.get("api", ""),
+            broker.get("administrator", ""),
+            broker.get("user_prefix", ""),
+            broker.get("ca", ""),
         ),
         app=app,
         schedule=schedule,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from ..findings import Findings, nearest, show
+from ..host.listeners import LOOPBACK
 from .layers import Origins, variable_of
 from .names import BEAT, CONTROL, DEAD, DELAYED, KINDS, VERIFY
 from .plain import texts
@@ -130,6 +132,31 @@ def claims_of(pools: Mapping[str, tuple[dict[str, Any], Origins]]) -> list[Claim
                 )
             )
     return claims
+
+
+def check_broker(broker: Mapping[str, Any], findings: Findings) -> None:
+    """Check what a broker has that the kit installs, and one that a site has already.
+
+    Args:
+        broker: Its legal fields.
+        findings: Receives what is wrong.
+    """
+    managed = broker.get("managed", True)
+    if managed and broker.get("port", 0) == broker.get("management_port"):
+        findings.add("broker/same-port", "fleet_broker.management_port", broker["management_port"])
+    for name in ("api", "administrator"):
+        if managed and broker.get(name):
+            reason = f"{name} is of a broker that the site has already, and managed is not false"
+            findings.add("broker/contradiction", f"fleet_broker.{name}", broker[name], reason)
+        if not managed and not broker.get(name):
+            findings.add("broker/no-login", f"fleet_broker.{name}", None)
+    if managed:
+        return
+    if broker.get("tls") and not broker.get("ca"):
+        findings.add("broker/no-authority", "fleet_broker.ca", None)
+    api = str(broker.get("api") or "")
+    if api.startswith("http:") and urlsplit(api).hostname not in LOOPBACK:
+        findings.add("broker/plain-api", "fleet_broker.api", api)
 
 
 def check_claims(pools: Mapping[str, tuple[dict[str, Any], Origins]], findings: Findings) -> None:

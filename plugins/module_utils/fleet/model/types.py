@@ -92,7 +92,15 @@ class Reserve:
 
 @dataclass(frozen=True)
 class Broker:
-    """The broker as its clients see it."""
+    """The broker as its clients see it.
+
+    Attributes:
+        managed: Whether the kit installs it; of another one it needs the last four.
+        api: Address of its management API.
+        administrator: As whom the kit works there.
+        user_prefix: What the names of the fleet's users begin with.
+        ca: File on the controller with the authorities of its certificates.
+    """
 
     vhost: str
     port: int
@@ -103,6 +111,11 @@ class Broker:
     max_message_mib: int = 16
     max_backlog_mib: int = 16384
     max_connections: int = 10_000
+    managed: bool = True
+    api: str = ""
+    administrator: str = ""
+    user_prefix: str = ""
+    ca: str = ""
 
     @property
     def max_message_size(self) -> int:

@@ -44,7 +44,9 @@ def recording_rules(raw_model: object, hosts: object, brokers: int, schedulers: 
     known = [plan for plan in plans if plan]
     constants = [*_of_pools(model, known), *_of_hosts(known), *_of_entries(model)]
     majority = brokers // 2 + 1
-    constants += [_constant("brokers", brokers), _constant("brokers_needed", majority)]
+    # A broker that the kit does not install has no figures here, and nobody is told that it is missing.
+    if brokers:
+        constants += [_constant("brokers", brokers), _constant("brokers_needed", majority)]
     # Of a single broker nobody need be told that it is the last.
     if brokers > 1:
         constants.append(_constant("brokers_last", majority))

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 from ..findings import Findings
+from ..host.listeners import LOOPBACK
 from ..model.host import Host
 from ..model.types import Model
 from ..plan.sizing import Size
@@ -14,8 +15,6 @@ from ..plan.sizing import Size
 # The part of a broker's disk that tasks may take; the rest is for what the broker writes beside them, and
 # for its free limit, of at most a tenth.
 DISK: Final = Fraction(3, 4)
-# Addresses that nobody reaches from another host.
-LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 # Connections of a worker beside those of its tasks: to consume, to publish, and for remote control.
 MAIN: Final = 10
 # A deploy runs two releases side by side.

@@ -161,7 +161,12 @@ def _check_receivers(model: Model, groups: Mapping[str, list[str]], findings: Fi
 
 
 def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findings) -> None:
-    needed = {BROKERS: "the brokers", WORKERS: "every host that runs a pool"}
+    needed = {WORKERS: "every host that runs a pool"}
+    if model.broker.managed:
+        needed = {BROKERS: "the brokers", **needed}
+    elif groups.get(BROKERS):
+        reason = f"the group {BROKERS} has hosts, and fleet_broker.managed is false"
+        findings.add("broker/contradiction", f"groups.{BROKERS}", ", ".join(groups[BROKERS]), reason)
     for name, holds in needed.items():
         if name not in groups:
             findings.add(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from ..broker.versions import fault
+from ..broker.versions import OLDEST, fault
 from ..findings import Findings
 from ..model.types import Model
 
@@ -28,7 +28,6 @@ TESTED: Final[Mapping[str, tuple[Version, ...]]] = {
     "rabbitmq": ((3, 10), (4, 0), (4, 3)),
 }
 
-QUORUM_BROKER: Final = (3, 10)
 # Before this, publishers get around topic permissions, and stop dead-lettering with one message.
 GUARDED_BROKER: Final = (4, 0)
 # From here on an application can have exclusive queues for control and events.
@@ -91,7 +90,7 @@ def _check_broker(model: Model, host: str, version: str | None, release: Version
     if reason := fault(str(version)):
         findings.add("versions/refused-broker", "broker_version", version, reason, where=host)
     kinds = {pool.queue_type for pool in model.pools.values()}
-    if release < QUORUM_BROKER and "quorum" in kinds:
+    if release < OLDEST and "quorum" in kinds:
         text = f"RabbitMQ {_text(release)} has quorum queues without message TTL and safe dead-lettering"
         findings.add("versions/rabbitmq-too-old", "broker_version", _text(release), text, where=host)
     if release < GUARDED_BROKER:

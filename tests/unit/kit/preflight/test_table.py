@@ -13,7 +13,7 @@ from fleet.model.spec import RENAMED
 from fleet.preflight.checks import OPEN_FILES, SYSTEMS, find
 from fleet.preflight.versions import PACKAGED
 from support.broken_locks import BROKEN_LOCKS
-from support.broken_models import BROKEN, DELETE, put
+from support.broken_models import BROKEN, DELETE, EXISTING, put
 from support.broken_sources import BROKEN_SOURCES
 from support.fleet_model import LOADED, ROOT, host_plan
 
@@ -121,6 +121,24 @@ CASES = [
         "100",
         None,
         [(MODEL, "broker.max_connections", 100)],
+    ),
+    # One that the site has already
+    (
+        "broker/contradiction",
+        "groups.brokers",
+        "broker1",
+        None,
+        [(MODEL, "broker", EXISTING)],
+    ),
+    (
+        "broker/plain-api",
+        "fleet_broker.api",
+        "http://mq.example",
+        None,
+        [
+            (MODEL, "broker", {**EXISTING, "api": "http://mq.example"}),
+            (GROUP, "brokers", DELETE),
+        ],
     ),
     # Monitoring
     (
@@ -804,6 +822,12 @@ def test_secrets_files_and_places_of_an_application_have_no_finding(sound, tmp_p
     assert report(sound.look()) == "No finding."
 
 
+def test_a_broker_that_the_site_has_already_needs_no_group(sound):
+    sound.model["broker"] = {**EXISTING, "tls": True, "ca": "/srv/site/ca.pem", "user_prefix": "shop_"}
+    del sound.groups["brokers"], sound.hosts["broker1"]
+    assert report(sound.look()) == "No finding."
+
+
 @pytest.mark.parametrize("group", ["schedulers", "beat"])
 def test_two_hosts_may_run_the_scheduler_whatever_their_group_is_called(sound, group):
     sound.groups[group] = ["cpu1", "memory1"]
@@ -834,7 +858,12 @@ def test_every_finding_is_explained_and_tried():
     named |= {f"{layer}/unknown-pool" for layer in ("profile", "host", "environment", "tuned")}
     assert named == CATALOGUE.keys()
     tried = {case[0] for case in (*CASES, *BROKEN, *BROKEN_SOURCES, *BROKEN_LOCKS)}
-    assert tried | {"source/unreadable", "lock/unfetched", "lock/unbuildable"} == CATALOGUE.keys()
+    # Without a source, an index or a broker there is none of these.
+    elsewhere = {
+        *("source/unreadable", "lock/unfetched", "lock/unbuildable"),
+        *("broker/forbidden", "broker/taken-user"),
+    }
+    assert tried | elsewhere == CATALOGUE.keys()
     for kind in CATALOGUE.values():
         assert all([kind.title, kind.why, kind.remedy, kind.source])
 
