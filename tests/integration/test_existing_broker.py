@@ -146,3 +146,13 @@ def test_a_fleet_at_a_broker_that_the_kit_did_not_install(site: Site) -> None:
     status = site.run("status.yml", "-v")
     assert "error: ''" in status.stdout, status.stdout
     assert f"name: {QUEUE}" in status.stdout
+
+    # The passwords of the fleet's users are replaced there, and the administrator's is left to the site.
+    rotated = site.run("rotate_passwords.yml", "-e", "rotate=client,worker_cpu")
+    assert rotated.returncode == 0, rotated.stdout
+    secrets = yaml.safe_load(site.secrets.read_text())
+    for name in ("client", "worker_cpu", "monitor"):
+        user = site.call("GET", "users", f"{site.vhost}_{name}")
+        assert password_matches(secrets[name], user)
+        assert (secrets[name] != site.passwords[name]) == (name != "monitor")
+    assert secrets["administrator"] == site.broker.password
