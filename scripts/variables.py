@@ -142,8 +142,8 @@ VARIABLES: Final = {
     "fleet_tls": Variable("true or false", "false", "Whether connections to the broker are encrypted."),
     "broker_internode_tls": Variable(
         "true or false",
-        "false",
-        "With `fleet_tls`: whether the nodes of a new cluster encrypt what they say to each other, too.",
+        "`fleet_tls`",
+        "Whether the nodes of a new cluster encrypt what they say to each other, too.",
     ),
     "tls_renew_before_days": Variable(
         "days",

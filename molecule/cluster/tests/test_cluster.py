@@ -14,6 +14,7 @@ from typing import Any
 
 import amqp
 import pytest
+from support.authority import Authority
 from support.leaks import leaks
 from support.scenario import ROOT, Scenario
 
@@ -31,6 +32,27 @@ for port in (4369, 25672):
         print("open")
     except OSError:
         print("closed")
+"""
+
+SHOWN = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 25672)))"
+# What nodes say to NODE: one with this host's certificate, one with another authority's, and one without.
+PING = """
+cd /tmp
+sed s,/etc/rabbitmq/tls/broker.pem,/tmp/foreign.pem, OWN >foreign.config
+cat >foreign.pem <<END
+FOREIGN
+END
+chown rabbitmq foreign.pem
+ping() {
+  runuser --user rabbitmq -- env HOME=/var/lib/rabbitmq ERL_INETRC=/etc/rabbitmq/celery-fleet.inetrc \\
+    erl -noinput -hidden -sname stranger "$@" \\
+    -eval 'io:format("~p~n", [net_adm:ping(list_to_atom("NODE"))]), halt().' |
+    grep --extended-regexp 'p[ao]ng$'
+}
+ping -proto_dist inet_tls -ssl_dist_optfile OWN
+ping -proto_dist inet_tls -ssl_dist_optfile /tmp/foreign.config
+ping
+rm foreign.config foreign.pem
 """
 
 
@@ -167,6 +189,41 @@ def test_the_nodes_own_ports_are_open_to_the_nodes_and_to_nobody_else(scenario, 
     assert brokers[BROKERS[1]].check_output(command).split() == ["open", "open"]
     assert host("cluster-client").check_output(command).split() == ["closed", "closed"]
     assert host("cluster-worker").check_output(command).split() == ["closed", "closed"]
+
+
+def test_nodes_speak_tls_with_each_other_and_with_nobody_without_a_certificate(scenario, brokers, tmp_path):
+    first, second = (brokers[name] for name in BROKERS[:2])
+    protocols = (
+        "[element(4, proplists:get_value(address, I)) || {_, I} <- element(2, net_kernel:nodes_info())]"
+    )
+    for broker in brokers.values():
+        # The others and the command itself.
+        printed = broker.check_output(f"rabbitmqctl --quiet eval 'lists:usort({protocols}).'")
+        assert printed.strip() == "[tls]"
+    shown = second.check_output(f"python3 -c '{SHOWN}' {scenario.address(BROKERS[0])}")
+    assert shown.strip() in first.file("/etc/rabbitmq/tls/broker.pem").content_string
+
+    Authority("stranger").server(scenario.address(BROKERS[1]), tmp_path)
+    (foreign,) = tmp_path.iterdir()
+    script = PING.replace("FOREIGN", foreign.read_text()).replace("NODE", f"rabbit@{BROKERS[0]}")
+    script = script.replace("OWN", "/etc/rabbitmq/celery-fleet-internode.config")
+    answers = second.check_output(script).split()
+    # With the cookie each; the first of them has a certificate, too.
+    assert answers == ["pong", "pang", "pang"]
+
+
+def test_status_reads_what_each_broker_shows_and_the_authority(scenario, tmp_path):
+    file = tmp_path / "status.json"
+    result = play(scenario, "-e", f"status_file={file}", "-e", "status_strict=false", verb="status")
+    assert result.returncode == 0, result.stdout
+    found = json.loads(file.read_text())["certificates"]
+    assert [(each["kind"], each["level"], each["error"]) for each in found] == [
+        *[("broker", "fine", "")] * len(BROKERS),
+        ("authority", "fine", ""),
+    ]
+    assert [each["name"] for each in found[:-1]] == list(BROKERS)
+    # A year and ten, since a moment ago.
+    assert [each["days"] for each in found] == [364, 364, 364, 3649]
 
 
 def test_a_second_run_changes_nothing(scenario):
