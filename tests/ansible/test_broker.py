@@ -66,6 +66,8 @@ def test_the_defaults_keep_the_management_api_on_the_host() -> None:
         "vm_memory_high_watermark.absolute": "6400MiB",
         "disk_free_limit.absolute": "16000MiB",
         "max_message_size": "33554432",
+        "loopback_users.guest": "true",
+        "loopback_users.kit": "true",
     }
 
 

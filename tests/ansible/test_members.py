@@ -52,3 +52,54 @@ def test_a_virtual_host_is_matched_as_a_text(vhost: str) -> None:
     pattern = argv[argv.index("--vhost-pattern") + 1]
     assert re.search(pattern, vhost)
     assert not re.search(pattern, "axb") and not re.search(pattern, f"{vhost}2")
+
+
+class Cluster(Module):
+    """Nodes that obey as RabbitMQ does; who commands them is killed before one of the changes."""
+
+    def __init__(self, at: int = -1) -> None:
+        super().__init__("celery_fleet")
+        self.at, self.count = at, 0
+        names = [f"queue_{number}" for number in range(4)]
+        self.members = dict.fromkeys(names, NODES[:1])
+        self.leaders = dict.fromkeys(names, NODES[0])
+
+    def run_command(self, argv: list[str]) -> tuple[int, str, str]:
+        if "list_queues" in argv:
+            queues = [
+                QUEUE | {"name": name, "members": members, "online": members, "leader": self.leaders[name]}
+                for name, members in self.members.items()
+            ]
+            return 0, json.dumps(queues), ""
+        if "eval" in argv:
+            return super().run_command(argv)
+        if "grow" in argv:
+            for name in self.members:
+                self.step()
+                self.members[name] = NODES
+        else:
+            assert "rebalance" in argv
+            assert set(map(tuple, self.members.values())) == {tuple(NODES)}
+            self.step()
+            self.leaders = {name: NODES[at % 2] for at, name in enumerate(self.members)}
+        return 0, "", ""
+
+    def step(self) -> None:
+        if self.count == self.at:
+            raise KeyboardInterrupt
+        self.count += 1
+
+
+def test_members_and_leaders_are_completed_by_the_run_after_one_that_was_killed() -> None:
+    whole: Any = Cluster()
+    rabbitmq_members.run(whole)
+    assert whole.count == 5
+    for at in range(whole.count):
+        module: Any = Cluster(at)
+        with pytest.raises(KeyboardInterrupt):
+            rabbitmq_members.run(module)
+        module.at = -1
+        rabbitmq_members.run(module)
+        assert (module.members, module.leaders) == (whole.members, whole.leaders)
+        rabbitmq_members.run(module)
+        assert module.result["changed"] is False

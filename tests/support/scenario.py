@@ -8,7 +8,8 @@ import shlex
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any  # testinfra has no types
@@ -191,6 +192,28 @@ def remote(name: str, code: str, given: dict[str, str]) -> str:
     if result.returncode != 0:
         raise AssertionError(f"{name}: {result.stderr}")
     return result.stdout.strip()
+
+
+@contextmanager
+def tunnel(name: str, address: str, port: int) -> Iterator[str]:
+    """Reach a port of a host's own loopback interface through SSH.
+
+    Args:
+        name: The host's name.
+        address: Its address in the lab.
+        port: The port there, and here.
+
+    Yields:
+        The address here, which no other host's tunnel has.
+    """
+    here = f"127.0.6.{address.rpartition('.')[2]}"
+    command = ["ssh", "-F", str(LAB / "ssh_config"), "-S", str(LAB / f"tunnel-{name}-{port}")]
+    forward = ["-M", "-f", "-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{here}:{port}:127.0.0.1:{port}"]
+    subprocess.run([*command, *forward, name], check=True)
+    try:
+        yield here
+    finally:
+        subprocess.run([*command, "-O", "exit", name], check=True, capture_output=True)
 
 
 def journal(host: Any, unit: str, lines: int = 200) -> str:

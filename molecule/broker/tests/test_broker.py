@@ -11,7 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ import pytest
 from fleet.broker.counts import Count, Counts, counter
 from support.guide import GUIDE
 from support.leaks import leaks
-from support.scenario import MOLECULE, ROOT, Scenario, remote, until
+from support.scenario import MOLECULE, ROOT, Scenario, remote, tunnel, until
 
 NEW, OLD = "molecule-broker-13", "molecule-broker-12"
 VHOST = "celery_fleet"
@@ -60,10 +60,11 @@ class Broker:
         scenario: The scenario's hosts.
         name: The host's name.
         host: Its testinfra host.
+        loopback: Address by which its loopback interface is reached.
     """
 
-    def __init__(self, scenario: Scenario, name: str, host: Any) -> None:
-        self.name, self.host = name, host
+    def __init__(self, scenario: Scenario, name: str, host: Any, loopback: str) -> None:
+        self.name, self.host, self.loopback = name, host, loopback
         self.address = scenario.address(name)
         self.passwords = {user: scenario.password(user) for user in USERS}
 
@@ -95,10 +96,11 @@ class Broker:
             yield connection.channel()
 
     @contextmanager
-    def connection(self, user: str, password: str | None = None) -> Iterator[Any]:
+    def connection(self, user: str, password: str | None = None, address: str = "") -> Iterator[Any]:
         """Return a connection whose channels confirm publishes."""
+        address = address or (self.loopback if user == "kit" else self.address)
         connection = amqp.Connection(
-            host=f"{self.address}:5672",
+            host=f"{address}:5672",
             userid=user,
             password=password or self.passwords[user],
             virtual_host=VHOST,
@@ -149,8 +151,14 @@ class Broker:
 
 
 @pytest.fixture(scope="module")
-def brokers(scenario: Scenario, host: Callable[[str], Any]) -> dict[str, Broker]:
-    return {name: Broker(scenario, name, host(name)) for name in (NEW, OLD)}
+def brokers(scenario: Scenario, host: Callable[[str], Any]) -> Iterator[dict[str, Broker]]:
+    with ExitStack() as tunnels:
+        yield {
+            name: Broker(
+                scenario, name, host(name), tunnels.enter_context(tunnel(name, scenario.address(name), 5672))
+            )
+            for name in (NEW, OLD)
+        }
 
 
 @pytest.fixture(params=[NEW, OLD])
@@ -396,6 +404,13 @@ def test_the_management_api_is_for_those_who_need_it(broker, user, path, status)
 def test_guest_is_gone(broker):
     assert {each["name"] for each in broker.converged["users"]} == set(USERS)
     with pytest.raises(amqp.exceptions.AccessRefused), broker.channel("guest", "guest"):
+        pass
+
+
+def test_an_administrator_works_on_the_host_itself_alone(broker):
+    with broker.connection("kit"):
+        pass
+    with pytest.raises(amqp.exceptions.AccessRefused), broker.connection("kit", address=broker.address):
         pass
 
 

@@ -16,7 +16,7 @@ import amqp
 import pytest
 from support.authority import Authority
 from support.leaks import leaks
-from support.scenario import ROOT, Scenario
+from support.scenario import ROOT, Scenario, tunnel
 
 BROKERS = ("cluster-broker-1", "cluster-broker-2", "cluster-broker-3")
 NODES = {f"rabbit@{name}" for name in BROKERS}
@@ -113,23 +113,21 @@ def assert_whole(brokers: dict[str, Any]) -> None:
 
 def publish(scenario: Scenario, authorities: str, number: int) -> None:
     """Publish confirmed messages to the first broker, whose certificate these authorities vouch for."""
-    connection = amqp.Connection(
-        host=f"{scenario.address(BROKERS[0])}:5671",
-        ssl={
-            "ca_certs": authorities,
-            "cert_reqs": ssl.CERT_REQUIRED,
-            "server_hostname": scenario.address(BROKERS[0]),
-        },
-        userid="kit",
-        password=scenario.password("kit"),
-        virtual_host=VHOST,
-        confirm_publish=True,
-    )
-    with connection as opened:
-        channel = opened.channel()
-        for each in range(number):
-            message = amqp.Message(str(each), delivery_mode=2)
-            channel.basic_publish_confirm(message, exchange=QUEUE, routing_key="")
+    address = scenario.address(BROKERS[0])
+    with tunnel(BROKERS[0], address, 5671) as here:
+        connection = amqp.Connection(
+            host=f"{here}:5671",
+            ssl={"ca_certs": authorities, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": address},
+            userid="kit",
+            password=scenario.password("kit"),
+            virtual_host=VHOST,
+            confirm_publish=True,
+        )
+        with connection as opened:
+            channel = opened.channel()
+            for each in range(number):
+                message = amqp.Message(str(each), delivery_mode=2)
+                channel.basic_publish_confirm(message, exchange=QUEUE, routing_key="")
 
 
 def flat(result: subprocess.CompletedProcess[str]) -> str:
