@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import cycle
 
 from amqp import Message
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, MessageNacked
 from kombu.exceptions import KombuError
 
 from load.app import app
@@ -56,7 +56,7 @@ def publish(message: Message, kind: str) -> None:
                     message, exchange, key, mandatory=True, timeout=10
                 )
             return
-        except (KombuError, AMQPError, OSError):
+        except (KombuError, AMQPError, MessageNacked, OSError):
             time.sleep(PAUSE)
 
 
