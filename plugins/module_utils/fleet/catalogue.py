@@ -780,6 +780,12 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "the alerts fire, and are seen only by whoever happens to look",
         "give fleet_monitoring a receiver, and name it in its routes.critical and routes.warning",
     ),
+    "monitoring/plain-metrics": _error(
+        "Metrics in the clear beside connections that are encrypted",
+        "a site's own certificates are those of its servers, so hosts serve their metrics, with the names of "
+        "tasks and queues, without encryption, to the addresses of the group `monitoring` only",
+        "set fleet_tls_certificates: kit, or accept it where the network between these hosts is trusted",
+    ),
     # Encrypted connections
     "tls/ending-certificate": _warning(
         "A certificate that ends soon",

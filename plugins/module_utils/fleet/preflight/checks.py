@@ -111,7 +111,7 @@ def find(
     python.check(model.app.get("python", {}), str(about.get("requires_python") or ""), with_app, findings)
     _check_versions(model, about, members, all_hosts, findings)
     results.check(model, members, all_hosts, findings)
-    _check_receivers(model, members, findings)
+    _check_monitoring(model, members, kit_certificates, findings)
     unread.check(_mapping(plain(variables)), len(all_hosts), findings)
     ending.check(certificates if isinstance(certificates, list) else [], kit_certificates, findings)
     environments.check_application(model, findings)
@@ -154,10 +154,16 @@ def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _check_receivers(model: Model, groups: Mapping[str, list[str]], findings: Findings) -> None:
+def _check_monitoring(
+    model: Model, groups: Mapping[str, list[str]], kit_certificates: bool, findings: Findings
+) -> None:
+    if not groups.get(MONITORING):
+        return
     told = [severity for severity in ("critical", "warning") if model.monitoring.routes.get(severity)]
-    if groups.get(MONITORING) and len(told) < 2:
+    if len(told) < 2:
         findings.add("monitoring/no-receiver", "fleet_monitoring.routes", ", ".join(told) or "(none)")
+    if not kit_certificates:
+        findings.add("monitoring/plain-metrics", "fleet_tls_certificates", "own")
 
 
 def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findings) -> None:

@@ -159,6 +159,13 @@ CASES = [
             (MODEL, "monitoring.routes", {"critical": ["team"], "warning": []}),
         ],
     ),
+    (
+        "monitoring/plain-metrics",
+        "fleet_tls_certificates",
+        "own",
+        None,
+        [(GROUP, "monitoring", ["client1"]), (MORE, "kit_certificates", False)],
+    ),
     # The interpreter
     (
         "python/absent",
