@@ -203,12 +203,12 @@ def test_what_workers_hold_is_taken_only_when_none_is_connected(old: str, shop: 
     hold(old, "celery", 5)
     worker = client.pubsub()
     worker.psubscribe("/3.celery.pidbox")
-    wait_for(lambda: worker.get_message(timeout=1), 20, "a worker that is connected")
+    wait_for(lambda: worker.get_message(timeout=1), 60, "a worker that is connected")
     result = to_the_end(shop, old)
     assert result["after"]["unacked"] == 5
     assert "5 stay: workers are connected" in result["notes"][0]
     worker.close()
-    wait_for(lambda: not any(int(each["psub"]) for each in client.client_list()), 20, "the worker's end")
+    wait_for(lambda: not any(int(each["psub"]) for each in client.client_list()), 60, "the worker's end")
     to_the_end(shop, old)
     assert ids(drain(shop, 5)) == Counter(sent)
 

@@ -13,12 +13,13 @@ from typing import Any
 import kombu
 from amqp.exceptions import AMQPError, NotFound
 
-from celery_fleet.connection import CONNECT_TIMEOUT
 from celery_fleet.frames import UNREADABLE, tolerant_frame_handler
 from celery_fleet.operator.dead_letters.sending import own_headers
 from celery_fleet.operator.move_in.options import MoveInError, Options
 from celery_fleet.operator.move_in.task import Place, Task, UnreadableError, read
 
+# Seconds for each step of an attempt to reach the old broker, which may be far away.
+CONNECT_TIMEOUT = 10.0
 # Seconds in which a message that waits must come; and for a consumer of a killed run to be gone.
 SILENCE = 20.0
 PATIENCE = 40.0
