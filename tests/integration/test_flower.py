@@ -76,6 +76,18 @@ class Server:
         rows = json.loads(self.ask("/workers?json=1")[1])["data"]
         return {row["hostname"].partition("@")[0]: row["status"] for row in rows}
 
+    def hears_workers(self) -> None:
+        """Wait until it has heard of both workers, and so hears what becomes of tasks from now on."""
+        both = {"io_worker_1": True, "general_worker_1": True}
+        try:
+            wait_for(lambda: self.workers() == both, START, "both workers")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.log.read_text()}") from error
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each task by its id."""
+        return {task["uuid"]: task["state"] for task in self.tasks()}
+
     def tasks(self, search: str = "") -> list[dict[str, Any]]:
         """Return what the list of tasks shows."""
         text = self.ask("/tasks/datatable?" + urlencode({**TASKS, "search[value]": search}))[1]
@@ -166,15 +178,13 @@ def test_it_shows_workers_by_pool_and_tasks_to_their_end_but_no_argument(
 ) -> None:
     app = vhost.client(monkeypatch)
     with running(vhost, place) as flower:
-        both = {"io_worker_1": True, "general_worker_1": True}
-        wait_for(lambda: flower.workers() == both, START, f"both workers; {flower.log.read_text()}")
+        flower.hears_workers()
         sent = {app.send_task("hold", (label,), queue=QUEUE).id for label in (SECRET, f"{SECRET}-2")}
-        wait_for(lambda: {task["state"] for task in flower.tasks()} == {"STARTED"}, START, "two that run")
+        wait_for(lambda: flower.states() == dict.fromkeys(sent, "STARTED"), START, "two that run")
         vhost.release(SECRET)
         vhost.release(f"{SECRET}-2")
-        wait_for(lambda: {task["state"] for task in flower.tasks()} == {"SUCCESS"}, START, "their end")
+        wait_for(lambda: flower.states() == dict.fromkeys(sent, "SUCCESS"), START, "their end")
         tasks = flower.tasks()
-        assert {task["uuid"] for task in tasks} == sent
         assert {task["worker"].partition("@")[0] for task in tasks} == {"io_worker_1"}
         # Neither in a list, nor on a page, nor found by it.
         pages = [json.dumps(tasks), *(flower.ask(f"/task/{task}")[1] for task in sent)]
@@ -216,6 +226,7 @@ def test_with_control_it_stops_a_worker_and_still_shows_no_argument(
     app = vhost.client(monkeypatch)
     label = f"{SECRET}-3"
     with running(vhost, place, control=True) as flower:
+        flower.hears_workers()
         app.send_task("hold", (label,), queue=QUEUE)
         wait_for(
             lambda: flower.tasks() and flower.tasks()[0]["state"] == "STARTED", START, "a task that runs"
