@@ -232,7 +232,7 @@ USED = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(USED, USED)
 def test_proposals_pass_the_models_own_check_and_settle_the_matter(io: Any, general: Any) -> None:
     document = compared(io, general=general)
