@@ -63,6 +63,8 @@ class Site:
         }
         # What it says of all hosts is not meant for the controller.
         variables = {"fleet_broker": broker | fields, "ansible_become": True}
+        # A busy machine needs its time for dozens of queues in one request.
+        variables["broker_timeout"] = 120
         inventory = {"all": {"vars": variables, "hosts": {"unused": None}}}
         (self.inventory / "hosts.yml").write_text(yaml.safe_dump(inventory))
 
