@@ -83,7 +83,9 @@ def tidy(task: Task, run: str, number: int) -> None:
 
 @shared_task(bind=True, name="load.hold")
 def hold(task: Task, run: str, number: int, seconds: float) -> None:
-    """Hold a slot for a while; its publisher names the queue."""
+    """Hold a slot for a while, or until the run has a file `free`; its publisher names the queue."""
     record(run, f"began-{task.request.hostname}-{os.getpid()}.jsonl", {"number": number, "at": time.time()})
-    time.sleep(seconds)
+    end, free = time.monotonic() + seconds, directory() / run / "free"
+    while time.monotonic() < end and not free.exists():
+        time.sleep(0.1)
     _ran(task, run, number)
