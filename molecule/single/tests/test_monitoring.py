@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,7 +15,9 @@ from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 from support.scenario import ROOT, Scenario, serving, until
@@ -253,6 +257,20 @@ def test_nobody_reads_without_a_certificate_and_nothing_else_is_open(
             ports[int(port)].append(where)
     assert {where for found in ports.values() for where in found} == {"127.0.0.1", address}
     assert ports[9094] == []
+
+
+def test_pages_ask_for_a_login(scenario: Scenario, host: Host) -> None:
+    """Also to the machine that has the hosts, which is none of them."""
+    authorities = host(NAME).file("/etc/celery-fleet/ca.pem").content_string
+    context = ssl.create_default_context(cadata=authorities)
+    login = base64.b64encode(f"fleet:{scenario.secrets['web']}".encode()).decode()
+    for page in ("9090/consoles/fleet.html", "9093/api/v2/alerts"):
+        request = Request(f"https://{scenario.address(NAME)}:{page}")
+        with pytest.raises(HTTPError) as refused:
+            urlopen(request, context=context, timeout=PATIENCE)
+        assert refused.value.code == 401
+        request.add_header("Authorization", f"Basic {login}")
+        assert urlopen(request, context=context, timeout=PATIENCE).status == 200
 
 
 def test_what_is_counted_is_what_ran_across_a_kill_and_a_rollover(
