@@ -19,9 +19,12 @@ from fleet.monitoring.login import htpasswd
 from support.authority import Authority
 from support.prometheus import command
 from support.units import parse, render
-from support.vhost import free_port, wait_for
+from support.vhost import wait_for
 
 PASSWORD = "correct-horse-battery-staple"
+# An address of this process's own, so that nobody else can have the port.
+ADDRESS = f"127.87.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+PORT = 18443
 CLOSED = ["^/(metrics|healthcheck)", "^/api/"]
 
 
@@ -78,14 +81,14 @@ class Behind(BaseHTTPRequestHandler):
 class Site:
     """An nginx that runs."""
 
-    def __init__(self, port: int, trusted: ssl.SSLContext) -> None:
-        self.port, self.trusted = port, trusted
+    def __init__(self, trusted: ssl.SSLContext) -> None:
+        self.trusted = trusted
 
     def ask(
         self, path: str, password: str | None = PASSWORD, method: str = "GET", **headers: str
     ) -> tuple[int, str]:
         """Return the status and what came with it."""
-        request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", method=method)
+        request = urllib.request.Request(f"https://{ADDRESS}:{PORT}{path}", method=method)
         for name, value in headers.items():
             request.add_header(name.replace("_", "-"), value)
         if password is not None:
@@ -103,20 +106,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One page behind nginx, as the role configures it."""
     place = tmp_path_factory.mktemp("nginx")
     authority = Authority("kit")
-    authority.server("127.0.0.1", place)
-    (certificate,) = place.glob("127.0.0.1-*.pem")
+    authority.server(ADDRESS, place)
+    (certificate,) = place.glob(f"{ADDRESS}-*.pem")
     behind = ThreadingHTTPServer(("127.0.0.1", 0), Behind)
     threading.Thread(target=behind.serve_forever, daemon=True).start()
-    port = free_port()
     text = rendered(
         "nginx.conf.j2",
-        # The test's own loopback.
-        __gateway_bind="127.0.0.1",
+        __gateway_bind=ADDRESS,
         __gateway_config=str(place),
         __gateway_runtime=str(place),
         gateway_certificate=str(certificate),
         gateway_networks=["127.0.0.0/8", "::1"],
-        gateway_servers=[{"port": port, "upstream": f"127.0.0.1:{behind.server_port}", "closed": CLOSED}],
+        gateway_servers=[{"port": PORT, "upstream": f"127.0.0.1:{behind.server_port}", "closed": CLOSED}],
     )
     (place / "nginx.conf").write_text(text)
     (place / "htpasswd").write_text(htpasswd({"fleet": PASSWORD, "other": "another-one"}))
@@ -126,7 +127,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     log = place / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(nginx, stdout=output, stderr=output)
-    made = Site(port, ssl.create_default_context(cadata=authority.pem.decode()))
+    made = Site(ssl.create_default_context(cadata=authority.pem.decode()))
     try:
 
         def answers() -> bool:
@@ -171,9 +172,9 @@ def test_another_site_s_page_cannot_act_with_the_login_of_a_browser(site: Site) 
 
 def test_without_tls_nothing_is_answered(site: Site) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.build_opener(_NoRedirects).open(f"http://127.0.0.1:{site.port}/tasks", timeout=30)
+        urllib.request.build_opener(_NoRedirects).open(f"http://{ADDRESS}:{PORT}/tasks", timeout=30)
     assert refused.value.code == 308
-    assert refused.value.headers["Location"] == f"https://127.0.0.1:{site.port}/tasks"
+    assert refused.value.headers["Location"] == f"https://{ADDRESS}:{PORT}/tasks"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
