@@ -167,7 +167,7 @@ def example(raw: dict[str, Any]) -> str:
 
 def single(raw: dict[str, Any]) -> str:
     """Plan servers of several sizes that hold everything."""
-    variables = yaml.safe_load((ROOT / "inventories/single/group_vars/all.yml").read_text())
+    variables = yaml.safe_load((ROOT / "inventories/single/group_vars/all/fleet.yml").read_text())
     reserve = {
         key: NativeEnvironment().from_string(str(share)).render(variables)
         for key, share in variables["fleet_reserve"].items()

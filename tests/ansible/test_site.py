@@ -118,7 +118,7 @@ def test_a_site_pins_the_kit(site):
 # The linters have seen what it was.
 @pytest.mark.usefixtures("complaints")
 def test_a_site_plans_its_fleet_from_another_directory(site):
-    own = site.path / "prod/group_vars/all.yml"
+    own = site.path / "prod/group_vars/all/fleet.yml"
     own.write_text(yaml.safe_dump(yaml.safe_load(own.read_text()) | DEMO))
     plan = site.verb("plan", configured=True)
     assert "5 host(s), 5 planned" in plan
