@@ -134,7 +134,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             assert process.poll() is None, log.read_text()
             try:
                 return made.ask("/", None)[0] == 401
-            except urllib.error.URLError:
+            except OSError:
                 return False
 
         wait_for(answers, 60, "nginx's answer")
