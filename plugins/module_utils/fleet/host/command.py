@@ -233,10 +233,12 @@ class Job:
         Args:
             keep_failed: Whether one that failed stays for others that follow it, and for ``systemctl``.
         """
-        state = self._state()
-        if _runs(state) or (keep_failed and state["ActiveState"] == "failed"):
-            return
-        self._clear(state)
+        # Others may have followed it, too: those of a run that was killed go on.
+        with self._alone():
+            state = self._state()
+            if _runs(state) or (keep_failed and state["ActiveState"] == "failed"):
+                return
+            self._clear(state)
         if not keep_failed:
             self.log.unlink(missing_ok=True)
 
@@ -266,7 +268,7 @@ class Job:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let one process at a time look whether it runs, and start it."""
+        """Let one process at a time look whether it runs, and start it or remove what is left."""
         with below(self.host.root, COMMAND_LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

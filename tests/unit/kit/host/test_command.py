@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shlex
 from pathlib import Path
 
@@ -208,6 +209,26 @@ def test_a_second_run_follows_the_same_hook_and_waits_for_another(systemd: Syste
     assert second.follow(0, 5, 60).output == "begun\n"
     assert migrate(systemd, "Migrate, of another release")[1] == "Migrate"
     assert len(systemd.started) == 1
+
+
+def test_of_two_that_follow_a_hook_one_at_a_time_removes_what_is_left(
+    systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = migrate(systemd)
+    systemd.units[first.unit] = EXITED
+
+    def stops(*command: str) -> str:
+        if command[1] == "stop":
+            with below(systemd.host.root, COMMAND_LOCK).open("w") as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return systemd(*command)
+
+    monkeypatch.setattr(systemd.host, "call", stops)
+    first.forget(keep_failed=True)
+    assert ("systemctl", "stop", first.unit) in systemd.calls
+    # The unit is gone, and with it systemd's answer to an order to stop it.
+    first.forget(keep_failed=True)
+    assert systemd.units == {}
 
 
 def test_the_output_of_a_command_goes_with_its_reader_or_after_a_day(systemd: Systemd) -> None:
