@@ -97,14 +97,14 @@ def main() -> None:
     params = module.params
     if params["on_host"] and (stranger := foreign(urlsplit(params["url"]).port or 80)):
         module.exit_json(changed=False, error=stranger)
-    broker = Management(
-        params["url"],
-        params["login_user"],
-        params["login_password"],
-        params["timeout"],
-        params["ca_file"],
-    )
     try:
+        broker = Management(
+            params["url"],
+            params["login_user"],
+            params["login_password"],
+            params["timeout"],
+            params["ca_file"],
+        )
         queues, obstacles = broker.queues(params["vhost"]), broker.obstacles()
     except BrokerError as error:
         module.exit_json(changed=False, error=str(error))

@@ -9,21 +9,15 @@ import pytest
 from ansible_collections.celery_fleet.kit.plugins.action import app_command
 from ansible_collections.celery_fleet.kit.plugins.action.app_command import ActionModule
 from ansible_collections.celery_fleet.kit.plugins.filter.command import whole
+from support.played_action import PlayedModule
 
 
 # Ansible has no types, so its classes are of any.
-class Action(ActionModule):  # type: ignore[misc]
+class Action(PlayedModule, ActionModule):  # type: ignore[misc]
     """The action with a module that the test plays."""
 
     def __init__(self, *answers: dict[str, Any]) -> None:
-        self._task = SimpleNamespace(args={"argv": ["manage", "migrate"]})
-        self.answers = list(answers)
-        self.asked: list[dict[str, Any]] = []
-
-    def _execute_module(self, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        assert task_vars["ansible_no_target_syslog"]
-        self.asked.append(dict(module_args))
-        return self.answers.pop(0)
+        super().__init__({"argv": ["manage", "migrate"]}, *answers)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.celery_fleet.kit.plugins.action import worker_logs
 from ansible_collections.celery_fleet.kit.plugins.action.worker_logs import ActionModule
 from ansible_collections.celery_fleet.kit.plugins.filter.logs import logs_text
+from support.played_action import PlayedModule
 
 
 def entry(seconds: float, text: str = "a line", pool: str = "io") -> dict[str, Any]:
@@ -50,18 +51,8 @@ def test_what_a_task_wrote_is_no_entry_of_another_host_and_moves_no_cursor() -> 
 
 
 # Ansible has no types, so its classes are of any.
-class Action(ActionModule):  # type: ignore[misc]
+class Action(PlayedModule, ActionModule):  # type: ignore[misc]
     """The action with a module that the test plays."""
-
-    def __init__(self, arguments: dict[str, Any], *answers: dict[str, Any]) -> None:
-        self._task = SimpleNamespace(args=arguments)
-        self.answers = list(answers)
-        self.asked: list[dict[str, Any]] = []
-
-    def _execute_module(self, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        assert task_vars["ansible_no_target_syslog"]
-        self.asked.append(dict(module_args))
-        return self.answers.pop(0)
 
 
 @pytest.fixture

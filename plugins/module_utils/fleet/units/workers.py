@@ -138,6 +138,7 @@ def _with(worker: Worker, options: Sequence[tuple[str, str]]) -> Worker:
             most, _, fewest = value.partition(",")
             worker = replace(worker, autoscale=(_figure(field, most), _figure(field, fewest or "0")))
         else:
+            # Every other field is a figure.
             worker = replace(worker, **{field: _figure(field, value)})  # type: ignore[arg-type]
     return worker
 
