@@ -325,10 +325,13 @@ CASES: dict[str, Case] = {
         [
             Near(failed("lost", flat(4)), 40),
             Near(failed("exception", turn(30, 1, 2)), 31),
-            # All counters of a host look new when it was away.
+            # All counters of a host look new when it was away, and when it is read for the first time.
             Near({**failed("lost", f"_x60 4+0x{STEPS}"), **up("celery_fleet", turn(30, 0, 1))}, 31),
+            Near({**failed("lost", f"_x60 4+0x{STEPS}"), **up("celery_fleet", f"_x60 1+0x{STEPS}")}, 31),
         ],
         at=30,
+        # The first loss of a host that has been read for five minutes.
+        also=[{**failed("lost", f"_x60 1+0x{STEPS}"), **up("celery_fleet", f"_x50 1+0x{STEPS}")}],
     ),
     "BrokerUnroutable": Case(
         unroutable(flat(0), turn(10, 1, 3)),

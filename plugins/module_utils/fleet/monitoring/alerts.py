@@ -87,12 +87,13 @@ class Alert:
 def _grown(selector: str, by: str, minutes: int) -> str:
     """Return an expression for how much a counter has grown, also if its series is new.
 
-    Prometheus takes a series that begins at 1 for one that has not grown. The exporter must have been read
-    before, or else all of a host's counters would be new after it was away.
+    Prometheus takes a series that begins at 1 for one that has not grown. A new one counts if its host was
+    read without it before: when a host is read for the first time, or again, all of its counters are new.
     """
     new = f"{selector} unless {selector} offset {minutes}m"
-    seen = f'and on (instance) up{{job="celery_fleet"}} offset {minutes}m == 1'
-    return f"sum by ({by}) (({new}) {seen} or increase({selector}[{minutes}m]))"
+    read = f'sum_over_time(up{{job="celery_fleet"}}[{minutes}m])'
+    seen = f"count_over_time({selector}[{minutes}m]) < on (instance) group_left () {read}"
+    return f"sum by ({by}) ((({new}) and ({seen})) or increase({selector}[{minutes}m]))"
 
 
 _STATUS: Final = "ansible-playbook playbooks/status.yml -i prod"
