@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ LEAST = 20_000
 # Seconds. A fault's end is waited for; only these say when it has not come.
 WHOLE = 240
 PAUSED = 180
+PARTED = 60
 DRAINED = 180
 # Gives a broker's host a source of packages with a newer RabbitMQ: its own one under another version.
 NEWER = r"""
@@ -123,8 +125,16 @@ class Cluster:
         }
         assert {name: version for name, version in versions.items() if not version.endswith("+newer")} == {}
 
+    def pauses(self, name: str) -> bool:
+        """Whether a node pauses by itself when it is cut off."""
+        version = json.loads(self.ctl(name, "--formatter json status"))["rabbitmq_version"]
+        return tuple(map(int, version.split(".")[:2])) < (4, 3)
+
     def cut(self, name: str) -> None:
-        """Part a node from the others until it has paused, and then let it find back by itself."""
+        """Part a node from the others until it has paused, and then let it find back by itself.
+
+        From RabbitMQ 4.3 on none pauses, so it is parted for longer than the others need to notice it.
+        """
         host, peers = (
             self.host(name),
             ", ".join(self.scenario.address(each) for each in self.names if each != name),
@@ -136,11 +146,14 @@ class Cluster:
             f"chain out {{ type filter hook output priority -200; ip daddr {{ {peers} }} drop; }}; }}'"
         )
         try:
-            until(
-                lambda: "false" in host.run("rabbitmqctl --quiet eval 'rabbit:is_running().'").stdout,
-                f"{node} has paused, being in the minority",
-                PAUSED,
-            )
+            if self.pauses(name):
+                until(
+                    lambda: "false" in host.run("rabbitmqctl --quiet eval 'rabbit:is_running().'").stdout,
+                    f"{node} has paused, being in the minority",
+                    PAUSED,
+                )
+            else:
+                time.sleep(PARTED)
         finally:
             host.check_output("nft delete table ip proof")
         self.whole(self.other(name))
