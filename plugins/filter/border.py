@@ -77,6 +77,8 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "distribution_version": plain(facts.get("distribution_version")),
         "gathered": bool(facts),
         "broker_version": plain(variables.get("broker_version")),
+        "broker_package": plain((facts.get("fleet_packages") or {}).get("rabbitmq-server")),
+        "broker_source": plain(variables.get("broker_package_source")),
         "broker_management_address": plain(variables.get("broker_management_address")),
         "broker_memory": plain(variables.get("broker_memory_watermark")),
         "broker_disk_mib": plain(facts.get("fleet_broker_disk_mib")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.packages import planned
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.versions import refusal
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.text import columns
 
@@ -36,4 +37,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"broker_restarts": broker_restarts, "upgrade_refusal": refusal}
+        return {
+            "broker_restarts": broker_restarts,
+            "planned_packages": planned,
+            "upgrade_refusal": refusal,
+        }

@@ -15,6 +15,7 @@ from ansible.module_utils.facts.system.platform import PlatformFactCollector
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import look
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.cgroup import limits
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.disk import BROKER_DATA, size_mib
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.packages import policy
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.pythons import looked_for
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.kit import installed
 
@@ -28,12 +29,18 @@ description:
     CPU quota and the memory limit of the control groups (version 1 and 2) above what the host's init starts.
   - Looks for the interpreter that the application is to have, if it is given.
   - Looks up the users that publish tasks, if some are given.
+  - Asks apt for packages, if some are given.
   - Reports by hashes which file of secrets the host's secrets come from.
 options:
   python:
     description: A command, a path or a version; empty if none is looked for.
     type: str
     default: ""
+  packages:
+    description: Packages of which RV(ansible_facts.fleet_packages) tells the versions.
+    type: list
+    elements: str
+    default: []
   users:
     description: Users of which RV(ansible_facts.fleet_accounts) names those that the host has.
     type: list
@@ -71,6 +78,9 @@ ansible_facts:
     fleet_limits:
       description: C(cores) and C(memory_mib) that may be used; null where there is no limit.
       type: dict
+    fleet_packages:
+      description: By package the C(installed) version and the C(candidate) of apt's lists, if some are given.
+      type: dict
     fleet_python:
       description: C(wanted), with C(path), C(version) and C(target) of the interpreter, or with the C(fault).
       type: dict
@@ -88,6 +98,7 @@ LOCAL_FACTS = "/etc/ansible/facts.d"
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "fact_path": {"type": "path", "default": LOCAL_FACTS},
+    "packages": {"type": "list", "elements": "str", "default": []},
     "python": {"type": "str", "default": ""},
     "users": {"type": "list", "elements": "str", "default": []},
 }
@@ -104,6 +115,8 @@ def facts(module: AnsibleModule) -> dict[str, Any]:
     collected |= LinuxNetwork(module).populate(collected_facts=collected)
     wanted, users = module.params["python"], module.params["users"]
     known: dict[str, Any] = {"fleet_python": looked_for(wanted)} if wanted else {}
+    if module.params["packages"]:
+        known["fleet_packages"] = policy(module.params["packages"])
     if users:
         known["fleet_accounts"] = [user for user in users if _exists(user)]
     return (

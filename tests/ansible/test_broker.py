@@ -390,3 +390,51 @@ def test_only_monitoring_reaches_the_metrics() -> None:
     # Not even the other nodes of the cluster.
     assert accepted < lines.index("ip saddr { 10.0.0.1 } accept")
     assert "15692" not in render(text)
+
+
+SOURCE = {
+    "uris": ["https://one.example/debian", "https://two.example/debian"],
+    "version": "4.2.9-1",
+    "erlang": "1:27.*",
+}
+
+
+def test_the_source_of_the_packages_is_apt_s_with_its_key_and_exact_versions(tmp_path: Path) -> None:
+    key = tmp_path / "key.asc"
+    key.write_text("-----BEGIN\n\nline\n-----END\n")
+    given = {
+        "broker_package_source": {**SOURCE, "signed_by": str(key)},
+        "ansible_facts": {"distribution_release": "trixie"},
+    }
+    text = render((ROLE / "templates" / "packages.sources.j2").read_text(), **given)
+    assert text.strip().splitlines()[1:] == [
+        "Types: deb",
+        "URIs: https://one.example/debian https://two.example/debian",
+        "Suites: trixie",
+        "Components: main",
+        "Signed-By:",
+        " -----BEGIN",
+        " .",
+        " line",
+        " -----END",
+    ]
+    both = {**given["broker_package_source"], "erlang_uris": ["https://erlang.example"], "suite": "bookworm"}
+    text = render(
+        (ROLE / "templates" / "packages.sources.j2").read_text(), **given | {"broker_package_source": both}
+    )
+    first, second = text.strip().split("\n\n")
+    assert second.splitlines()[:3] == ["Types: deb", "URIs: https://erlang.example", "Suites: bookworm"]
+    assert "Signed-By:" in first
+
+    pins = render((ROLE / "templates" / "packages.pref.j2").read_text(), **given)
+    assert "Package: rabbitmq-server\nPin: version 4.2.9-1\nPin-Priority: 1001\n" in pins
+    assert "Package: erlang-*\nPin: version 1:27.*\nPin-Priority: 1001" in pins
+
+
+@pytest.mark.parametrize(("source", "kind"), [({}, "absent"), (SOURCE, "file")])
+def test_a_source_that_is_no_longer_wanted_is_removed(source: dict[str, Any], kind: str) -> None:
+    items = yaml.safe_load(render("{{ __broker_source_items }}", broker_package_source=source))
+    assert [item[kind] for item in items] == [
+        "/etc/apt/sources.list.d/celery-fleet-broker.sources",
+        "/etc/apt/preferences.d/celery-fleet-broker",
+    ]

@@ -707,6 +707,14 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "use RabbitMQ 4.2.7 or 4.3.1, or a newer one",
         "https://github.com/rabbitmq/rabbitmq-server/pull/16085 and 16272",
     ),
+    "versions/another-series": _warning(
+        "Package sources that have another series of RabbitMQ than the one that runs",
+        "an upgrade of the host's packages would stop the node without a drain, and perhaps take a step that "
+        "RabbitMQ does not support",
+        "upgrade with playbooks/broker_upgrade.yml, which refuses such a step, or state the version in "
+        "broker_package_source",
+        _RABBIT,
+    ),
     "versions/transient-queues": _error(
         "Control queues that RabbitMQ 4.3 refuses",
         "Celery before 5.6 declares its control and event queues neither durable nor exclusive, and RabbitMQ "
@@ -723,7 +731,8 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "versions/mixed-brokers": _error(
         "Brokers of different versions",
         "a cluster of mixed versions is meant for the hours of an upgrade, and refuses new features",
-        "use the same distribution, or the same broker_version, on all brokers",
+        "complete the upgrade (playbooks/broker_upgrade.yml), or use the same distribution, or the same "
+        "broker_version, on all brokers",
         _RABBIT,
     ),
     # Results

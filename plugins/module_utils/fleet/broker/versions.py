@@ -73,6 +73,21 @@ STEPS: Final[dict[Series, tuple[Series, ...]]] = {
 REFUSED: Final = frozenset({"4.2.6", "4.3.0"})
 
 
+# From each release on the oldest and the newest Erlang (https://www.rabbitmq.com/docs/which-erlang;
+# 29 with 4.3.6 by Debian's changelog).
+ERLANG: Final[tuple[tuple[tuple[int, ...], int, int], ...]] = (
+    ((3, 10), 23, 25),
+    ((3, 11), 25, 25),
+    ((3, 12), 25, 26),
+    ((3, 13), 26, 26),
+    ((4, 0, 4), 26, 27),
+    ((4, 2, 9), 27, 27),
+    ((4, 3), 26, 27),
+    ((4, 3, 3), 27, 27),
+    ((4, 3, 6), 27, 29),
+)
+
+
 def upstream(version: str) -> str:
     """Return RabbitMQ's version of a package's version.
 
@@ -104,12 +119,33 @@ def fault(version: str) -> str:
     )
 
 
-def refusal(now: str, then: str) -> str:
+def erlang_fault(version: str, erlang: str) -> str:
+    """Return why a version of RabbitMQ does not run on a version of Erlang.
+
+    Args:
+        version: That of RabbitMQ or of its package.
+        erlang: That of Erlang or of its package.
+
+    Returns:
+        The reason; empty if nothing is known against it.
+    """
+    rabbitmq, numbers = _numbers(upstream(version)), _numbers(upstream(erlang))
+    known = [entry for entry in ERLANG if entry[0] <= rabbitmq]
+    if not known or not numbers or known[-1][1] <= numbers[0] <= known[-1][2]:
+        return ""
+    _, oldest, newest = known[-1]
+    needed = f"Erlang {oldest}" if oldest == newest else f"Erlang {oldest} to {newest}"
+    reason = f"RabbitMQ {upstream(version)} needs {needed}, and gets {numbers[0]}"
+    return f"{reason}. Set erlang of broker_package_source."
+
+
+def refusal(now: str, then: str, erlang: str = "") -> str:
     """Return why a cluster can't go from one version to another one node at a time.
 
     Args:
         now: The version that runs, of RabbitMQ or of its package.
         then: The one that is to run.
+        erlang: The Erlang that it is to run on; empty if it is not known.
 
     Returns:
         The reason, with the way that there is; empty if nothing is against it.
@@ -121,7 +157,7 @@ def refusal(now: str, then: str) -> str:
         return f"{step}: these are no versions that the kit can compare."
     if target < running:
         return f"{step}: a node can't read the data of a later version."
-    if reason := fault(then):
+    if reason := fault(then) or erlang_fault(then, erlang):
         return f"{step}: {reason}"
     old, new = (running[0], running[1]), (target[0], target[1])
     if old == new or new in STEPS.get(old, ()):

@@ -8,6 +8,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from typing import Final
+
+# What apt says of a version that there is not.
+NONE: Final = "(none)"
 
 
 def missing(packages: Sequence[str]) -> list[str]:
@@ -37,6 +41,35 @@ def missing(packages: Sequence[str]) -> list[str]:
     ]
 
 
+def policy(packages: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return what apt has and would install, by lists that may be old.
+
+    Args:
+        packages: Names.
+
+    Returns:
+        For each that apt knows its ``installed`` and its ``candidate`` version, empty if there is none;
+        nothing if this is no host with apt.
+    """
+    if not packages or shutil.which("apt-cache") is None:
+        return {}
+    query = subprocess.run(  # noqa: S603 - no shell
+        ["apt-cache", "policy", *packages],  # noqa: S607
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    found = re.findall(r"^(\S+?):\n  Installed: (.*)\n  Candidate: (.*)", query.stdout, re.MULTILINE)
+    return {
+        name: {
+            "installed": "" if installed == NONE else installed,
+            "candidate": "" if candidate == NONE else candidate,
+        }
+        for name, installed, candidate in found
+    }
+
+
 def unknown(packages: Sequence[str]) -> list[str]:
     """Return the packages that apt's lists do not have, which may be old.
 
@@ -49,14 +82,9 @@ def unknown(packages: Sequence[str]) -> list[str]:
     if not packages or shutil.which("apt-cache") is None:
         return []
     names = [package.partition("=")[0] for package in packages]
-    query = subprocess.run(  # noqa: S603 - no shell
-        ["apt-cache", "policy", *names],  # noqa: S607
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "LC_ALL": "C"},
-    )
-    offered = set(
-        re.findall(r"^(\S+?):\n  Installed: .*\n  Candidate: (?!\(none\))", query.stdout, re.MULTILINE)
-    )
-    return [package for package, name in zip(packages, names, strict=True) if name not in offered]
+    known = policy(names)
+    return [
+        package
+        for package, name in zip(packages, names, strict=True)
+        if not known.get(name, {}).get("candidate")
+    ]

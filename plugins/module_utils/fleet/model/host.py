@@ -22,6 +22,9 @@ class Host:
         distribution: Name of its distribution.
         distribution_version: Version of its distribution.
         broker_version: The version of RabbitMQ that its inventory states.
+        broker_package: Versions of RabbitMQ's package there, ``installed`` and ``candidate``; none if it was
+            not asked.
+        broker_source: Where its inventory takes RabbitMQ from, if not from the distribution.
         broker_memory: The share of its memory that its inventory gives RabbitMQ.
         broker_management_address: The address of its management API that its inventory states.
         broker_disk_mib: Size of the file system of RabbitMQ's data there; none if its facts are not known.
@@ -44,6 +47,8 @@ class Host:
     distribution: Plain = None
     distribution_version: Plain = None
     broker_version: Plain = None
+    broker_package: Plain = None
+    broker_source: Plain = None
     broker_memory: Plain = None
     broker_management_address: Plain = None
     broker_disk_mib: Plain = None

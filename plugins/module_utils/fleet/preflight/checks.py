@@ -326,11 +326,13 @@ def _check_versions(
     packages: dict[str, str | None] = {}
     for host in groups.get(BROKERS, []):
         details = hosts.get(host) or Host(host)
-        stated, system = details.broker_version, details.distribution
-        if stated is not None:
-            packages[host] = show(stated)
-        elif system is not None:
-            packages[host] = versions.packaged(system, details.distribution_version)
+        package, source = _mapping(details.broker_package), _mapping(details.broker_source)
+        here = package.get("installed") or source.get("version") or package.get("candidate")
+        if details.broker_version is not None or here:
+            packages[host] = show(here if details.broker_version is None else details.broker_version)
+        elif details.distribution is not None:
+            packages[host] = versions.packaged(details.distribution, details.distribution_version)
+        versions.check_candidate(package, host, findings)
     pinned = _mapping(about.get("versions"))
     libraries = {name: show(version) for name, version in pinned.items()}
     lock = show(model.app.get("requirements"))

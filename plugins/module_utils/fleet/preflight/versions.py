@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
-from ..broker.versions import OLDEST, fault
-from ..findings import Findings
+from ..broker.versions import OLDEST, fault, upstream
+from ..findings import Findings, show
 from ..model.types import Model
 
 Version = tuple[int, int]
@@ -68,7 +68,7 @@ def check(
         brokers: For each broker host the version of RabbitMQ, none if it is not known.
         findings: Receives what does not fit.
     """
-    parsed = {host: _release(version) for host, version in brokers.items()}
+    parsed = {host: _release(upstream(version or "")) for host, version in brokers.items()}
     for host, release in parsed.items():
         if release is None:
             text = "no RabbitMQ of this host's distribution is known"
@@ -81,6 +81,21 @@ def check(
         _check_broker(model, host, brokers[host], release, findings)
     if libraries is not None:
         _check_libraries(model, libraries, lock, releases, findings)
+
+
+def check_candidate(package: Mapping[str, Any], host: str, findings: Findings) -> None:
+    """Find a RabbitMQ of another series that an upgrade of a host's packages would bring.
+
+    Args:
+        package: Versions of its package there: ``installed`` and ``candidate``.
+        host: The broker's host.
+        findings: Receives what is found.
+    """
+    installed, candidate = (show(package.get(key) or "") for key in ("installed", "candidate"))
+    now, then = _release(upstream(installed)), _release(upstream(candidate))
+    if now and then and now != then:
+        text = f"RabbitMQ {installed} runs, and the host's package sources have {candidate}"
+        findings.add("versions/another-series", "broker_package_source", candidate, text, where=host)
 
 
 def _check_broker(model: Model, host: str, version: str | None, release: Version, findings: Findings) -> None:

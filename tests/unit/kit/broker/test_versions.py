@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fleet.broker.versions import REFUSED, STEPS, fault, refusal, upstream
+from fleet.broker.versions import ERLANG, REFUSED, STEPS, erlang_fault, fault, refusal, upstream
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,39 @@ def test_their_neighbours_are_taken(version):
 def test_every_step_goes_forward_to_a_known_series():
     for old, steps in STEPS.items():
         assert all(old < new and new in STEPS for new in steps)
+
+
+@pytest.mark.parametrize(
+    ("version", "erlang"),
+    [
+        # What the distributions have.
+        ("3.10.8-1.1+deb12u1", "1:25.2.3+dfsg-1"),
+        ("3.12.1-1ubuntu1", "1:25.3.2.8+dfsg-1ubuntu4"),
+        ("4.0.5-8", "1:27.3.4.1+dfsg-1"),
+        ("4.3.6-1", "1:29.1.1+dfsg-1"),
+        ("4.2.8-1", "1:26.2.5.13-1"),
+        # Not known.
+        ("3.9.13-1", "1:24.2.1+dfsg-1ubuntu0"),
+        ("4.2.9-1", ""),
+    ],
+)
+def test_versions_that_fit_each_other(version, erlang):
+    assert erlang_fault(version, erlang) == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "erlang", "needed"),
+    [
+        ("3.13.7-1", "1:27.3-1", "needs Erlang 26, and gets 27"),
+        ("4.2.9-1", "1:26.2.5-1", "needs Erlang 27, and gets 26"),
+        ("4.3.5-1", "1:29.1-1", "needs Erlang 27, and gets 29"),
+        ("4.3.6-1", "1:26.2-1", "needs Erlang 27 to 29, and gets 26"),
+    ],
+)
+def test_an_upgrade_to_an_erlang_that_does_not_fit_is_refused(version, erlang, needed):
+    assert needed in erlang_fault(version, erlang)
+    assert needed in refusal(version, version, erlang)
+
+
+def test_erlangs_are_in_the_order_of_the_releases():
+    assert [entry[0] for entry in ERLANG] == sorted({entry[0] for entry in ERLANG})

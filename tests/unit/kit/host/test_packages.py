@@ -1,7 +1,7 @@
 """Which packages a host lacks, and which it could not get, by a dpkg and an apt that a test writes."""
 
 import pytest
-from fleet.host.packages import missing, unknown
+from fleet.host.packages import missing, policy, unknown
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def test_nothing_is_asked_for_nothing(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     assert missing([]) == []
     assert unknown([]) == []
+    assert policy([]) == {}
 
 
 def test_a_package_is_unknown_if_no_list_offers_it(tmp_path, monkeypatch):
@@ -47,3 +48,7 @@ def test_a_package_is_unknown_if_no_list_offers_it(tmp_path, monkeypatch):
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert unknown(["one=1.2*", "virtual", "never"]) == ["virtual", "never"]
+    assert policy(["one", "virtual", "never"]) == {
+        "one": {"installed": "", "candidate": "1.2-3"},
+        "virtual": {"installed": "", "candidate": ""},
+    }

@@ -625,6 +625,35 @@ CASES = [
         "broker1",
         [(HOST, "broker1.broker_version", "4.2.6")],
     ),
+    # What is there counts more than what the distribution has.
+    (
+        "versions/refused-broker",
+        "broker_version",
+        "4.2.6-1",
+        "broker1",
+        [(HOST, "broker1.broker_package", {"installed": "4.2.6-1", "candidate": "4.0.5-8"})],
+    ),
+    (
+        "versions/refused-broker",
+        "broker_version",
+        "4.3.0-1",
+        "broker1",
+        [(HOST, "broker1.broker_source", {"version": "4.3.0-1"})],
+    ),
+    (
+        "versions/refused-broker",
+        "broker_version",
+        "4.3.0-1",
+        "broker1",
+        [(HOST, "broker1.broker_package", {"installed": "", "candidate": "4.3.0-1"})],
+    ),
+    (
+        "versions/another-series",
+        "broker_package_source",
+        "4.3.6-1",
+        "broker1",
+        [(HOST, "broker1.broker_package", {"installed": "4.0.5-8", "candidate": "4.3.6-1"})],
+    ),
     (
         "versions/no-consumer-timeout",
         "fleet_pools.io.queue_type",
