@@ -51,7 +51,8 @@ def model() -> dict[str, Any]:
         "routing": variables["fleet_routing"],
         "broker": {
             **variables["fleet_broker"],
-            **{"nodes": ["broker"], "port": 5672, "tls": False, "client_control": False},
+            **{"vhost": variables["fleet_name"], "nodes": ["broker"], "port": 5672},
+            **{"tls": False, "client_control": False},
         },
         "results": {**variables["fleet_results"], "nodes": [], "tls": False, "memory": 0.1},
         "monitoring": variables["fleet_monitoring"],

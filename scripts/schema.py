@@ -15,6 +15,7 @@ from fleet.model.fields import (
     APP,
     BROKER,
     CLIENT_USERS,
+    FLEET_NAME,
     FLOWER,
     MONITORING,
     POOL,
@@ -50,6 +51,7 @@ def schema(raw: Mapping[str, Any]) -> Schema:
     """
     everywhere = {name: spec for name, spec in POOL.items() if not spec.fleet_wide}
     variables: dict[str, Schema] = {
+        "fleet_name": of(FLEET_NAME),
         "fleet_pool_defaults": {"$ref": "#/definitions/pool"},
         "fleet_pools": _pools("pool"),
         "fleet_tuned_pools": _pools("pool"),

@@ -20,6 +20,11 @@ class Variable(NamedTuple):
 
 
 VARIABLES: Final = {
+    "fleet_name": Variable(
+        "a name of small letters, digits and `_`",
+        "`celery_fleet`",
+        "What the fleet is called, if there is another one; see [fleets.md](../use/fleets.md).",
+    ),
     "fleet_pool_defaults": Variable("fields of a pool", "see below", "Fields of every pool."),
     "fleet_pools": Variable(
         "a mapping of pools", "the four", "The pools. An environment's own replaces them all."

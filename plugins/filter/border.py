@@ -9,10 +9,15 @@ from typing import Any, Final
 
 from ansible import constants
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.certificates import ends
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import FILES, INVENTORY, Finding
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import (
+    FILES,
+    INVENTORY,
+    Finding,
+    Findings,
+)
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.kit import version
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.model.plain import plain
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import checks, unread
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.preflight import checks, fleets, unread
 
 try:
     # Not a public interface of Ansible: without it findings name a file, and no line.
@@ -23,6 +28,7 @@ except ImportError:
 KIT: Final = Path(__file__).resolve().parents[2]
 # Variables that the whole fleet shares and no host should override.
 MODEL: Final = (
+    "fleet_name",
     "fleet_pool_defaults",
     "fleet_pools",
     "fleet_tuned_pools",
@@ -87,6 +93,7 @@ def _host(variables: Mapping[str, Any]) -> dict[str, Any]:
         "accounts": plain(facts.get("fleet_accounts")),
         "python": plain(facts.get("fleet_python")),
         "kit": plain(facts.get("fleet_kit")),
+        "fleets": plain(facts.get("fleet_marks")),
         "installed": plain((variables.get("plan_installed") or {}).get("pools")),
     }
 
@@ -132,6 +139,15 @@ def findings(
         config=constants.CONFIG_FILE,
     )
     return [asdict(finding) | _location(finding, model) for finding in collected]
+
+
+def fleet_findings(
+    marks: Mapping[str, object], fleet: str, groups: Mapping[str, Sequence[str]]
+) -> list[dict[str, str]]:
+    """Return what is wrong with hosts that carry another fleet, for verbs that do not check everything."""
+    collected = Findings()
+    fleets.check(plain(fleet), plain(marks), plain(groups), collected)
+    return [asdict(finding) for finding in collected]
 
 
 def _ends(about: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -216,6 +232,7 @@ class FilterModule:
             "known_hosts": known_hosts,
             "hosts_without_hardware": hosts_without_hardware,
             "findings": findings,
+            "fleet_findings": fleet_findings,
             "unread_variables": unread_variables,
             "kit_path": kit_path,
             "kit_version": kit_version,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.users import unix_users
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import mark, newer_is_kept
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.marks import items
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import home_of, user_of
 
 
@@ -182,6 +183,20 @@ def marks(paths: Iterable[str]) -> list[dict[str, Any]]:
     return [{"file": path, "content": "", "owner": "root", "group": "root", "mode": "0640"} for path in paths]
 
 
+def fleet_mark(fleet: str, path: str) -> list[dict[str, Any]]:
+    """Return the file by which a host names the fleet that it carries, as an item of host_state.
+
+    Args:
+        fleet: Name of the fleet.
+        path: Path of the file on the host.
+
+    Returns:
+        The file, which all may read; nothing for the fleet that needs no name.
+    """
+    made: list[dict[str, Any]] = items(str(fleet), str(path), owner="root", group="root")
+    return made
+
+
 def vault_mark(vault_id: str, path: str) -> list[dict[str, Any]]:
     """Return the file by which a host knows the environment's file of secrets, as an item of host_state.
 
@@ -206,6 +221,7 @@ class FilterModule:
             "command_files": command_files,
             "counter_places": counter_places,
             "drop_ins": drop_ins,
+            "fleet_mark": fleet_mark,
             "marks": marks,
             "package_files": package_files,
             "secret_files": secret_files,

@@ -15,6 +15,7 @@ from ansible.module_utils.facts.system.platform import PlatformFactCollector
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.files.vault_id import look
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.cgroup import limits
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.disk import BROKER_DATA, size_mib
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.marks import carried
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.packages import policy
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.pythons import looked_for
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.kit import installed
@@ -78,6 +79,9 @@ ansible_facts:
     fleet_limits:
       description: C(cores) and C(memory_mib) that may be used; null where there is no limit.
       type: dict
+    fleet_marks:
+      description: Name of the fleet that the host carries, by part (C(workers), C(brokers), C(results)).
+      type: dict
     fleet_packages:
       description: By package the C(installed) version and the C(candidate) of apt's lists, if some are given.
       type: dict
@@ -126,6 +130,7 @@ def facts(module: AnsibleModule) -> dict[str, Any]:
             "fleet_broker_disk_mib": size_mib(BROKER_DATA),
             "fleet_kit": installed(),
             "fleet_limits": limits(),
+            "fleet_marks": carried(),
             "fleet_vault": look(),
         }
     )

@@ -20,7 +20,7 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.reco
     before_and_after,
 )
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.state import worth_listing
-from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import report
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.findings import Findings, report
 
 DOCUMENTATION = r"""
 module: rabbitmq_topology
@@ -41,6 +41,7 @@ description:
   - Of a broker that the kit does not install (C(managed) is false in O(topology)) it reads first what its
     user may do there, and stops with findings if something that the fleet needs is forbidden, or one of the
     fleet's users is somebody else's. It leaves the user C(guest) alone.
+  - Stops before anything is applied if the record says that another fleet has the vhost.
   - Stops before anything is applied if a queue or an exchange differs, because neither can be changed in
     place.
 options:
@@ -187,6 +188,12 @@ def run(module: AnsibleModule) -> None:
 
     obstacles: list[str] = []
     todo = topology.compare({} if params["broker_absent"] else broker.definitions())
+    others = Findings()
+    topology.check_fleet(others)
+    if others.errors:
+        module.fail_json(
+            msg=f"Nothing was changed.\n{report(others)}", findings=[asdict(each) for each in others]
+        )
     if not params["broker_absent"]:
         obstacles = broker.obstacles()
     for obstacle in obstacles:

@@ -145,6 +145,14 @@ def test_a_fleet_at_a_broker_that_the_kit_did_not_install(site: Site) -> None:
     again = site.run("broker.yml", "--diff")
     assert not changed(again), again.stdout
 
+    # A site of another fleet does not take the virtual host over.
+    policies = site.call("GET", "policies", site.vhost)
+    other = site.run("broker.yml", "-e", "fleet_name=staging")
+    assert other.returncode != 0
+    assert "broker/another-fleet" in other.stdout
+    assert f"fleet_broker.vhost = {site.vhost}" in " ".join(other.stdout.split())
+    assert site.call("GET", "policies", site.vhost) == policies
+
     status = site.run("status.yml", "-v")
     assert "error: ''" in status.stdout, status.stdout
     assert f"name: {QUEUE}" in status.stdout

@@ -25,11 +25,12 @@ HOSTS = {
 def load() -> dict[str, Any]:
     """The parts of the model that hold no expression, and a small app."""
     variables: dict[str, Any] = {}
-    for name in ("pools", "profiles", "routing", "broker"):
+    for name in ("fleet", "pools", "profiles", "routing", "broker"):
         variables |= yaml.safe_load((ROOT / "group_vars/all" / f"{name}.yml").read_text())
     parts: dict[str, Any] = {part: variables[f"fleet_{part}"] for part in PARTS}
     parts["environment_pools"] = {}
-    parts["broker"] |= {"nodes": ["10.0.0.1"], "port": 5672, "tls": False, "client_control": False}
+    parts["broker"] |= {"vhost": variables["fleet_name"], "nodes": ["10.0.0.1"], "port": 5672}
+    parts["broker"] |= {"tls": False, "client_control": False}
     parts["app"] = {
         "name": "demo",
         "celery_app": "demo.app:app",

@@ -644,6 +644,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "the kit would replace its password and its rights, and lock out whoever uses it",
         "set fleet_broker.user_prefix, so that the fleet's users have names of their own",
     ),
+    "broker/another-fleet": _fault(
+        "A virtual host that belongs to another fleet",
+        "the run would replace the passwords of its users, and change its queues, under its tasks",
+        "set fleet_broker.vhost to one of this fleet's own (docs/use/fleets.md)",
+    ),
     # The controller
     "controller/precedence": _fault(
         "Ansible without the settings of the site's ansible.cfg",
@@ -869,6 +874,12 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "A variable under its former name",
         "nothing reads it any more, so what it was meant to set silently stays as it was",
         "use the new name",
+    ),
+    "inventory/another-fleet": _fault(
+        "A host that carries another fleet",
+        "the run would take over its pools, its passwords and what its broker holds",
+        "give this site hosts of its own; if this is that fleet's site, set fleet_name to its name "
+        "(docs/use/fleets.md)",
     ),
     "inventory/another-model": _warning(
         "A host with a model of its own",

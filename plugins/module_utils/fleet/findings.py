@@ -27,6 +27,7 @@ FILES: Final = {
     "fleet_flower": "group_vars/all/flower.yml",
     "fleet_app": "group_vars/all/app.yml",
     "fleet_client_users": "the environment's group_vars",
+    "fleet_name": "group_vars/all/fleet.yml",
     "fleet_model": "group_vars/all/derived.yml",
 }
 INVENTORY: Final = "the inventory"

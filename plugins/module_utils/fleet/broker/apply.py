@@ -8,10 +8,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from ..findings import Findings
+from ..host.names import FLEET
 from .api import BrokerError, Management, RefusedError
 from .counts import Count
 from .migration import interrupted
-from .ownership import FIXED_KINDS, Ownership
+from .ownership import FIXED_KINDS, Ownership, check_fleet
 from .reconcile import Changes, Difference, Key, State, compare
 from .rights import at_broker
 from .state import current_state, desired_state, import_document
@@ -111,6 +113,14 @@ class TopologyReconciler:
             removable=ownership.removable,
         )
         return replace(made, unmanaged=tuple(key for key in made.unmanaged if key not in ownership.surplus))
+
+    def check_fleet(self, findings: Findings) -> None:
+        """Find out whether another fleet has the vhost, once the broker's definitions were compared.
+
+        Args:
+            findings: Receives the name of the other one.
+        """
+        check_fleet(self._state, self._vhost, self._desired.get("fleet", FLEET), findings)
 
     def stranded(self) -> list[str]:
         """Return a sentence for each queue that the model lacks and that holds messages.

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from typing import Any, Final
 
+from ..findings import Findings
+from ..host.names import FLEET
 from .migration import overlap
 from .objects import POLICY_PREFIX
 from .reconcile import Attributes, Key, State
@@ -33,16 +35,18 @@ def record_key(vhost: str) -> Key:
     return ("global_parameter", f"{OWNER}.{vhost}")
 
 
-def record(keys: Set[Key]) -> Attributes:
+def record(keys: Set[Key], fleet: str = FLEET) -> Attributes:
     """Return the value of the record for these exchanges and queues.
 
     Args:
         keys: Keys of any kind.
+        fleet: Name of the fleet.
 
     Returns:
-        Sorted names by kind.
+        Sorted names by kind, and the name of a fleet that has one of its own.
     """
-    return {f"{kind}s": sorted(key[1] for key in keys if key[0] == kind) for kind in sorted(FIXED_KINDS)}
+    names = {f"{kind}s": sorted(key[1] for key in keys if key[0] == kind) for kind in sorted(FIXED_KINDS)}
+    return names if fleet == FLEET else {"fleet": fleet, **names}
 
 
 def recorded(state: State, vhost: str) -> set[Key]:
@@ -58,6 +62,21 @@ def recorded(state: State, vhost: str) -> set[Key]:
     names = state.get(record_key(vhost), {})
     objects: set[Key] = {(kind, name) for kind in FIXED_KINDS for name in names.get(f"{kind}s", ())}
     return objects & state.keys()
+
+
+def check_fleet(state: State, vhost: str, fleet: str, findings: Findings) -> None:
+    """Find out whether another fleet has the vhost.
+
+    Args:
+        state: What the broker has.
+        vhost: Where this site's fleet would be.
+        fleet: Name of this site's fleet.
+        findings: Receives the name of the other one.
+    """
+    found = state.get(record_key(vhost))
+    if found is not None and (owner := found.get("fleet", FLEET)) != fleet:
+        reason = f"its queues are those of the fleet {owner}, and this is a site of the fleet {fleet}"
+        findings.add("broker/another-fleet", "fleet_broker.vhost", vhost, reason)
 
 
 class Ownership:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..host.names import FLEET
 from .objects import POLICY_PREFIX
 from .ownership import GUEST, OWNER, record, record_key, recorded
 from .reconcile import Attributes, Difference, Key, State
@@ -68,7 +69,7 @@ def desired_state(topology: Mapping[str, Any], current: State) -> State:
     for user in topology["users"]:
         state["user", user["name"]] = _user({*user["tags"], OWNER}, _MATCHES, user["limits"])
     state |= _objects(topology)
-    state[record_key(vhost)] = record(state.keys() | recorded(current, vhost))
+    state[record_key(vhost)] = record(state.keys() | recorded(current, vhost), topology.get("fleet", FLEET))
     return state
 
 
@@ -109,7 +110,8 @@ def current_state(
     for parameter in definitions.get("global_parameters", []):
         if ("global_parameter", parameter["name"]) == record_key(vhost):
             state[record_key(vhost)] = {
-                section: sorted(names) for section, names in parameter["value"].items()
+                section: names if section == "fleet" else sorted(names)
+                for section, names in parameter["value"].items()
             }
     sections = ("permissions", "topic_permissions", "exchanges", "queues", "bindings", "policies")
     return state | _objects(

@@ -70,6 +70,7 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
     dead = list({dead_letter_queue(pool): pool for pool in pools})
     return {
         "vhost": model.broker.vhost,
+        "fleet": model.name,
         "managed": model.broker.managed,
         "user_prefix": model.broker.user_prefix,
         "exchanges": [

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+# The fleet that a site has unless it names it: what carries no name is its own.
+FLEET: Final = "celery_fleet"
 # User of hooks, commands and builds' checks, and the group of every process of the application.
 USER: Final = "celery-fleet"
 # Group of whoever publishes tasks: that user, and those of `fleet_client_users`.
@@ -46,6 +48,10 @@ REVOKED: Final = CONFIG / "revoked.json"
 CA_FILE: Final = CONFIG / "ca.pem"
 # The version of the kit that last changed the host.
 KIT_FILE: Final = CONFIG / "kit"
+# The name of the fleet that a host carries: as a host of workers or clients, and as a broker.
+FLEET_MARK: Final = CONFIG / "fleet"
+BROKER_FILE: Final = PurePosixPath("/etc/rabbitmq/conf.d/10-celery-fleet.conf")
+BROKER_MARK: Final = PurePosixPath("/etc/rabbitmq/celery-fleet.name")
 # What a command of the application has: of the whole application, and of each pool of the host.
 COMMAND: Final = CONFIG / "command.conf"
 COMMANDS: Final = CONFIG / "commands"
@@ -73,6 +79,7 @@ RESULTS_SOCKET: Final = PurePosixPath("/run/celery-fleet-results/server.sock")
 RESULTS_PASSWORD: Final = RESULTS_CONFIG / "results_kit"
 RESULTS_FILE: Final = RESULTS_CONFIG / "server.conf"
 RESULTS_USERS: Final = RESULTS_CONFIG / "users.acl"
+RESULTS_MARK: Final = RESULTS_CONFIG / "fleet"
 # Serves the host's metrics, as a user without rights.
 EXPORTER: Final = f"{PREFIX}exporter.service"
 EXPORTER_SOCKET: Final = f"{PREFIX}exporter.socket"
@@ -249,23 +256,25 @@ def below(root: Path, place: PurePosixPath) -> Path:
     return root / place.relative_to("/")
 
 
-def installation(application: str) -> dict[str, str | list[str]]:
+def installation(application: str, fleet: str = FLEET) -> dict[str, str | list[str]]:
     """Return where everything lies on a host, for roles and playbooks.
 
     Args:
         application: Name of the application.
+        fleet: Name of the fleet.
 
     Returns:
-        The users ``user``, ``beat_user`` and ``operator_user`` with its ``operator_home``, the group
-        ``clients``, directories (``config``, ``application``, ``drained``, ``secrets``, ``state``, ``units``,
-        ``program``, ``commands``, ``commands_home``, ``root`` of the application with its ``root_mark``, its
-        ``releases`` and ``incoming``), the link ``current`` to its release, files (``fleet_file``,
-        ``worker_file``, ``beat_file``, ``beat_started``, ``kit_file``, ``ca_file``, ``needrestart``, several
-        ``shutdown``, ``command``, ``operator``), units (``beat_unit``, ``prune_unit``) and what stands for
-        the ``release`` in the files of commands.
+        The name of the ``fleet``, the users ``user``, ``beat_user`` and ``operator_user`` with its
+        ``operator_home``, the group ``clients``, directories (``config``, ``application``, ``drained``,
+        ``secrets``, ``state``, ``units``, ``program``, ``commands``, ``commands_home``, ``root`` of the
+        application with its ``root_mark``, its ``releases`` and ``incoming``), the link ``current`` to its
+        release, files (``fleet_file``, ``worker_file``, ``beat_file``, ``beat_started``, ``kit_file``,
+        ``fleet_mark``, ``ca_file``, ``needrestart``, several ``shutdown``, ``command``, ``operator``), units
+        (``beat_unit``, ``prune_unit``) and what stands for the ``release`` in the files of commands.
     """
     root = root_of(application)
     return {
+        "fleet": fleet,
         "user": USER,
         "beat_user": BEAT_USER,
         "clients": CLIENTS,
@@ -295,6 +304,8 @@ def installation(application: str) -> dict[str, str | list[str]]:
         "beat_started": str(RUNTIME / BEAT.removesuffix(".service") / "started"),
         "secrets": str(SECRETS),
         "kit_file": str(KIT_FILE),
+        "fleet_mark": str(FLEET_MARK),
+        "results_mark": str(RESULTS_MARK),
         "ca_file": str(CA_FILE),
         "shutdown": [str(path) for path in SHUTDOWN],
         "needrestart": str(NEEDRESTART),

@@ -301,6 +301,10 @@ def _address(finding: str) -> Spec:
     return text_of(_HOST, "a host name or address, without a port", bad=finding, missing=finding)
 
 
+# Users of a broker begin with it, and files on hosts hold it.
+FLEET_NAME: Final = text_of(
+    r"[a-z][a-z0-9_]{0,31}", "a small letter, then at most 31 small letters, digits and _"
+)
 _port = whole_number(1, most=65535)
 BROKER: Final = {
     "vhost": field(
@@ -354,7 +358,8 @@ BROKER: Final = {
         any_text(required=False),
     ),
     "user_prefix": field(
-        "What the names of the fleet's users begin with at a broker that others use, too.",
+        "What the names of the fleet's users begin with at a broker that others use, too; by default "
+        "`fleet_name` and `_`, for a fleet that has a name.",
         text_of(r"[A-Za-z0-9._-]{0,64}", "at most 64 letters, digits, '.', '_' and '-'", required=False),
     ),
     "ca": field(

@@ -35,6 +35,8 @@ class Host:
             ``host.pythons.looked_for`` returns it; none if it was not looked for.
         installed: What runs on it, as ``records.installed`` returns it; none if it was not read.
         kit: The version of the kit that last changed it; empty if none says so.
+        fleets: Name of the fleet that it carries, by part, as ``marks.carried`` returns it; none if it
+            was not read.
         differs: Variables of the model whose value differs from the fleet's.
     """
 
@@ -58,6 +60,7 @@ class Host:
     python: Plain = None
     installed: Plain = None
     kit: Plain = None
+    fleets: Plain = None
     differs: Sequence[str] = ()
 
 

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from ..catalogue import CATALOGUE
 from ..findings import Findings, line, nearest
+from ..host.names import FLEET
 from .application import check_application
 from .commands import check_hooks
-from .fields import APP, BROKER, FLOWER, MONITORING, RESERVE, RESULTS, ROUTING, SCHEDULE
+from .fields import APP, BROKER, FLEET_NAME, FLOWER, MONITORING, RESERVE, RESULTS, ROUTING, SCHEDULE
 from .host import Host
 from .layers import Origins, merge
 from .plain import Plain, exact, plain
@@ -75,7 +76,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
     if not isinstance(data, dict):
         findings.add("model/bad-value", "fleet_model", guarded(data), "is not a mapping", "give a mapping")
         data = {}
-    for key in data.keys() - {*parts, "accepted"}:
+    for key in data.keys() - {*parts, "accepted", "name"}:
         reason = f"is no part of the model{nearest(key, parts)}"
         findings.add(
             "model/unknown-key", f"fleet_model.{key}", guarded(data[key], text=False), reason, "remove it"
@@ -89,6 +90,9 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         value = data.get(name, {} if name in _OPTIONAL else None)
         cleaned = clean(value, mapping, (), reporter(findings, variable))
         part[name] = cleaned if isinstance(cleaned, dict) else {}
+
+    named = clean(data.get("name", FLEET), FLEET_NAME, (), reporter(findings, "fleet_name"))
+    fleet = named if isinstance(named, str) else FLEET
 
     layers = merged_fleet_pools(part["pools"], part["tuned_pools"], part["environment_pools"], findings)
     layers["fleet_pool_defaults"] = part["pool_defaults"]
@@ -142,7 +146,7 @@ def read_model(raw: object) -> tuple[Model, Findings]:
             broker.get("managed", True),
             broker.get("api", ""),
             broker.get("administrator", ""),
-            broker.get("user_prefix", ""),
+            broker.get("user_prefix", "" if broker.get("managed", True) else user_prefix(fleet)),
             broker.get("ca", ""),
         ),
         app=app,
@@ -150,10 +154,20 @@ def read_model(raw: object) -> tuple[Model, Findings]:
         results=_read_results(part["results"], findings),
         monitoring=_read_monitoring(part["monitoring"], findings),
         flower=Flower(**clean_fields(part["flower"], FLOWER, (), reporter(findings, "fleet_flower"))),
+        name=fleet,
     )
     for profile in profiles:
         effective_pools(model, Host(f"profile {profile}", [profile]), findings)
     return model, findings
+
+
+def user_prefix(fleet: str) -> str:
+    """Return what the names of a fleet's users begin with at a broker that others use, too.
+
+    Args:
+        fleet: Name of the fleet.
+    """
+    return "" if fleet == FLEET else f"{fleet}_"
 
 
 def _check_url(source: object, findings: Findings) -> None:

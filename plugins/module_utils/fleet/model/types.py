@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from ..host.names import FLEET
 from .layers import Origins, variable_of
 
 
@@ -174,3 +175,4 @@ class Model:
     results: Results | None = None
     monitoring: Monitoring = Monitoring(15, 30, 20480)
     flower: Flower = Flower()
+    name: str = FLEET

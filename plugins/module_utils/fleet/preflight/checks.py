@@ -19,7 +19,7 @@ from ..plan.fits import size_host
 from ..plan.hardware import read_hardware
 from ..plan.host import check_hostname
 from ..plan.sizing import Size
-from . import brokers, clients, controller, environments, python, results, unread, versions
+from . import brokers, clients, controller, environments, fleets, python, results, unread, versions
 from . import certificates as ending
 
 BROKERS: Final = "brokers"
@@ -98,6 +98,7 @@ def find(
         _check_kit(host, kit, findings)
         check_hostname(host, findings)
         check_names(host.pools, "fleet_host_pools", findings, host.name)
+    fleets.check(model.name, {name: host.fleets for name, host in all_hosts.items()}, members, findings)
     if contacted:
         _check_reached(members, all_hosts, findings)
     clients.check([all_hosts[name] for name in members.get(CLIENTS, ()) if name in all_hosts], findings)

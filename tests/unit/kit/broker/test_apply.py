@@ -13,6 +13,7 @@ from fleet.broker import apply as module
 from fleet.broker.api import BrokerError, RefusedError
 from fleet.broker.apply import TopologyReconciler
 from fleet.broker.counts import Counts
+from fleet.findings import Findings
 from support.broker_definitions import FRESH, PASSWORDS, VHOST, WANTED, Definitions
 
 QUEUE = WANTED["queues"][0]["name"]
@@ -285,3 +286,15 @@ def test_killed_before_any_request_it_ends_as_it_would_have_ended(case):
         again = Broker(mortal.held)
         assert reconcile(again, wanted, prune=True).left.empty
         assert content(again.held) == content(whole.held)
+
+
+def test_the_broker_keeps_the_name_of_the_fleet(broker):
+    named = WANTED | {"fleet": "staging"}
+    assert reconcile(broker, named).left.empty
+    assert reconcile(broker, named).left.empty
+    assert not {"load"} & set(broker.calls[1:]), "a second run changes nothing"
+    for wanted, refused in ((named, False), (WANTED, True)):
+        reconciler, found = TopologyReconciler(wanted, PASSWORDS, broker, broker.count), Findings()
+        reconciler.compare(broker.definitions())
+        reconciler.check_fleet(found)
+        assert bool(found.errors) is refused

@@ -168,3 +168,14 @@ def test_whom_the_site_lets_in_is_its_own_business():
     guest = {"users": [{"name": "guest", "tags": [], "password_hash": ""}]}
     assert ("user", "guest") not in current_state(guest, WANTED, {})
     assert ("user", "guest") in current_state(guest, copy.deepcopy(topology(LOADED, {})), {})
+
+
+def test_a_fleet_with_a_name_has_users_of_that_name_at_a_broker_of_others():
+    named = {**LOADED, "name": "staging", "broker": dict(EXISTING)}
+    assert {each["name"] for each in at_broker(topology(named, {}))["users"]} >= {
+        "staging_client",
+        "staging_worker_io",
+    }
+    assert fleet_file(named)["broker"]["user"] == "staging_client"
+    own = {**LOADED, "name": "staging"}
+    assert "client" in {each["name"] for each in at_broker(topology(own, {}))["users"]}

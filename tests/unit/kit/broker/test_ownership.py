@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fleet.broker.ownership import Ownership, record, record_key, recorded
+from fleet.broker.ownership import Ownership, check_fleet, record, record_key, recorded
 from fleet.broker.reconcile import Key, State, compare
+from fleet.findings import Findings
+from fleet.host.names import FLEET
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,3 +152,21 @@ def test_after_pruning_there_is_nothing_more_to_prune_and_nothing_foreign_is_gon
             assert ("exchange", key[1]) in left, "nothing that stays loses what it is bound to"
             assert (key[2], key[3]) in left
     assert gone(left, wanted(*model), in_use) == set()
+
+
+@pytest.mark.parametrize(
+    ("record_of", "site", "owner"),
+    [
+        (None, "staging", None),
+        ("staging", "staging", None),
+        (FLEET, FLEET, None),
+        (FLEET, "staging", FLEET),
+        ("staging", FLEET, "staging"),
+    ],
+)
+def test_a_vhost_is_one_fleet_s(record_of, site, owner):
+    found = Findings()
+    state = {} if record_of is None else {record_key(VHOST): record(set(), record_of)}
+    check_fleet(state, VHOST, site, found)
+    assert [(each.id, each.value) for each in found] == ([("broker/another-fleet", VHOST)] if owner else [])
+    assert all(f"of the fleet {owner}" in each.reason for each in found)

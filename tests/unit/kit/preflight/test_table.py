@@ -604,6 +604,35 @@ CASES = [
         "the controller",
         [(MORE, "precedence", VARIABLES), (MORE, "config", "/etc/ansible/ansible.cfg")],
     ),
+    *(
+        (
+            "inventory/another-fleet",
+            "fleet_name",
+            "celery_fleet",
+            host,
+            [(GROUP, group, [host]), (HOST, f"{host}.fleets", {part: "staging"})],
+        )
+        for part, group, host in (
+            ("workers", "cpu_servers", "cpu1"),
+            ("workers", "clients", "client1"),
+            ("brokers", "brokers", "broker1"),
+            ("results", "results", "client1"),
+        )
+    ),
+    (
+        "inventory/another-fleet",
+        "fleet_name",
+        "staging",
+        "cpu1",
+        [(MODEL, "name", "staging"), (HOST, "cpu1.fleets", {"workers": "celery_fleet"})],
+    ),
+    (
+        "model/bad-value",
+        "fleet_name",
+        "Staging-2",
+        "group_vars/all/fleet.yml",
+        [(MODEL, "name", "Staging-2")],
+    ),
     (
         "versions/older-kit",
         "ansible_facts.fleet_kit",
@@ -864,6 +893,16 @@ def test_a_broker_that_the_site_has_already_needs_no_group(sound):
     assert report(sound.look()) == "No finding."
 
 
+def test_a_host_may_carry_other_parts_of_another_fleet(sound):
+    sound.model["name"] = "staging"
+    sound.hosts["cpu1"]["fleets"] = {
+        "workers": "staging",
+        "brokers": "celery_fleet",
+        "results": "celery_fleet",
+    }
+    assert report(sound.look()) == "No finding."
+
+
 @pytest.mark.parametrize("group", ["schedulers", "beat"])
 def test_two_hosts_may_run_the_scheduler_whatever_their_group_is_called(sound, group):
     sound.groups[group] = ["cpu1", "memory1"]
@@ -897,7 +936,7 @@ def test_every_finding_is_explained_and_tried():
     # Without a source, an index or a broker there is none of these.
     elsewhere = {
         *("source/unreadable", "lock/unfetched", "lock/unbuildable"),
-        *("broker/forbidden", "broker/taken-user"),
+        *("broker/forbidden", "broker/taken-user", "broker/another-fleet"),
     }
     assert tried | elsewhere == CATALOGUE.keys()
     for kind in CATALOGUE.values():
