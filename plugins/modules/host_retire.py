@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.marks import ARGUMENT, refusal
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.prune import InUseError, retire
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
 
@@ -22,6 +23,7 @@ options:
     description: Directory of the application, such as C(/opt/demo).
     type: path
     required: true
+extends_documentation_fragment: [celery_fleet.kit.fleet]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -42,13 +44,15 @@ removed:
   returned: success
 """
 
-ARGUMENTS: dict[str, dict[str, Any]] = {"root": {"type": "path", "required": True}}
+ARGUMENTS: dict[str, dict[str, Any]] = ARGUMENT | {"root": {"type": "path", "required": True}}
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     host, root = Machine(), Path(module.params["root"])
+    if reason := refusal(module.params["fleet"], host.root):
+        module.fail_json(msg=reason)
     try:
         with host.alone():
             removed = retire(host, root, module.check_mode)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.marks import ARGUMENT, refusal
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.steps import RUNNING
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.unfinished import (
@@ -45,6 +46,7 @@ options:
     description: Seconds to wait for running tasks; with 0 as long as they take.
     type: int
     default: 0
+extends_documentation_fragment: [celery_fleet.kit.fleet]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -76,7 +78,7 @@ text:
   returned: always
 """
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, Any]] = ARGUMENT | {
     "state": {"type": "str", "choices": ["drained", "undrained"], "required": True},
     "only": {"type": "list", "elements": "str", "default": []},
     "reason": {"type": "str", "default": ""},
@@ -91,6 +93,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     host, drain = Machine(), module.params["state"] == "drained"
+    if reason := refusal(module.params["fleet"], host.root):
+        module.fail_json(msg=reason)
     try:
         pools = sorted(host.pools() & set(module.params["only"] or host.pools()))
         marked = host.drained()

@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.marks import ARGUMENT, refusal
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.probation import Probation
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.records import Worker
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.rollover import RolloverError
@@ -67,6 +68,7 @@ options:
     description: It fails the probation if at least so many of them failed, and more than half.
     type: int
     default: 3
+extends_documentation_fragment: [celery_fleet.kit.fleet]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -96,7 +98,7 @@ pools:
 
 FIELDS = ("release", "digest", "rollover", "unit", "figures")
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, Any]] = ARGUMENT | {
     "source": {"type": "str", "choices": ["given", "served", "previous"], "default": "given"},
     "pools": {"type": "dict", "default": {}},
     "only": {"type": "list", "elements": "str", "default": []},
@@ -145,6 +147,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     host = Machine()
+    if reason := refusal(module.params["fleet"], host.root):
+        module.fail_json(msg=reason)
     try:
         if module.check_mode:
             module.exit_json(**run(module, host))

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.marks import ARGUMENT, refusal
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.names import REVOKED, below
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.revoked import (
     lift,
@@ -48,6 +49,7 @@ options:
     type: str
     choices: [present, absent, read]
     default: present
+extends_documentation_fragment: [celery_fleet.kit.fleet]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -84,7 +86,7 @@ running:
 WAIT_S = 20
 LOOK_S = 0.5
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, Any]] = ARGUMENT | {
     "ids": {"type": "list", "elements": "str", "default": []},
     "tasks": {"type": "list", "elements": "str", "default": []},
     "terminate": {"type": "bool", "default": False},
@@ -97,6 +99,8 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params, host, now = module.params, Machine(), time.time()
+    if reason := refusal(module.params["fleet"], host.root):
+        module.fail_json(msg=reason)
     path = below(host.root, REVOKED)
     before = read(path.read_text() if path.exists() else "")
     after, ids, tasks = before, params["ids"], params["tasks"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.machine import Machine
+from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.marks import ARGUMENT, refusal
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.host.systemd import SystemdError
 
 DOCUMENTATION = r"""
@@ -30,6 +31,7 @@ options:
     description: Seconds until they must report it.
     type: int
     default: 30
+extends_documentation_fragment: [celery_fleet.kit.fleet]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -51,7 +53,7 @@ units:
   returned: always
 """
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, Any]] = ARGUMENT | {
     "only": {"type": "list", "elements": "str", "required": True},
     "concurrency": {"type": "int", "required": True},
     "timeout": {"type": "int", "default": 30},
@@ -65,6 +67,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     host, concurrency = Machine(), module.params["concurrency"]
+    if reason := refusal(module.params["fleet"], host.root):
+        module.fail_json(msg=reason)
     try:
         units = [
             instance.name.unit

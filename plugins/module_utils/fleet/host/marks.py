@@ -19,6 +19,8 @@ from .names import (
 WORKERS: Final = "workers"
 BROKERS: Final = "brokers"
 RESULTS: Final = "results"
+# The argument of modules that change workers, which the fragment `fleet` documents.
+ARGUMENT: Final = {"fleet": {"type": "str", "default": FLEET}}
 # Bytes of a name that are read.
 _LONGEST: Final = 100
 # For each part that a host may have: what it has in any case, and where the name is.
@@ -40,6 +42,22 @@ def carried(root: Path = Path("/")) -> dict[str, str]:
         for part, (always, mark) in PLACES.items()
         if below(root, always).exists()
     }
+
+
+def refusal(fleet: str, root: Path = Path("/")) -> str:
+    """Say why a verb of a fleet changes no workers here; empty if it may.
+
+    Args:
+        fleet: Name of the fleet.
+        root: Where the host's files are.
+    """
+    found = carried(root).get(WORKERS, fleet)
+    if found == fleet:
+        return ""
+    return (
+        f"This host carries the fleet {found}, and this is a site of the fleet {fleet} (fleet_name): "
+        "nothing was changed. See docs/use/fleets.md"
+    )
 
 
 def items(fleet: str, path: str, **rights: str) -> list[dict[str, Any]]:

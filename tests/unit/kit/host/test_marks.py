@@ -16,6 +16,8 @@ def test_a_host_carries_a_fleet_of_which_it_has_a_part(tmp_path, part):
     (item,) = marks.items("staging", str(mark), owner="root")
     mark.write_text(item["content"])
     assert marks.carried(tmp_path) == {part: "staging"}
+    assert marks.refusal("staging", tmp_path) == ""
+    assert bool(marks.refusal(FLEET, tmp_path)) is (part == marks.WORKERS)
 
 
 def test_a_fleet_without_a_name_leaves_no_mark():
