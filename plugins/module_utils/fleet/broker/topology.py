@@ -34,7 +34,8 @@ VERIFY_LENGTH: Final = 1000
 BEAT_LENGTH: Final = 10_000
 # Of answers to verifications, and of the scheduler's notes.
 NOTES_BYTES: Final = 64 * MIB
-# Where none of the queues behind it has a limit.
+# What a queue of dead letters holds at least. Broken messages must not fill it within minutes, because what finds
+# no room there stays in its own queue, and then publishers are refused; its bytes are bounded all the same.
 DEAD_LENGTH: Final = 10_000
 # How long a queue of RabbitMQ 4.3 waits for a consumer whose node is down or cut off before others get what
 # it holds. Its default is a minute; with 3 s it took 3.7 s on three nodes of 4.3.6.
@@ -226,7 +227,6 @@ def dead_letter_length(pools: Iterable[Pool]) -> int:
         pools: The pools whose tasks go there.
 
     Returns:
-        As many as may wait in their queues that have a limit.
+        As many as may wait in their queues that have a limit, and ``DEAD_LENGTH`` at least.
     """
-    lengths = [queue.max_length for pool in pools for queue in pool.queues.values()]
-    return sum(length for length in lengths if length is not None) or DEAD_LENGTH
+    return max(sum(queue.max_length or 0 for pool in pools for queue in pool.queues.values()), DEAD_LENGTH)

@@ -21,6 +21,8 @@ SETTLED_S: Final = 600
 STALE_S: Final = 30
 # Seconds within which a scheduler must have taken over from a lost one, so that one of them is active.
 TAKE_OVER_S: Final = 60
+# Dead letters that RabbitMQ moves out of a queue at once; more than these wait for room.
+DEAD_ON_THEIR_WAY: Final = 32
 # Tasks that are named of those that lost their processes.
 MOST_LOST: Final = 3
 
@@ -207,11 +209,25 @@ def _queue_warnings(
     for pool, name in names:
         if name not in by_name:
             yield f"{name}: the broker has no such queue; run playbooks/broker.yml"
-        elif by_name[name]["consumers"] is None:
+            continue
+        waiting_dead = _dead_that_wait(by_name[name])
+        if waiting_dead > DEAD_ON_THEIR_WAY:
+            yield (
+                f"{name}: {waiting_dead} dead letters stay in it, because their own queue is full or gone, and leave "
+                "less room for tasks; see playbooks/dead_letters.yml"
+            )
+        if by_name[name]["consumers"] is None:
             yield f"{name}: the broker gives no figures; the node that leads it may be down"
         elif not by_name[name]["consumers"]:
             waiting = f", {by_name[name]['ready']} tasks wait" if by_name[name]["ready"] else ""
             yield f"{name}: nobody of pool {pool} consumes{waiting}"
+
+
+def _dead_that_wait(queue: Mapping[str, Any]) -> int:
+    """Return how many dead letters a queue still holds."""
+    if queue["messages"] is None:
+        return 0
+    return int(queue["messages"]) - (queue["ready"] or 0) - (queue["unacked"] or 0)
 
 
 def _stranded(

@@ -71,7 +71,8 @@ def test_full_queues_refuse_and_dead_letters_are_kept(model):
 def test_each_pool_has_one_bounded_dead_letter_queue(model):
     found = topology(model, {})
     assert ("io_tasks_dead", "io_tasks_dead", "queue", "") in bindings(found)
-    assert policies(found)["io_tasks_dead"]["max-length"] == 25000
+    assert policies(found)["io_tasks_dead"]["max-length"] == 25_000  # as many as its queues
+    assert policies(found)["cpu_tasks_dead"]["max-length"] == 10_000  # its queues hold 350
     assert policies(found)["io_tasks_dead"]["overflow"] == "reject-publish"
 
 

@@ -295,10 +295,10 @@ EXPECTED: dict[str, dict[str, float]] = {
     "Queues: waits (p95)": {"cpu cpu_ml_training": 13320, "io io_api_calls": 0.46},
     "Queues: ended/s": {"cpu cpu_ml_training": 0.1, "io io_api_calls": 10.1},
     "Dead letters": {
-        "cpu_tasks_dead": 350,
+        "cpu_tasks_dead": 10000,
         "general_tasks_dead": 20000,
         "io_tasks_dead": 25000,
-        "memory_tasks_dead": 150,
+        "memory_tasks_dead": 10000,
     },
     "Dead letters: letters": {"io_tasks_dead": 5},
     "Dead letters: of its length": {"io_tasks_dead": 0},

@@ -30,7 +30,8 @@ def test_every_pool_queue_and_host_has_its_constants(model, hosts):
     assert found["planned_slots", "cpu", "cpu1"] == 12
     assert found["planned_slots", "balanced1", "io"] == 50
     assert found["planned_memory_bytes", "cpu", "cpu1"] == 28891 * 1024**2
-    assert found["dead_letter_length", "cpu_tasks_dead"] == 350
+    assert found["dead_letter_length", "cpu_tasks_dead"] == 10_000
+    assert found["dead_letter_length", "io_tasks_dead"] == 25_000
 
 
 def test_a_pool_says_how_long_its_tasks_may_wait_and_who_is_told(model, hosts):

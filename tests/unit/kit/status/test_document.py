@@ -146,6 +146,10 @@ CASES = {
     "a queue that is gone": (_put(("broker", "queues"), []), "io_q: the broker has no such queue"),
     "no broker": (_put(("broker",), {"queues": None, "errors": ["b1: down"]}), "No broker node answered"),
     "an alarm": (_put(("broker", "obstacles"), ["Node a is down."]), "Node a is down."),
+    "dead letters without room": (
+        _put(("broker", "queues"), [queues.queue({**QUEUE, "messages": 107}, NOW)]),
+        "io_q: 101 dead letters stay in it, because their own queue is full or gone",
+    ),
     "dead letters": (
         _put(
             ("broker", "queues"),
