@@ -34,8 +34,8 @@ VERIFY_LENGTH: Final = 1000
 BEAT_LENGTH: Final = 10_000
 # Of answers to verifications, and of the scheduler's notes.
 NOTES_BYTES: Final = 64 * MIB
-# What a queue of dead letters holds at least. Broken messages must not fill it within minutes, because what finds
-# no room there stays in its own queue, and then publishers are refused; its bytes are bounded all the same.
+# What a queue of dead letters holds at least. Broken messages must not fill it within minutes, because what
+# finds no room there stays in its own queue, and then publishers are refused. Its bytes are bounded, too.
 DEAD_LENGTH: Final = 10_000
 # How long a queue of RabbitMQ 4.3 waits for a consumer whose node is down or cut off before others get what
 # it holds. Its default is a minute; with 3 s it took 3.7 s on three nodes of 4.3.6.

@@ -192,7 +192,7 @@ ALERTS: Final = (
         5,
         "{{ $labels.queue }} is {{ $value | humanizePercentage }} full",
         "When the queue of dead letters is full, its tasks stay in their own queues and fill those.",
-        f"{QUEUE_FILLING} of its length, which is the sum of `max_length` of the queues behind it, 10 000 at least",
+        f"{QUEUE_FILLING} of the sum of `max_length` of the queues behind it, or of 10 000 if that is less",
         _LETTERS,
     ),
     Alert(

@@ -213,8 +213,8 @@ def _queue_warnings(
         waiting_dead = _dead_that_wait(by_name[name])
         if waiting_dead > DEAD_ON_THEIR_WAY:
             yield (
-                f"{name}: {waiting_dead} dead letters stay in it, because their own queue is full or gone, and leave "
-                "less room for tasks; see playbooks/dead_letters.yml"
+                f"{name}: {waiting_dead} dead letters stay in it, because their own queue is full or gone, "
+                "and leave less room for tasks; see playbooks/dead_letters.yml"
             )
         if by_name[name]["consumers"] is None:
             yield f"{name}: the broker gives no figures; the node that leads it may be down"
