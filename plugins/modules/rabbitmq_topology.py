@@ -41,7 +41,8 @@ description:
   - Of a broker that the kit does not install (C(managed) is false in O(topology)) it reads first what its
     user may do there, and stops with findings if something that the fleet needs is forbidden, or one of the
     fleet's users is somebody else's. It leaves the user C(guest) alone.
-  - Stops before anything is applied if the record says that another fleet has the vhost.
+  - Stops before anything is applied if the record says that another fleet has the vhost, or one
+    with another file of secrets.
   - Stops before anything is applied if a queue or an exchange differs, because neither can be changed in
     place.
 options:

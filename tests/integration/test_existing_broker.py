@@ -45,7 +45,7 @@ class Site:
         users = fleet_users(MODEL)
         self.passwords = {"administrator": self.broker.password} | {user: uuid.uuid4().hex for user in users}
         self.secrets = self.inventory / ".secrets" / "vault.yml"
-        self.secrets.write_text(yaml.safe_dump(self.passwords))
+        self.secrets.write_text(yaml.safe_dump(self.passwords) + f"vault_id: {'a' * 40}-1\n")
         self.secrets.chmod(0o600)
         self.describe()
 
@@ -147,9 +147,13 @@ def test_a_fleet_at_a_broker_that_the_kit_did_not_install(site: Site) -> None:
 
     # A site of another fleet does not take the virtual host over.
     policies = site.call("GET", "policies", site.vhost)
-    other = site.run("broker.yml", "-e", "fleet_name=staging")
+    secrets = site.secrets.with_name("other.yml")
+    secrets.write_text(site.secrets.read_text().replace("vault_id: a", "vault_id: b"))
+    secrets.chmod(0o600)
+    other = site.run("broker.yml", "-e", "fleet_name=staging", "-e", f"fleet_vault_file={secrets}")
     assert other.returncode != 0
     assert "broker/another-fleet" in other.stdout
+    assert "broker/another-file" in other.stdout
     assert f"fleet_broker.vhost = {site.vhost}" in " ".join(other.stdout.split())
     assert site.call("GET", "policies", site.vhost) == policies
 

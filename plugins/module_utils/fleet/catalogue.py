@@ -649,6 +649,12 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "the run would replace the passwords of its users, and change its queues, under its tasks",
         "set fleet_broker.vhost to one of this fleet's own (docs/use/fleets.md)",
     ),
+    "broker/another-file": _fault(
+        "A virtual host whose users have the passwords of another site",
+        "the run would replace their passwords under the workers and clients that use them",
+        "give this fleet a name and a virtual host of its own (docs/use/fleets.md); if the file of secrets "
+        "is lost, restore it, or replace all passwords knowingly with -e fleet_new_secrets=true",
+    ),
     # The controller
     "controller/precedence": _fault(
         "Ansible without the settings of the site's ansible.cfg",

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..findings import Findings
-from ..host.names import FLEET
 from .api import BrokerError, Management, RefusedError
 from .counts import Count
 from .migration import interrupted
@@ -120,7 +119,7 @@ class TopologyReconciler:
         Args:
             findings: Receives the name of the other one.
         """
-        check_fleet(self._state, self._vhost, self._desired.get("fleet", FLEET), findings)
+        check_fleet(self._state, self._desired, findings)
 
     def stranded(self) -> list[str]:
         """Return a sentence for each queue that the model lacks and that holds messages.

@@ -35,18 +35,20 @@ def record_key(vhost: str) -> Key:
     return ("global_parameter", f"{OWNER}.{vhost}")
 
 
-def record(keys: Set[Key], fleet: str = FLEET) -> Attributes:
+def record(keys: Set[Key], fleet: str = FLEET, secrets: str = "") -> Attributes:
     """Return the value of the record for these exchanges and queues.
 
     Args:
         keys: Keys of any kind.
         fleet: Name of the fleet.
+        secrets: Hash of the id of its file of secrets, if the broker is to know it.
 
     Returns:
-        Sorted names by kind, and the name of a fleet that has one of its own.
+        Sorted names by kind, the name of a fleet that has one of its own, and the hash.
     """
     names = {f"{kind}s": sorted(key[1] for key in keys if key[0] == kind) for kind in sorted(FIXED_KINDS)}
-    return names if fleet == FLEET else {"fleet": fleet, **names}
+    told = {"fleet": "" if fleet == FLEET else fleet, "secrets": secrets}
+    return {name: value for name, value in told.items() if value} | names
 
 
 def recorded(state: State, vhost: str) -> set[Key]:
@@ -64,19 +66,23 @@ def recorded(state: State, vhost: str) -> set[Key]:
     return objects & state.keys()
 
 
-def check_fleet(state: State, vhost: str, fleet: str, findings: Findings) -> None:
+def check_fleet(state: State, topology: Mapping[str, Any], findings: Findings) -> None:
     """Find out whether another fleet has the vhost.
 
     Args:
         state: What the broker has.
-        vhost: Where this site's fleet would be.
-        fleet: Name of this site's fleet.
-        findings: Receives the name of the other one.
+        topology: The desired topology, with the site's ``fleet`` and the hash of its file of ``secrets``.
+        findings: Receives what tells that it does.
     """
-    found = state.get(record_key(vhost))
-    if found is not None and (owner := found.get("fleet", FLEET)) != fleet:
+    vhost, fleet = topology["vhost"], topology.get("fleet", FLEET)
+    found = state.get(record_key(vhost), {"fleet": fleet})
+    if (owner := found.get("fleet", FLEET)) != fleet:
         reason = f"its queues are those of the fleet {owner}, and this is a site of the fleet {fleet}"
         findings.add("broker/another-fleet", "fleet_broker.vhost", vhost, reason)
+    secrets = topology.get("secrets")
+    if secrets and found.get("secrets", secrets) != secrets:
+        reason = "its users have the passwords of another file of secrets"
+        findings.add("broker/another-file", "fleet_broker.vhost", vhost, reason)
 
 
 class Ownership:

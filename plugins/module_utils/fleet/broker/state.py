@@ -69,7 +69,8 @@ def desired_state(topology: Mapping[str, Any], current: State) -> State:
     for user in topology["users"]:
         state["user", user["name"]] = _user({*user["tags"], OWNER}, _MATCHES, user["limits"])
     state |= _objects(topology)
-    state[record_key(vhost)] = record(state.keys() | recorded(current, vhost), topology.get("fleet", FLEET))
+    own = state.keys() | recorded(current, vhost)
+    state[record_key(vhost)] = record(own, topology.get("fleet", FLEET), topology.get("secrets", ""))
     return state
 
 
@@ -110,7 +111,7 @@ def current_state(
     for parameter in definitions.get("global_parameters", []):
         if ("global_parameter", parameter["name"]) == record_key(vhost):
             state[record_key(vhost)] = {
-                section: names if section == "fleet" else sorted(names)
+                section: names if isinstance(names, str) else sorted(names)
                 for section, names in parameter["value"].items()
             }
     sections = ("permissions", "topic_permissions", "exchanges", "queues", "bindings", "policies")

@@ -6,6 +6,7 @@ changed; every limit is a policy, one for each queue, which can.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -42,13 +43,15 @@ DEAD_LENGTH: Final = 10_000
 DISCONNECTED_MS: Final = 5000
 
 
-def topology(raw_model: object, hosts: object) -> dict[str, Any]:
+def topology(raw_model: object, hosts: object, vault_id: str = "") -> dict[str, Any]:
     """Return everything that the broker must hold.
 
     Args:
         raw_model: The mapping ``fleet_model``.
         hosts: Every worker host, as ``read_hosts`` takes them; a limit that one of them raises counts
             for the queues that it drains.
+        vault_id: Id of the file of secrets, if the broker is to know whose passwords its users have: one
+            that the kit does not install has nothing else to tell it.
 
     Returns:
         The vhost, whether the kit installs the broker and what the users' names begin with there, exchanges,
@@ -72,6 +75,7 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
     return {
         "vhost": model.broker.vhost,
         "fleet": model.name,
+        "secrets": _known_by(vault_id) if vault_id else "",
         "managed": model.broker.managed,
         "user_prefix": model.broker.user_prefix,
         "exchanges": [
@@ -142,6 +146,11 @@ def topology(raw_model: object, hosts: object) -> dict[str, Any]:
         "max_message_size": model.broker.max_message_size,
         "consumer_timeout_ms": max(timeouts.values(), default=0) * 1000,
     }
+
+
+def _known_by(vault_id: str) -> str:
+    """Return a hash of what of the id no rotation of passwords changes, which is too long to be guessed."""
+    return hashlib.sha256(f"celery-fleet broker {vault_id.partition('-')[0]}".encode()).hexdigest()
 
 
 def _timeouts(model: Model, hosts: Iterable[Host], findings: Findings) -> dict[str, int]:

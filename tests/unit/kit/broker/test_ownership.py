@@ -167,6 +167,16 @@ def test_after_pruning_there_is_nothing_more_to_prune_and_nothing_foreign_is_gon
 def test_a_vhost_is_one_fleet_s(record_of, site, owner):
     found = Findings()
     state = {} if record_of is None else {record_key(VHOST): record(set(), record_of)}
-    check_fleet(state, VHOST, site, found)
+    check_fleet(state, {"vhost": VHOST, "fleet": site}, found)
     assert [(each.id, each.value) for each in found] == ([("broker/another-fleet", VHOST)] if owner else [])
     assert all(f"of the fleet {owner}" in each.reason for each in found)
+
+
+@pytest.mark.parametrize(
+    ("known", "own", "refused"),
+    [("", "b", False), ("a", "", False), ("a", "a", False), ("a", "b", True)],
+)
+def test_a_broker_knows_whose_passwords_its_users_have(known, own, refused):
+    found = Findings()
+    check_fleet({record_key(VHOST): record(set(), secrets=known)}, {"vhost": VHOST, "secrets": own}, found)
+    assert [each.id for each in found] == ["broker/another-file"] * refused

@@ -936,7 +936,7 @@ def test_every_finding_is_explained_and_tried():
     # Without a source, an index or a broker there is none of these.
     elsewhere = {
         *("source/unreadable", "lock/unfetched", "lock/unbuildable"),
-        *("broker/forbidden", "broker/taken-user", "broker/another-fleet"),
+        *("broker/forbidden", "broker/taken-user", "broker/another-fleet", "broker/another-file"),
     }
     assert tried | elsewhere == CATALOGUE.keys()
     for kind in CATALOGUE.values():
