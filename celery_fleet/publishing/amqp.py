@@ -34,10 +34,9 @@ CHORD_UNLOCK = "celery.chord_unlock"
 # which is what `chunks` makes.
 MAPS = frozenset({"celery.map", "celery.starmap"})
 
-# A delayed task is delivered from one of these: the exchange after the queue of the delay's lowest bit.
-DELAYED_EXCHANGES = frozenset(
-    {CELERY_DELAYED_DELIVERY_EXCHANGE, *map(level_name, range(MAX_NUMBER_OF_BITS_TO_USE))}
-)
+# A delayed task is delivered from the exchange behind its delay's lowest bit, a moved one from the last.
+_LEVELS = map(level_name, range(MAX_NUMBER_OF_BITS_TO_USE))
+OTHER_EXCHANGES = frozenset({CELERY_DELAYED_DELIVERY_EXCHANGE, *_LEVELS, "celery_fleet_move_out"})
 
 # Seconds. A broker that stopped taking messages (memory or disk alarm, no majority) confirms
 # nothing, and so does one that hangs; each attempt to publish waits that long, at a node each.
@@ -138,11 +137,12 @@ class TaskRouter(CeleryRouter):
 
     def queue_at(self, exchange: str, key: str) -> Queue | None:
         """Return the fleet's queue to which an exchange leads with a key, delayed or not."""
-        if exchange not in DELAYED_EXCHANGES:
+        if exchange not in OTHER_EXCHANGES:
             return self._by_address.get((exchange, key))
-        # Delivered after a delay: the key still has the delay before it, one bit a word.
-        key = key.split(".", MAX_NUMBER_OF_BITS_TO_USE)[-1]
-        return next((queue for (_, own), queue in self._by_address.items() if own == key), None)
+        # After a delay the key still has the delay before it, one bit a word.
+        keys = (key, key.split(".", MAX_NUMBER_OF_BITS_TO_USE)[-1])
+        queues = self._by_address.items()
+        return next((queue for wanted in keys for (_, own), queue in queues if own == wanted), None)
 
 
 class TaskConsumer(Consumer):

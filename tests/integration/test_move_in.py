@@ -221,10 +221,17 @@ def test_a_rate_is_kept_and_a_run_ends_in_its_time(old: str, shop: Vhost) -> Non
     assert ids(drain(shop, 30)) == Counter(sent)
 
 
-def test_tasks_go_where_the_operator_says(old: str, shop: Vhost) -> None:
+def test_tasks_go_where_the_operator_says_and_a_retry_comes_back_there(
+    old: str, shop: Vhost, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(old, {"shop.send_email": {}, "shop.one": {"queue": "mail"}}, 1)
     move(shop, old, queues={"celery": "general_background", "mail": "io_email_sending"})
-    found = named(drain(shop, 2))
+    arrived = drain(shop, 2)
+    router = shop.client(monkeypatch).amqp.router
+    for queue, message in arrived:
+        delivery = message.delivery_info
+        assert router.queue_at(delivery["exchange"], delivery["routing_key"]).name == queue
+    found = named(arrived)
     assert found == {"shop.send_email": {"general_background"}, "shop.one": {"io_email_sending"}}
     with pytest.raises(MoveInError, match="no pool has the queue nowhere"):
         move(shop, old, queues={"celery": "nowhere"})
