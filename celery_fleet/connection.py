@@ -40,11 +40,13 @@ REPLY_TIMEOUT = 10.0
 
 # What TCP does about a peer that is gone without a word (a dead host, a cut line). Data that stays
 # unacknowledged for three seconds ends the connection: time for four retransmissions, where py-amqp's
-# second has room for two. A connection without traffic is probed after ten seconds.
+# second has room for two. So does silence for as long on an idle connection, which sends a probe after each
+# second without traffic: a worker that has just acknowledged its last task would else notice nothing before
+# the next heartbeat, five seconds later. It is this timeout that ends the probing, too, and not their number.
 SOCKET_SETTINGS = {
     socket.TCP_USER_TIMEOUT: 3000,  # milliseconds
-    socket.TCP_KEEPIDLE: 10,
-    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPIDLE: 1,
+    socket.TCP_KEEPINTVL: 1,
     socket.TCP_KEEPCNT: 3,
 }
 

@@ -138,7 +138,7 @@ def test_a_cluster_pauses_minorities_and_a_single_broker_never() -> None:
     assert settings("cluster.conf.j2", broker_members=THREE) == {
         "cluster_name": "celery_fleet",
         "cluster_partition_handling": "pause_minority",
-        "net_ticktime": "20",
+        "net_ticktime": "10",
         "queue_leader_locator": "balanced",
     }
     assert "cluster_partition_handling" not in settings("cluster.conf.j2")
