@@ -18,7 +18,7 @@ from celery_fleet.publishing.delay import round_up_short_delays
 from celery_fleet.publishing.producer import PATIENCE
 from celery_fleet.publishing.unconfirmed import FleetControl
 from celery_fleet.settings.enforce import Settings
-from celery_fleet.worker import canary, commands, memory
+from celery_fleet.worker import canary, commands, execution, memory
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +115,8 @@ def configure(app: Celery, *, required: bool = False, publish_patience: float = 
     round_up_short_delays(app)
     canary.register(app, fleet)
     memory.register()
+    if pool_name is not None:
+        execution.register()
     return True
 
 

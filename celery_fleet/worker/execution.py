@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from celery import concurrency
 from celery.concurrency.base import BasePool
 from celery.exceptions import WorkerLostError
 
@@ -15,8 +16,19 @@ from celery_fleet.errors import TaskMemoryError
 
 logger = logging.getLogger(__name__)
 
+# Celery's own pools of these names take no notice of limits.
+_POOLS = {
+    "threads": "celery_fleet.worker.threads:TaskPool",
+    "gevent": "celery_fleet.worker.greenlets:TaskPool",
+}
+
 # What ends a process.
 _EXITS = (SystemExit, KeyboardInterrupt)
+
+
+def register() -> None:
+    """Let Celery's names of execution pools mean those of the fleet in this process."""
+    concurrency.ALIASES.update(_POOLS)
 
 
 def contain(pool: BasePool) -> None:

@@ -109,8 +109,6 @@ class Slots:
                 if excess := min(pool.num_processes - slots, idle):
                     pool.shrink(excess)
         else:
-            if (executor := getattr(pool, "executor", None)) is not None:
-                executor._max_workers = max(executor._max_workers, slots)
             pool.limit = slots
         self.fit_gate()
 

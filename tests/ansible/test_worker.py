@@ -69,10 +69,10 @@ def test_a_site_adds_arguments_of_a_worker() -> None:
     assert line.split() == [*bare.split()[:-2], "--without-gossip", "-O", "fair", *bare.split()[-2:]]
 
 
-def test_limits_that_an_execution_pool_ignores_are_left_out() -> None:
+@pytest.mark.parametrize("execution", ["threads", "gevent"])
+def test_limits_that_an_execution_pool_ignores_are_left_out(execution: str) -> None:
     limits = {"--time-limit", "--soft-time-limit", "--max-tasks-per-child"}
-    assert limits & command(pool(execution="threads")).keys() == set()
-    assert limits & command(pool(execution="gevent")).keys() == {"--time-limit"}
+    assert limits & command(pool(execution=execution)).keys() == {"--time-limit", "--soft-time-limit"}
 
 
 def test_autoscaling_replaces_the_concurrency() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
+import socket
 import time
 import uuid
 from asyncio import CancelledError
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.exceptions import WorkerShutdown, WorkerTerminate
+from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown, WorkerTerminate
 from celery.signals import task_prerun
 
 import celery_fleet
@@ -139,6 +141,43 @@ def _recurse(depth: int) -> int:
     return _recurse(depth + 1) + 1
 
 
+def _compute() -> None:
+    while True:
+        pass
+
+
+def _compute_on() -> None:
+    while True:
+        try:
+            _compute()
+        except BaseException:  # a task that no error ends
+            continue
+
+
+def _read_socket() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        near.recv(1)
+
+
+_STALLS = {
+    "sleeps": lambda: time.sleep(3600),
+    "reads a socket": _read_socket,
+    "calls C": lambda: ctypes.CDLL(None).pause(),
+    "computes": _compute,
+    "computes on": _compute_on,
+}
+
+
+def _stall(manner: str) -> None:
+    """Never end by itself."""
+    try:
+        _STALLS[manner]()
+    except SoftTimeLimitExceeded:
+        _mark("end", manner)
+        raise
+
+
 def _again(task: Any, label: str, countdowns: list[float]) -> None:
     _mark("start", label)
     if task.request.retries < len(countdowns):
@@ -182,6 +221,7 @@ retry_when_released = app.task(_retry_when_released, name="retry_when_released",
 poison = app.task(_poison, name="poison")
 hold = app.task(_hold, name="hold")
 grow = app.task(_grow, name="grow")
+stall = app.task(_stall, name="stall", ignore_result=False)
 misbehave = app.task(_misbehave, name="misbehave", ignore_result=False)
 # Celery's results in files are not written at once, and two attempts of one task may write together.
 again = app.task(_again, name="again", bind=True, ignore_result=True)

@@ -95,8 +95,9 @@ CATALOGUE: Final[dict[str, Kind]] = {
         _CELERY,
     ),
     "limits/not-enforced": _warning(
-        "Limits that the execution pool does not enforce",
-        "threads enforce neither time limits nor max_tasks_per_child, gevent enforces only time_limit",
+        "Limits that the execution pool keeps only in part",
+        "threads cannot raise the soft limit in a call that blocks, nor gevent any limit in a task that "
+        "computes; neither keeps max_tasks_per_child",
         "use prefork, or give every call in these tasks its own timeout",
         _CELERY,
     ),

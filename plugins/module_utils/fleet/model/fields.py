@@ -108,7 +108,7 @@ POOL: Final[Mapping[str, Spec]] = {
         fleet_wide=True,
     ),
     "execution": field(
-        "Celery's execution pool. Only `prefork` enforces every limit.",
+        "Celery's execution pool. Only `prefork` keeps every limit whatever a task does.",
         one_of("prefork", "threads", "gevent", bad="execution/unknown"),
     ),
     "acknowledgement": field(
@@ -166,7 +166,7 @@ POOL: Final[Mapping[str, Spec]] = {
         whole_number(1, "tasks", missing="limits/missing"),
     ),
     "time_limit": field(
-        "Hard limit: the task's process is killed. Stop and delivery timeouts follow from it.",
+        "Hard limit: the task has failed, its process is killed. Stop and delivery timeouts follow from it.",
         whole_number(1, "seconds", missing="limits/missing"),
     ),
     "soft_time_limit": field(

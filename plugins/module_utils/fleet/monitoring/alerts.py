@@ -424,7 +424,7 @@ ALERTS: Final = (
         "/ on (pool) group_left () (celery_fleet:time_limit_seconds + 60) > 1",
         1,
         "A task on {{ $labels.instance }} runs for {{ $value | humanizePercentage }} of its hard limit",
-        "Nothing ended the task at its limit. Threads and gevent cannot; a process may hang in the kernel.",
+        "Nothing ended the task at its limit: it computes in a greenlet, or its process hangs in the kernel.",
         "the pool's `time_limit` and a minute",
         _STATUS,
     ),

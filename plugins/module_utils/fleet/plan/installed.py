@@ -18,8 +18,8 @@ _FIGURES: Final = (
 # Limits that an execution pool can enforce.
 _LIMITS: Final = {
     "prefork": ("max_tasks_per_child", "soft_time_limit", "time_limit"),
-    "gevent": ("time_limit",),
-    "threads": (),
+    "gevent": ("soft_time_limit", "time_limit"),
+    "threads": ("soft_time_limit", "time_limit"),
 }
 
 
