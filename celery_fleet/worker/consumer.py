@@ -79,6 +79,7 @@ class FleetConsumer(GuardedConsumer):
             self.consumption.queue_of,
             self.consumption.reserved,
             self.limits.hard,
+            lambda: self.slots.hung,
         )
         self.on_refused = partial(self.report.counters.count, "refused")
         self.self_test = SelfTest(
@@ -158,8 +159,6 @@ class FleetConsumer(GuardedConsumer):
         if self.hub:
             self.call_soon(self._first_round)
 
-    # The loop's own part.
-
     def _first_round(self) -> None:
         if not self._in_loop:
             # From within the loop, so that Celery keeps it over reconnections.
@@ -212,7 +211,7 @@ class FleetConsumer(GuardedConsumer):
             self.consumption.give_back()
         else:
             self.consumption.check()
-        if condition.stopping:
+        if condition.stopping or self.slots.worn:
             self.stopping.finish()
 
     def _obey(self) -> None:

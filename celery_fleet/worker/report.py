@@ -34,6 +34,7 @@ class Report:
         queue_of: Names the queue that a task came from.
         reserved: Counts the tasks that it holds and has not begun.
         time_limit: Seconds that a task may run whose message and definition say nothing.
+        hung: Counts the threads that go on with a task that has ended.
 
     Attributes:
         counters: What it has done.
@@ -48,6 +49,7 @@ class Report:
         queue_of: Callable[[Request], str],
         reserved: Callable[[], int],
         time_limit: float | None,
+        hung: Callable[[], int] = lambda: 0,
     ) -> None:
         self._condition = condition
         self._gate = gate
@@ -56,6 +58,7 @@ class Report:
         self._queue_of = queue_of
         self._reserved = reserved
         self._time_limit = time_limit
+        self._hung = hung
         self.counters = Counters.of(instance)
         self.systemd = Notifier.from_environment()
         self._journal = Journal.from_environment()
@@ -93,6 +96,7 @@ class Report:
             "slots": condition.slots,
             "active": sorted(map(self._task, self._gate.running), key=lambda task: str(task["id"])),
             "reserved": self._reserved(),
+            "hung": self._hung(),
             "executed": self._executed,
             "failed": self._failed,
             "lost": dict(self._lost),

@@ -47,6 +47,21 @@ class Slots:
         """Whether the pool is one of processes."""
         return bool(self._pool.uses_semaphore)
 
+    @property
+    def hung(self) -> int:
+        """How many threads go on with a task that has ended for all others."""
+        return getattr(self._pool, "hung", 0)
+
+    @property
+    def worn(self) -> bool:
+        """Whether so many threads hang that the process is to be replaced."""
+        worn = 0 < self._condition.slots <= self.hung
+        if worn:
+            logger.error(
+                "This worker ends with what it runs, to be started again: %d threads hang", self.hung
+            )
+        return worn
+
     def obey(self, orders: Orders) -> bool:
         """Apply the ordered number of slots.
 

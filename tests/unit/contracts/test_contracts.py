@@ -198,7 +198,7 @@ def test_the_kit_s_status_shows_what_a_worker_reports(host: Machine, worker: Ins
     shown = instance(UNIT, host.state(NAME.unit), None, 1060.0, 100)
     assert (shown["pool"], shown["release"], shown["state"]) == ("io", NAME.release, "consuming")
     assert shown["lost"] == {Request.name: 1}
-    assert (shown["slots"], shown["executed"], shown["failed"], shown["reserved"]) == (4, 1, 1, 0)
+    assert [shown[name] for name in ("slots", "executed", "failed", "reserved", "hung")] == [4, 1, 1, 0, 0]
     assert shown["active"] == [
         {"id": "1", "name": Request.name, "queue": "io_q", "age_s": 60.0, "time_limit": 300}
     ]

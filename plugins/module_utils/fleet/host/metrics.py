@@ -109,6 +109,9 @@ METRICS: Final[Mapping[str, Metric]] = {
     "worker_slots": Metric(_GAUGE, _WORKER, "Tasks that a worker runs at once at most"),
     "worker_active_tasks": Metric(_GAUGE, _WORKER, "Tasks that a worker runs"),
     "worker_reserved_tasks": Metric(_GAUGE, _WORKER, "Tasks that a worker holds and has not begun"),
+    "worker_hung_threads": Metric(
+        _GAUGE, _WORKER, "Threads of a worker that go on with a task that has ended at its hard limit"
+    ),
     "worker_oldest_task_start_timestamp_seconds": Metric(
         _GAUGE, _WORKER, "When the oldest of the tasks that a worker runs was started; absent if none runs"
     ),

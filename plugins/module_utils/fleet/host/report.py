@@ -108,7 +108,7 @@ _TASK: Final[Mapping[str, Callable[[object], Any]]] = {
 }
 _REPORT: Final[Mapping[str, Callable[[object], Any]]] = {
     **dict.fromkeys(("pool", "instance", "node", "release", "state", "obstacle", "role", "source"), _text),
-    **dict.fromkeys(("schema", "updated", "pid", "slots", "reserved", "executed", "failed"), _number),
+    **dict.fromkeys(("schema", "updated", "pid", "slots", "reserved", "hung", "executed", "failed"), _number),
     **dict.fromkeys(("last_task", "restarts_lost_consumer", "entries"), _number),
     "proved": _flag,
     "active": _tasks,

@@ -104,6 +104,7 @@ class Scrape:
         page.add("worker_slots", shown["slots"], **labels)
         page.add("worker_active_tasks", None if active is None else len(active), **labels)
         page.add("worker_reserved_tasks", shown["reserved"], **labels)
+        page.add("worker_hung_threads", shown["hung"], **labels)
         page.add("worker_last_task_timestamp_seconds", state.get("last_task"), **labels)
         page.add("worker_state_timestamp_seconds", state.get("updated"), **labels)
         begun = [task["started"] for task in state.get("active", ()) if task["started"] is not None]

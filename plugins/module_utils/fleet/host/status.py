@@ -80,6 +80,7 @@ def instance(
         "slots": (own or {}).get("slots"),
         "active": active if own and "active" in own else None,
         "reserved": (own or {}).get("reserved"),
+        "hung": (own or {}).get("hung"),
         "executed": (own or {}).get("executed"),
         "failed": (own or {}).get("failed"),
         "lost": (own or {}).get("lost") or {},

@@ -98,6 +98,8 @@ def _note(instance: Mapping[str, Any], drained: Mapping[str, str]) -> str:
     if instance["state"] in ("stopping", "paused") and instance["active"]:
         oldest = max(instance["active"], key=lambda task: task["age_s"] or 0)
         notes.append(f"still runs {oldest['name']} since {span(oldest['age_s'])}")
+    if instance.get("hung"):
+        notes.append(f"{instance['hung']} threads hang")
     if instance["obstacle"]:
         notes.append(str(instance["obstacle"]))
     return "; ".join(notes)

@@ -65,6 +65,7 @@ STATE = {
     "state": "consuming",
     "slots": 4,
     "reserved": 1,
+    "hung": 3,
     "active": [{"id": "1", "name": "a", "queue": "q", "started": 1200.25}, {"started": 1100.0}],
     "last_task": 1230.0,
 }
@@ -171,6 +172,7 @@ def test_a_host_says_how_its_workers_are(host: Machine) -> None:
         f"worker_slots{worker}}}": 4,
         f"worker_active_tasks{worker}}}": 2,
         f"worker_reserved_tasks{worker}}}": 1,
+        f"worker_hung_threads{worker}}}": 3,
         f"worker_oldest_task_start_timestamp_seconds{worker}}}": 1100,
         f"worker_last_task_timestamp_seconds{worker}}}": 1230,
         f"worker_state_timestamp_seconds{worker}}}": 1234.5,

@@ -32,6 +32,7 @@ STATE = {
     "slots": 50,
     "active": [{"id": "1", "name": "shop.fetch", "queue": "io_q", "started": NOW - 200, "time_limit": 300}],
     "reserved": 3,
+    "hung": 0,
     "executed": 7,
     "failed": 0,
     "last_task": NOW - 4,
@@ -242,6 +243,14 @@ def test_a_drained_pool_is_shown_with_its_reason_and_is_no_fault():
         assert document["fine"], document["warnings"]
         assert "drained: disk change" in text(document)
     assert "still runs shop.fetch since 3 min" in text(document)
+
+
+def test_threads_that_hang_are_a_note():
+    told = _told()
+    told["hosts"]["h1"]["instances"] = [_instance(state={"hung": 3})]
+    document = status_document.document(**told)
+    assert document["fine"], document["warnings"]
+    assert "3 threads hang" in text(document)
 
 
 def test_of_a_process_that_is_gone_only_systemd_tells():
