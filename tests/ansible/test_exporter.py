@@ -34,19 +34,30 @@ def test_it_listens_on_an_address_of_the_host(address: str, listens: str) -> Non
 
 def test_it_answers_the_monitoring_and_speaks_tls_where_the_fleet_does() -> None:
     (plain,) = parse(service(exporter_peers=["10.0.0.5", "mon.example"]))["Service"]["ExecStart"]
-    assert plain == "/usr/bin/python3 -m fleet.host.exporter --allow 10.0.0.5 --allow mon.example"
+    asks = "/usr/bin/python3 -m fleet.host.exporter --node /run/celery-fleet-node.sock"
+    assert plain == f"{asks} --allow 10.0.0.5 --allow mon.example"
     (encrypted,) = parse(service(exporter_tls=True))["Service"]["ExecStart"]
-    assert encrypted.split()[3:] == [
+    assert encrypted.split()[5:] == [
         *("--certificate", "/etc/celery-fleet-exporter/exporter.pem"),
         *("--authority", "/etc/celery-fleet-exporter/ca.pem"),
     ]
 
 
-def test_it_has_no_rights(tmp_path: Path) -> None:
+def test_node_exporter_has_no_port() -> None:
+    unit = parse(render("node.service.j2", **GIVEN))["Service"]
+    assert unit["ExecStart"][0].split()[1:3] == ["--web.systemd-socket", "--collector.disable-defaults"]
+    assert unit["RestrictAddressFamilies"] == ["AF_UNIX AF_NETLINK"]
+    listens = parse(render("node.socket.j2", **GIVEN))["Socket"]
+    assert listens["ListenStream"] == ["/run/celery-fleet-node.sock"]
+    assert (listens["SocketUser"], listens["SocketMode"]) == (["celery-fleet-exporter"], ["0600"])
+
+
+@pytest.mark.parametrize("name", ["exporter", "node"])
+def test_it_has_no_rights(tmp_path: Path, name: str) -> None:
     analyze = shutil.which("systemd-analyze")
     assert analyze, "these tests need systemd-analyze (package systemd)"
-    unit = tmp_path / "celery-fleet-exporter.service"
-    unit.write_text(service())
+    unit = tmp_path / f"celery-fleet-{name}.service"
+    unit.write_text(render(f"{name}.service.j2", **GIVEN))
     rated = subprocess.run(
         [analyze, "security", "--offline=true", "--threshold=20", "--no-pager", unit],
         capture_output=True,
@@ -54,6 +65,6 @@ def test_it_has_no_rights(tmp_path: Path) -> None:
         check=False,
     )
     assert rated.returncode == 0, rated.stdout + rated.stderr
-    values = parse(service())["Service"]
+    values = parse(unit.read_text())["Service"]
     assert values["User"] == ["celery-fleet-exporter"]
-    assert values["SupplementaryGroups"] == ["celery-fleet"]
+    assert values.get("SupplementaryGroups") == (["celery-fleet"] if name == "exporter" else None)

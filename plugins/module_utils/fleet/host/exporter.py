@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http
+import http.client
 import ipaddress
 import socket
 import ssl
@@ -20,6 +22,7 @@ from typing import Any, Final
 
 from .exposition import CONTENT_TYPE
 from .machine import Machine
+from .names import NODE_PATH
 from .scrape import Scrape
 
 # The socket that systemd hands over.
@@ -28,6 +31,8 @@ PATH: Final = "/metrics"
 # Seconds that a peer may keep it waiting; peers at a time.
 PATIENCE: Final = 10.0
 PEERS: Final = 8
+# Bytes of node exporter's page at most.
+LARGEST: Final = 16 * 1024 * 1024
 
 
 class Exporter(HTTPServer):
@@ -39,6 +44,7 @@ class Exporter(HTTPServer):
         peers: Addresses, networks and names of those who may ask, beside this host.
         certificate: File with the certificate and its key; none: without TLS.
         authority: File with the certificates of those who may ask.
+        node: Socket of node exporter; none: its figures are not served.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class Exporter(HTTPServer):
         peers: Sequence[str] = (),
         certificate: Path | None = None,
         authority: Path | None = None,
+        node: Path | None = None,
     ) -> None:
         super().__init__(listening.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()
@@ -55,6 +62,7 @@ class Exporter(HTTPServer):
         self.host = host
         self._peers, self._free = peers, threading.BoundedSemaphore(PEERS)
         self.certificate, self.authority = certificate, authority
+        self.node = node
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the library has it
         """Serve a peer in a thread of its own; one too many is let go."""
@@ -119,12 +127,19 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "celery-fleet", ""
 
     def do_GET(self) -> None:
-        """Answer with the page."""
-        if self.path != PATH:
+        """Answer with a page."""
+        if self.path == PATH:
+            certificate = self.server.certificate
+            page = Scrape(self.server.host, [certificate] if certificate else []).text().encode()
+        elif self.path == NODE_PATH and self.server.node:
+            try:
+                page = _of_node(self.server.node)
+            except (OSError, http.client.HTTPException):
+                self.send_error(502, "Node exporter does not answer")
+                return
+        else:
             self.send_error(404, f"There is only {PATH}")
             return
-        certificate = self.server.certificate
-        page = Scrape(self.server.host, [certificate] if certificate else []).text().encode()
         self.send_response(200)
         self.send_header("Content-Type", CONTENT_TYPE)
         self.send_header("Content-Length", str(len(page)))
@@ -135,15 +150,55 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing of what peers ask for."""
 
 
+class _ToSocket(http.client.HTTPConnection):
+    """A connection to a server of this host, by its socket.
+
+    Args:
+        path: The socket.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(str(self._path))
+
+
+def _of_node(path: Path) -> bytes:
+    """Return node exporter's page.
+
+    Args:
+        path: Its socket.
+
+    Raises:
+        OSError: It does not answer.
+        http.client.HTTPException: It answers with something else.
+    """
+    with contextlib.closing(_ToSocket(path)) as connection:
+        connection.request("GET", PATH, headers={"Accept": "text/plain"})
+        answer = connection.getresponse()
+        page = answer.read(LARGEST)
+        if answer.status != http.HTTPStatus.OK:
+            raise http.client.HTTPException(answer.status)
+        return page
+
+
 def main() -> None:
     """Serve until there is another program."""
     parser = argparse.ArgumentParser(prog="celery-fleet-exporter", description=__doc__)
     parser.add_argument("--allow", action="append", default=[], help="address, network or name that may ask")
     parser.add_argument("--certificate", type=Path, help="file with the certificate and its key")
     parser.add_argument("--authority", type=Path, help="file with the certificates of those who may ask")
+    parser.add_argument("--node", type=Path, help="socket of node exporter")
     options = parser.parse_args()
     listening = socket.socket(fileno=DESCRIPTOR)
-    exporter = Exporter(listening, Machine(), options.allow, options.certificate, options.authority)
+    exporter = Exporter(
+        listening, Machine(), options.allow, options.certificate, options.authority, options.node
+    )
     program = Path(__file__).parent
     begun = program.stat().st_mtime_ns
     while program.stat().st_mtime_ns == begun:

@@ -85,6 +85,12 @@ EXPORTER: Final = f"{PREFIX}exporter.service"
 EXPORTER_SOCKET: Final = f"{PREFIX}exporter.socket"
 EXPORTER_USER: Final = f"{PREFIX}exporter"
 EXPORTER_CERTIFICATE: Final = PurePosixPath("/etc/celery-fleet-exporter/exporter.pem")
+# Node exporter, which the exporter asks by a socket.
+NODE: Final = f"{PREFIX}node.service"
+NODE_SOCKET: Final = f"{PREFIX}node.socket"
+NODE_SOCKET_PATH: Final = PurePosixPath("/run/celery-fleet-node.sock")
+# What the exporter is asked for by those who want node exporter's figures.
+NODE_PATH: Final = "/node"
 # The servers of monitoring.
 MONITORING_USER: Final = "celery-fleet-monitoring"
 MONITORING_CONFIG: Final = PurePosixPath("/etc/celery-fleet-monitoring")
@@ -290,6 +296,9 @@ def installation(application: str, fleet: str = FLEET) -> dict[str, str | list[s
         "exporter_socket": EXPORTER_SOCKET,
         "exporter_user": EXPORTER_USER,
         "exporter_certificate": str(EXPORTER_CERTIFICATE),
+        "node_unit": NODE,
+        "node_socket": NODE_SOCKET,
+        "node_socket_path": str(NODE_SOCKET_PATH),
         "tmpfiles": str(TMPFILES),
         "units": str(UNITS),
         "program": str(PROGRAM),

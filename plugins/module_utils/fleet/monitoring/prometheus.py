@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..broker.objects import dead_letter_queue
+from ..host.names import NODE_PATH
 from ..model.plain import plain
 from ..model.read import read_model
 from ..model.types import Model
@@ -67,6 +68,12 @@ def prometheus_config(raw_model: object, hosts: object, ports: object, tls: obje
         "scrape_configs": [
             {
                 "job_name": "celery_fleet",
+                "static_configs": _targets(members["workers"], listens["exporter"]),
+                **how,
+            },
+            {
+                "job_name": "node",
+                "metrics_path": NODE_PATH,
                 "static_configs": _targets(members["workers"], listens["exporter"]),
                 **how,
             },

@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 import socket
+import socketserver
 import ssl
 import subprocess
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -314,8 +316,8 @@ def serve(host: Machine) -> Iterator[Any]:
     """Starts exporters on sockets of the test's own."""
     running: list[Exporter] = []
 
-    def start(*files: Path) -> str:
-        exporter = Exporter(socket.create_server(("127.0.0.1", 0)), host, (), *files)
+    def start(*files: Path, node: Path | None = None) -> str:
+        exporter = Exporter(socket.create_server(("127.0.0.1", 0)), host, (), *files, node=node)
         running.append(exporter)
         threading.Thread(target=exporter.serve_forever, args=(0.05,), daemon=True).start()
         return f"http{'s' if files else ''}://127.0.0.1:{exporter.socket.getsockname()[1]}"
@@ -339,6 +341,37 @@ def test_the_page_is_served_and_nothing_else_is(serve: Any) -> None:
     for path in ("/", "/../etc/passwd", "/metrics/"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             get(f"{url}{path}")
+
+
+def test_node_exporter_is_asked_by_its_socket(serve: Any, tmp_path: Path) -> None:
+    path = tmp_path / "node.sock"
+    url = serve(node=path)
+    with pytest.raises(urllib.error.HTTPError, match="502"):
+        get(f"{url}/node")
+    answers = [(200, b"node_load1 0.5\n"), (500, b"broken")]
+
+    class Node(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/metrics"
+            status, page = answers.pop(0)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(page)
+
+        def address_string(self) -> str:
+            return "a socket"
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with socketserver.ThreadingUnixStreamServer(str(path), Node) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        assert get(f"{url}/node")[1] == "node_load1 0.5\n"
+        with pytest.raises(urllib.error.HTTPError, match="502"):
+            get(f"{url}/node")
+        server.shutdown()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        get(f"{serve()}/node")
 
 
 @pytest.mark.parametrize(
@@ -406,3 +439,12 @@ def test_with_tls_only_those_are_served_who_have_a_certificate_of_the_fleet(
             get(f"{url}/metrics", context(pair))
     with pytest.raises(OSError):
         get(f"{url.replace('https', 'http')}/metrics")
+
+    # A rotation replaces the files of a server that runs: from now on only the other authority counts.
+    before = tmp_path / "before.pem"
+    before.write_bytes(pairs[fleet].read_bytes())
+    pairs[fleet].write_bytes(pairs[stranger].read_bytes())
+    authority.write_bytes(stranger.pem)
+    assert get(f"{url}/metrics", context(pairs[stranger]))
+    with pytest.raises(OSError, match=r"(?i)ssl|reset|closed|alert"):
+        get(f"{url}/metrics", context(before))
