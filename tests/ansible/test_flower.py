@@ -70,8 +70,12 @@ def test_another_release_of_the_distribution_has_another_environment() -> None:
 
 def test_it_finds_the_broker_by_a_login_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "fleet.json"
-    path.write_text(json.dumps(flower_file({**LOADED, "flower": {"runs": True}})))
-    broker = fleet_file.load(str(path)).broker
+    results = {"nodes": ["10.0.0.9"], "port": 6390, "tls": False, "memory": 0.1}
+    path.write_text(json.dumps(flower_file({**LOADED, "flower": {"runs": True}, "results": results})))
+    read = fleet_file.load(str(path))
+    # It has no use for results, nor the library and the login for them.
+    assert read.results is None
+    broker = read.broker
     # Beside its fleet file, wherever that is.
     assert (broker.user, broker.password_file) == ("flower", str(tmp_path / "secrets" / "flower"))
     assert broker.client_control is False

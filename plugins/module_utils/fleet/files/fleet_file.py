@@ -106,6 +106,8 @@ def flower_file(raw_model: object) -> dict[str, Any]:
     content = fleet_file(raw_model)
     return {
         **content,
+        # It neither stores nor reads any.
+        "results": None,
         "broker": {
             **content["broker"],
             **login_of(FLOWER, model.broker.user_prefix),
