@@ -26,7 +26,7 @@ _IMPLIED: Final = (
     ("BrokerLastMajority", "BrokerDown", ()),
     (
         "BrokerNoMajority",
-        "Broker(Down|LastMajority|LinksDown)|FleetQueue.*|FleetTasksWait.*|FleetWorkerWaits|FleetScheduler.*",
+        "Broker(Down|LastMajority|LinksDown)|FleetQueue.*|FleetTasksWait.*|FleetWorkerWaits|FleetSchedule.*",
         (),
     ),
 )

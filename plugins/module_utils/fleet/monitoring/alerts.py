@@ -77,11 +77,15 @@ class Alert:
         return {
             "alert": self.name,
             "expr": self.expression,
-            **({"for": f"{round(self.minutes * MINUTE_S * patience)}s"} if self.minutes else {}),
-            **({"keep_firing_for": f"{self.keep_minutes}m"} if self.keep_minutes else {}),
+            **_lasting("for", self.minutes, patience),
+            **_lasting("keep_firing_for", self.keep_minutes, patience),
             **({"labels": {"severity": self.severity}} if self.severity else {}),
             "annotations": {"summary": self.summary, "command": self.command, "runbook": self.anchor},
         }
+
+
+def _lasting(field: str, minutes: int, patience: Fraction) -> dict[str, str]:
+    return {field: f"{round(minutes * MINUTE_S * patience)}s"} if minutes else {}
 
 
 def _grown(selector: str, by: str, minutes: int) -> str:
@@ -209,11 +213,13 @@ ALERTS: Final = (
         "BrokerUnroutable",
         WARNING,
         "sum(increase(rabbitmq_global_messages_unroutable_returned_total[5m])) "
-        "+ sum(increase(rabbitmq_global_messages_unroutable_dropped_total[5m])) > 0",
+        "+ (sum(increase(rabbitmq_global_messages_unroutable_dropped_total[5m])) "
+        "and on () (celery_fleet:event_pools == 0) or vector(0)) > 0",
         0,
         '{{ $value | printf "%.0f" }} messages of the last 5 minutes reached no queue',
         "Somebody publishes to an exchange with a key that no queue is bound to, perhaps beside the fleet.",
-        "one message within 5 minutes",
+        "one message within 5 minutes; where pools send events, which reach no queue while Flower is away, "
+        "only one that its publisher got back",
         "ansible-playbook playbooks/verify.yml -i prod",
     ),
     # How long does work wait?
@@ -523,6 +529,8 @@ ALERTS: Final = (
         "Without a majority of nodes no task is taken or delivered. Workers and publishers wait.",
         "half of the brokers",
         _BROKER_LOG,
+        # What follows from it is over when workers and schedulers have connected again.
+        keep_minutes=5,
     ),
     Alert(
         "BrokerMemoryAlarm",

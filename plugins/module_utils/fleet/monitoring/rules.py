@@ -43,6 +43,7 @@ def recording_rules(raw_model: object, hosts: object, brokers: int, schedulers: 
     findings.refuse()
     known = [plan for plan in plans if plan]
     constants = [*_of_pools(model, known), *_of_hosts(known), *_of_entries(model)]
+    constants.append(_constant("event_pools", sum(pool.events for pool in model.pools.values())))
     majority = brokers // 2 + 1
     # A broker that the kit does not install has no figures here, and nobody is told that it is missing.
     if brokers:
