@@ -11,12 +11,10 @@ import os
 import random
 import socket
 import ssl
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import kombu
-from amqp import spec
 from amqp.exceptions import AccessRefused, AMQPError, RecoverableConnectionError
 from kombu.transport import TRANSPORT_ALIASES, pyamqp
 
@@ -26,6 +24,7 @@ from celery_fleet.fleet import Broker
 from celery_fleet.frames import tolerant_frame_handler
 from celery_fleet.minors import TLS_MINIMUM
 from celery_fleet.nodes import SCHEME, is_suspect
+from celery_fleet.protocol import Protocol
 
 PREVIOUS = ".previous"
 
@@ -33,10 +32,6 @@ PREVIOUS = ".previous"
 # so a lost packet is no reason to go on to the next node, and a node that many come back to at once has time
 # for all. A host that is gone costs this each new connection that begins with it.
 CONNECT_TIMEOUT = 3.0
-
-# Seconds without a word from the broker in which an answer must have begun. Without an end, a node
-# that hangs would hold its clients for ever.
-REPLY_TIMEOUT = 10.0
 
 # What TCP does about a peer that is gone without a word (a dead host, a cut line). Data that stays
 # unacknowledged for three seconds ends the connection: time for four retransmissions, where py-amqp's
@@ -51,73 +46,13 @@ SOCKET_SETTINGS = {
 }
 
 
-class Channel(pyamqp.Channel):
-    """A channel that does not wait for ever, and gives back without a reject."""
-
-    def basic_nack(self, delivery_tag: int, multiple: bool = False) -> None:
-        """Return a message to its queue, which py-amqp can do by a reject only.
-
-        RabbitMQ 4.3 counts a reject as a failed delivery, and so what a closed channel leaves. This it does
-        not; earlier ones count every delivery that comes back.
-
-        Args:
-            delivery_tag: The message; 0 with `multiple` is everything that the channel holds.
-            multiple: Whether to return all messages up to this one.
-        """
-        self.send_method(spec.Basic.Nack, "Lbb", (delivery_tag, multiple, True))
-
-    def wait(
-        self,
-        method: object,
-        callback: Callable[..., object] | None = None,
-        timeout: float | None = None,
-        returns_tuple: bool = False,
-    ) -> object:
-        """Wait for an answer, and give the connection up when it does not come.
-
-        It would be taken for that of the next question, and to close the connection properly is one
-        more question to a broker that does not answer.
-        """
-        connection = self.connection
-        try:
-            return super().wait(method, callback, timeout or REPLY_TIMEOUT, returns_tuple)
-        except TimeoutError:
-            if connection is not None:
-                connection.collect()
-            raise
-
-
-class _Protocol(pyamqp.Connection):
-    Channel = Channel
-
-    def __init__(self, *args: object, **options: object) -> None:
-        super().__init__(*args, **options)
-        self.process = os.getpid()
-        _connections[id(self)] = self
-
-
-_connections: weakref.WeakValueDictionary[int, _Protocol] = weakref.WeakValueDictionary()
-
-
-def drop_inherited() -> None:
-    """Close this process's copies of the sockets that another process opened, which keeps its connections."""
-    # A list of its own, since other threads may connect meanwhile.
-    for connection in filter(None, [reference() for reference in _connections.valuerefs()]):
-        transport = connection._transport
-        if connection.process != os.getpid() and transport is not None and transport.sock is not None:
-            inherited, transport.sock = transport.sock, None
-            transport.connected = False
-            # Not as the transport closes it, which would tell the broker.
-            inherited.close()
-
-
 class Transport(pyamqp.Transport):
     """Kombu's AMQP transport with the fleet's login and TLS.
 
     It takes from the transport options `password_file`, and `ca_file` where the fleet has TLS.
     """
 
-    Connection = _Protocol
+    Connection = Protocol
 
     def establish_connection(self) -> pyamqp.Connection:
         """Connect and log in.

@@ -20,9 +20,10 @@ from kombu.transport.native_delayed_delivery import (
     level_name,
 )
 
-from celery_fleet.connection import REPLY_TIMEOUT, connect
+from celery_fleet.connection import connect
 from celery_fleet.fleet import Fleet
 from celery_fleet.minors import PERIODIC_HEADER
+from celery_fleet.protocol import REPLY_TIMEOUT
 from celery_fleet.publishing import forks, published
 from celery_fleet.publishing.producer import PATIENCE, FleetProducer
 from celery_fleet.publishing.router import HINT_HEADER, Router
@@ -156,17 +157,14 @@ class TaskConsumer(Consumer):
             super().consume(no_ack)
 
     def renew(self) -> None:
-        """Consume a queue anew, another one each time.
-
-        Both commands are sent before an answer is awaited, so a silent broker costs the time for one.
-        """
+        """Consume a queue anew, another one each time, by two commands in the time for one answer."""
         queue = self.queues[0]
         former = self._active_tags.pop(queue.name, None)
         self._basic_consume(queue, no_ack=self.no_ack, nowait=True)
-        # Becomes the last one.
-        self._queues[queue.name] = self._queues.pop(queue.name)
+        self._queues[queue.name] = self._queues.pop(queue.name)  # becomes the last one
         if former is not None:
-            self.channel.basic_cancel(former)
+            with self.channel.connection.answered_in_time():
+                self.channel.basic_cancel(former)
 
     @property
     def queues_by_tag(self) -> dict[str, str]:

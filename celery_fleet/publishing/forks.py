@@ -14,8 +14,8 @@ from celery import Celery
 from kombu import Connection, pools
 from kombu.resource import Resource
 
-from celery_fleet.connection import drop_inherited
 from celery_fleet.nodes import SCHEME
+from celery_fleet.protocol import drop_inherited
 
 _apps: weakref.WeakSet[Celery] = weakref.WeakSet()
 _process = os.getpid()

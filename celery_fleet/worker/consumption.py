@@ -27,7 +27,7 @@ CHECK_INTERVAL = 12.0
 LARGEST_PREFETCH = 65_535
 
 # Seconds between questions of an idle worker that only a node with a majority answers. With the time for an
-# answer (connection.REPLY_TIMEOUT) they bound how long a worker stays at a node that is cut off.
+# answer (protocol.REPLY_TIMEOUT) they bound how long a worker stays at a node that is cut off.
 RENEWAL_INTERVAL = 5.0
 # From this series on nodes that are cut off do not pause by themselves.
 NEVER_PAUSES = (4, 3)

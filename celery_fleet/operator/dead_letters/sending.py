@@ -7,9 +7,9 @@ from typing import Any
 from amqp import Message
 from amqp.exceptions import MessageNacked
 
-from celery_fleet.connection import REPLY_TIMEOUT
 from celery_fleet.errors import DeadLettersError
 from celery_fleet.fleet import Queue
+from celery_fleet.protocol import REPLY_TIMEOUT
 from celery_fleet.publishing import published
 
 # Headers that the broker wrote about the deaths and deliveries of a message; it starts anew.

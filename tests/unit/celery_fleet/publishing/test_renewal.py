@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ class Channel:
     """As much of a channel as a consumer sees; it notes what it is told."""
 
     def __init__(self) -> None:
-        self.connection = SimpleNamespace(client=Connection("memory://"))
+        self.connection = SimpleNamespace(client=Connection("memory://"), answered_in_time=nullcontext)
         self.told: list[tuple[object, ...]] = []
 
     def basic_consume(self, queue: str, consumer_tag: str, nowait: bool, **_: object) -> None:
