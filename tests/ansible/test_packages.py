@@ -24,7 +24,7 @@ def refreshes() -> Iterator[Any]:
                     yield pytest.param(path.parts[-3], task, id=f"{path.parts[-3]}/{path.name}")
 
 
-@pytest.mark.parametrize(("role", "task"), refreshes())
+@pytest.mark.parametrize(("role", "task"), list(refreshes()))
 def test_lists_that_lack_a_package_are_refreshed_however_fresh_they_look(role: str, task: Any) -> None:
     def valid_time(*unknown: str) -> int:
         looked = {"unknown_packages": list(unknown), "missing_packages": ["nginx"]}
