@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Make or remove the staging queue of a move."""
+"""Make or remove the staging queues of a move."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.argu
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.counts import counter
 from ansible_collections.celery_fleet.kit.plugins.module_utils.fleet.broker.staging import (
     STAGING,
+    admit,
     create,
+    dismiss,
     remove,
+    routes,
 )
 
 DOCUMENTATION = r"""
 module: rabbitmq_staging
-short_description: Make or remove the staging queue of a move
+short_description: Make or remove the staging queues of a move
 description:
   - What is moved in from another broker is published to this queue, leaves the other broker, and is then
     moved by this broker to its own queue. So a move that was killed can be told from one that was not.
   - Makes an exchange before the queue, one behind it, and a user who can do nothing else.
+  - What is moved from a former broker of the fleet has a staging queue for each exchange.
 options:
   topology:
     description: The desired topology, as in M(celery_fleet.kit.rabbitmq_topology).
@@ -30,6 +34,13 @@ options:
   user_password:
     description: Password of the user; a new one each time.
     type: str
+  of:
+    description:
+      - V(stranger) is for tasks of another broker, V(successor) for messages of a former broker of the fleet.
+      - V(former) is for that one itself, where there is only a user who reads its queues.
+    type: str
+    choices: [stranger, successor, former]
+    default: stranger
   state:
     description: V(absent) removes all of it if nothing waits there.
     type: str
@@ -56,6 +67,11 @@ name:
   description: Of the queue, the exchange before it and their user.
   type: str
   returned: success
+routes:
+  description: How messages of a former broker get to each exchange, as C(celery_fleet) takes it.
+  type: list
+  elements: dict
+  returned: success
 waiting:
   description: Tasks that wait there for room in the queues of the fleet; if any, nothing was removed.
   type: int
@@ -65,6 +81,7 @@ waiting:
 ARGUMENTS: dict[str, dict[str, Any]] = LOGIN | {
     "topology": {"type": "dict", "required": True},
     "user_password": {"type": "str", "no_log": True},
+    "of": {"type": "str", "choices": ["stranger", "successor", "former"], "default": "stranger"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -76,19 +93,26 @@ def main() -> None:
         required_if=[("state", "present", ["user_password"])],
     )
     params = module.params
+    topology, former = params["topology"], params["of"] == "former"
+    ways = routes(topology) if params["of"] == "successor" else []
+    result: dict[str, Any] = {"changed": True, "waiting": 0, "name": STAGING, "routes": ways}
     if module.check_mode:
-        module.exit_json(changed=True, waiting=0, name=STAGING)
+        module.exit_json(**result)
     broker = Management(params["url"], params["login_user"], params["login_password"], params["timeout"])
-    waiting = 0
     try:
-        if params["state"] == "present":
-            create(broker, params["topology"], params["user_password"])
+        if params["state"] == "present" and former:
+            admit(broker, topology, params["user_password"])
+        elif params["state"] == "present":
+            create(broker, topology, params["user_password"], ways)
+        elif former:
+            dismiss(broker, topology["vhost"])
         else:
-            count = counter(lambda argv: module.run_command(argv), params["topology"]["vhost"])
-            waiting = remove(broker, params["topology"]["vhost"], count)
+            count = counter(lambda argv: module.run_command(argv), topology["vhost"])
+            queues = [way["staging"] for way in ways] or [STAGING]
+            result["waiting"] = remove(broker, topology["vhost"], count, queues)
     except BrokerError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=True, waiting=waiting, name=STAGING)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

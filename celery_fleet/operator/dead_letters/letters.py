@@ -20,6 +20,11 @@ from celery_fleet.fleet import Fleet
 # What makes a delayed task wait also leaves its mark; it died of something else.
 DELAYED = "celery_delayed_"
 
+# What a former broker of the fleet recorded of a letter that was moved from there. This broker's own record
+# of it begins with the way through the move's staging queue.
+EARLIER_DEATHS = "fleet_earlier_deaths"
+STAGING = "celery_fleet_move_in"
+
 UNKNOWN = "unknown"
 
 
@@ -107,8 +112,12 @@ def read_letter(fleet: Fleet, name: str, message: Message) -> DeadLetter:
         The dead letter.
     """
     headers: dict[str, Any] = message.headers or {}
-    recorded = headers.get("x-death")
-    deaths = [death for death in recorded if _is_death(death)] if isinstance(recorded, list) else []
+    deaths = [
+        death
+        for recorded in (headers.get("x-death"), headers.get(EARLIER_DEATHS))
+        for death in (recorded if isinstance(recorded, list) else [])
+        if _is_death(death) and not death["queue"].startswith(STAGING)
+    ]
     task_id, task = _name(headers.get("id")), _name(headers.get("task"))
     # The latest comes first.
     own = next(

@@ -46,6 +46,7 @@ class AmqpSource:
         seconds: That a run takes. What cannot be read comes back to its queue at the end of each, and a
             quorum queue gives up what came back too often.
         notes: What stays, and why.
+        held: Queues that could not be looked at, so that it is not known what an earlier run had of them.
     """
 
     seconds = 120.0
@@ -64,6 +65,7 @@ class AmqpSource:
         )
         self._connection.ensure_connection(max_retries=2, interval_start=0.5)
         self.complete = False
+        self.held: list[str] = []
         self._channel: Any = None
         self._name, self._unread = "", 0
         self._arrived: list[Any] = []
@@ -93,7 +95,7 @@ class AmqpSource:
             # What cannot be read goes back with the channel.
             self._channel.close()
             self._channel = None
-        self.complete = True
+        self.complete = not self.held
         return []
 
     def forget(self, tasks: list[Task]) -> None:
@@ -121,21 +123,26 @@ class AmqpSource:
 
     def _consume(self, name: str, count: int) -> bool:
         """Consume a queue, unless it is empty."""
-        end = time.monotonic() + PATIENCE
+        if not self._free(name, time.monotonic() + PATIENCE) or not self._declared(name).message_count:
+            return False
+        self._name, self._arrived = name, []
+        self._channel = self._connection.channel()
+        # Bodies are moved as they are.
+        self._channel.auto_decode = False
+        # No more than that comes back when the run ends, which a quorum queue counts and limits.
+        self._channel.basic_qos(0, count + MOST_UNREADABLE, False)
+        self._unread = 0
+        self._channel.basic_consume(name, exclusive=True, callback=self._arrived.append)
+        return True
+
+    def _free(self, name: str, end: float) -> bool:
+        """Wait until nobody consumes a queue: neither a worker nor a killed run."""
         while self._declared(name).consumer_count:
             if time.monotonic() > end:
                 raise MoveInError(
                     f"workers consume {name}: stop them first. What comes back to them could run there, too"
                 )
             time.sleep(0.2)
-        if not self._declared(name).message_count:
-            return False
-        self._name, self._arrived = name, []
-        self._channel = self._connection.channel()
-        # No more than that comes back when the run ends, which a quorum queue counts and limits.
-        self._channel.basic_qos(0, count + MOST_UNREADABLE, False)
-        self._unread = 0
-        self._channel.basic_consume(name, exclusive=True, callback=self._arrived.append)
         return True
 
     def _receive(self, count: int) -> list[Task]:
@@ -175,18 +182,27 @@ class AmqpSource:
 
     def _read(self, message: Any) -> Task | None:  # noqa: ANN401 - py-amqp has no types
         headers = own_headers(message)
-        body = message.body.encode() if isinstance(message.body, str) else message.body
+        body = bytes(message.body)
         properties = {name: message.properties[name] for name in _KEPT if name in message.properties}
-        about = json.dumps([self._name, headers, properties], sort_keys=True, default=repr)
-        digest = hashlib.sha256(about.encode() + b"\0" + body).hexdigest()
+        digest = digest_of([self._name, headers, properties], body)
         place = Place(digest, self._name, self._name, again=message.delivery_info["redelivered"])
         try:
             if UNREADABLE in headers:
                 raise UnreadableError(f"its properties cannot be read: {headers[UNREADABLE]}")
             return read(place, body, headers, properties, self._largest)
         except UnreadableError as error:
-            self._unread += 1
-            faults = self._unreadable.setdefault(self._name, [])
-            if len(faults) < NAMED:
-                faults.append(f"{error}: {body[:80]!r}")
+            self._note(error, body)
             return None
+
+    def _note(self, error: UnreadableError, body: bytes) -> None:
+        """Name what stays."""
+        self._unread += 1
+        faults = self._unreadable.setdefault(self._name, [])
+        if len(faults) < NAMED:
+            faults.append(f"{error}: {body[:80]!r}")
+
+
+def digest_of(about: object, body: bytes) -> str:
+    """Return what tells a message from all others, as long as nothing in it changes."""
+    text = json.dumps(about, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode() + b"\0" + body).hexdigest()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from celery_fleet.errors import FleetError
 
@@ -29,6 +30,9 @@ class Options:
         rate: Tasks a second; 0 for as many as go.
         seconds: After which the run ends; what is left is for the next one. None: as suits the old broker.
         look: Only count and route.
+        routes: The source is a former broker of this fleet: which of its queues go where, as `former.Route`
+            has them. Messages are moved as they are.
+        nodes: Address and port of each node of the fleet's broker, where its file may still name others.
     """
 
     source: str
@@ -43,6 +47,8 @@ class Options:
     rate: float = 0
     seconds: float | None = None
     look: bool = False
+    routes: Sequence[Mapping[str, Any]] = ()
+    nodes: Sequence[tuple[str, int]] = ()
 
 
 def read_options(text: str) -> Options:

@@ -43,6 +43,7 @@ class RedisSource:
         complete: Whether all is known that an earlier run had taken.
         seconds: That a run takes.
         notes: What stays, and why.
+        held: No queues: whatever workers have is seen.
     """
 
     seconds = 10.0
@@ -65,6 +66,7 @@ class RedisSource:
         self._queues = list(queues) or sorted({queue for _, queue in self._bound})
         self._unreadable: dict[str, dict[bytes, str]] = {}
         self.complete = False
+        self.held: list[str] = []
         self._take, self._take_unacked = map(self._client.register_script, (TAKE, TAKE_UNACKED))
 
     def _key(self, name: str) -> str:

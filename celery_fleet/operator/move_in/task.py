@@ -98,7 +98,7 @@ def read(
     if len(body) > largest:
         raise UnreadableError(f"has {len(body)} bytes, and the fleet's broker takes {largest}")
     fields = _fields(body, headers, properties)
-    name, eta = fields["task"], _eta(fields)
+    name, eta = fields["task"], time_of(fields)
     task = Task(place.id, place.place, place.queue, name, body, headers, properties, eta, place.again)
     try:
         # What AMQP has no form for, such as numbers of more than 64 bits.
@@ -133,7 +133,15 @@ def _fields(body: bytes, headers: Any, properties: Mapping[str, Any]) -> Mapping
     return headers
 
 
-def _eta(fields: Mapping[str, Any]) -> float | None:
+def time_of(fields: Mapping[str, Any]) -> float | None:
+    """Return the time before which a task must not run, in seconds since the epoch; none if it has none.
+
+    Args:
+        fields: Where its `eta` is: its headers, or its body in Celery's protocol 1.
+
+    Raises:
+        UnreadableError: It is no time.
+    """
     try:
         eta = maybe_iso8601(fields.get("eta"))
         if eta is None:

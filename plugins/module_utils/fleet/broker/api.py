@@ -199,17 +199,18 @@ class Management:
         path = f"/api/global-parameters/{_quoted(name)}"
         self._request("PUT", path, {"name": name, "value": value})
 
-    def set_user(self, name: str, password: str) -> None:
-        """Create a user without tags, or change the password.
+    def set_user(self, name: str, password: str, tags: str = "") -> None:
+        """Create a user, or change the password and the tags.
 
         Args:
             name: Its name.
             password: Its password.
+            tags: Its tags, with commas between them.
 
         Raises:
             BrokerError: The broker can't be reached or refuses it.
         """
-        self._request("PUT", f"/api/users/{_quoted(name)}", {"password": password, "tags": ""})
+        self._request("PUT", f"/api/users/{_quoted(name)}", {"password": password, "tags": tags})
 
     def set_permission(self, vhost: str, user: str, rights: Mapping[str, str]) -> None:
         """Set what a user may do in a vhost.
