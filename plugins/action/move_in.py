@@ -25,6 +25,7 @@ class ActionModule(ActionBase):
         moved: Counter[str] = Counter()
         first: dict[str, Any] = {}
         begun = time.monotonic()
+        patience = float(self._task.args.get("patience") or "inf")
         while True:
             last: dict[str, Any] = self._execute_module(task_vars=quiet)
             first = first or last
@@ -34,6 +35,8 @@ class ActionModule(ActionBase):
             if last["done"] or self._task.check_mode:
                 break
             left, spent = sum(last["after"].values()), max(time.monotonic() - begun, 0.1)
+            if spent > patience:
+                break
             text = f"{moved.total()} tasks moved ({moved.total() / spent:.0f}/s), {left} at the old broker"
             if last["waits"]:
                 text += "; waiting for room in the fleet's queues"

@@ -32,6 +32,12 @@ options:
     description: The other options of the command.
     type: dict
     default: {}
+  patience:
+    description:
+      - Seconds after which no further portion is begun although something is left at the old broker, such as
+        tasks behind those that its workers finish; 0 for none.
+    type: int
+    default: 0
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -60,6 +66,11 @@ notes:
   type: list
   elements: str
   returned: success
+held:
+  description: Queues that were left for later, because workers of the old broker finish tasks of them.
+  type: list
+  elements: str
+  returned: success
 done:
   description: Whether all is moved.
   type: bool
@@ -75,6 +86,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "source": {"type": "str", "required": True, "no_log": True},
     "password": {"type": "str", "required": True, "no_log": True},
     "options": {"type": "dict", "default": {}},
+    "patience": {"type": "int", "default": 0},
 }
 
 

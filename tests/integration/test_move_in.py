@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import redis
@@ -16,8 +14,8 @@ from fleet.broker.counts import Counts
 from fleet.broker.staging import STAGING, create, remove
 from fleet.broker.topology import topology
 from kombu import Connection
-from support import fleet_model, kills
-from support.old_brokers import SERVERS, hold, later, old_server, publish
+from support import fleet_model
+from support.old_brokers import SERVERS, hold, killed_all_along, later, old_server, publish
 from support.vhost import Vhost, temporary_vhost, wait_for
 
 from celery_fleet import fleet_file
@@ -114,34 +112,8 @@ def ids(found: list[Any]) -> Counter[str]:
     return Counter(message.headers["id"] for _, message in found)
 
 
-# Messages to brokers before which it is killed, from when it knows what earlier runs left: two batches.
+# Messages to brokers before which it is killed: two batches.
 KILLS = 32
-
-
-def killed_all_along(shop: Vhost, source: str, **more: Any) -> None:
-    """Let the move be killed before its first message to a broker, the next run before its second, …"""
-    send, find = socket.socket.sendall, mover.Staging.open
-    counts: list[bool] = []
-
-    def counted(self: socket.socket, *arguments: Any) -> None:
-        if counts:
-            kills.step()
-        send(self, *arguments)
-
-    def opened(self: mover.Staging) -> bool:
-        counts.append(find(self))
-        return counts[0]
-
-    def work() -> None:
-        with (
-            patch.object(socket.socket, "sendall", counted),
-            patch.object(mover.Staging, "open", opened),
-            patch.object(mover, "BATCH", 8),
-        ):
-            move(shop, source, **more)
-
-    for number in range(KILLS):
-        assert kills.run(work, number) is not kills.End.WORK, f"at its end before message {number}"
 
 
 def test_a_move_from_redis_that_is_killed_all_along_loses_and_doubles_nothing(old: str, shop: Vhost) -> None:
@@ -151,7 +123,7 @@ def test_a_move_from_redis_that_is_killed_all_along_loses_and_doubles_nothing(ol
         hold(old, queue, 40)
     assert client.hlen("unacked") == 80
     client.rpush("mail", b"\x80 no task", json.dumps({"body": "", "properties": {}, "headers": {"task": 1}}))
-    killed_all_along(shop, old)
+    killed_all_along(lambda: move(shop, old), KILLS)
     result = to_the_end(shop, old)
     found = drain(shop, len(sent))
     assert ids(found) == Counter(sent)
@@ -163,7 +135,7 @@ def test_a_move_from_redis_that_is_killed_all_along_loses_and_doubles_nothing(ol
 
 def test_a_move_from_another_vhost_that_is_killed_all_along(old_vhost: str, shop: Vhost) -> None:
     sent = publish(old_vhost, {name: KINDS[name] for name in list(KINDS)[:4]}, 150)
-    killed_all_along(shop, old_vhost)
+    killed_all_along(lambda: move(shop, old_vhost), KILLS)
     to_the_end(shop, old_vhost)
     assert ids(drain(shop, len(sent))) == Counter(sent)
 

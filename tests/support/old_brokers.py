@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import redis
 from celery import Celery
 from kombu import Connection, Queue
 
+from celery_fleet.operator.move_in import mover
+from support import kills
 from support.vhost import free_port, wait_for
 
 PASSWORD = "old-secret/@"
@@ -98,3 +102,35 @@ def hold(url: str, queue: str, count: int) -> None:
 def later(hours: float) -> datetime:
     """Return a time to come."""
     return datetime.now(UTC) + timedelta(hours=hours)
+
+
+def killed_all_along(move: Callable[[], object], times: int, batch: int = 8) -> None:
+    """Let a move be killed before its first message to a broker, the next run before its second, …
+
+    Args:
+        move: The move.
+        times: How often; the messages count from when the run knows what earlier ones left.
+        batch: Tasks at once.
+    """
+    send, work = socket.socket.sendall, mover._Run.work
+    working: list[bool] = []
+
+    def counted(self: socket.socket, *arguments: Any) -> None:
+        if working:
+            kills.step()
+        send(self, *arguments)
+
+    def begun(self: mover._Run) -> bool:
+        working.append(True)
+        return work(self)
+
+    def patched() -> None:
+        with (
+            patch.object(socket.socket, "sendall", counted),
+            patch.object(mover._Run, "work", begun),
+            patch.object(mover, "BATCH", batch),
+        ):
+            move()
+
+    for number in range(times):
+        assert kills.run(patched, number) is not kills.End.WORK, f"at its end before message {number}"

@@ -419,10 +419,14 @@ class Vhost:
 
 @contextmanager
 def temporary_vhost(
-    directory: Path, *, client_control: bool = False, flower: dict[str, Any] | None = None
+    directory: Path,
+    *,
+    client_control: bool = False,
+    flower: dict[str, Any] | None = None,
+    variable: str = VARIABLE,
 ) -> Iterator[Vhost]:
     """Make a fleet of its own, with least privilege, at the broker that the environment names."""
-    url = os.environ.get(VARIABLE)
+    url = os.environ.get(variable) or os.environ.get(VARIABLE)
     assert url, f"set {VARIABLE} to the management URL of a broker, e.g. http://kit:PASSWORD@broker1:15672"
     management = Management(url)
     vhost = Vhost(management, directory, f"fleet_test_{uuid.uuid4().hex[:8]}", client_control=client_control)

@@ -829,6 +829,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
         "use five brokers, which bear two failures, or seven, which bear three",
         _RABBIT,
     ),
+    "inventory/old-brokers": _fault(
+        "Brokers that the fleet has not left yet",
+        "what waits at the old ones would stay there, and two schedulers could send",
+        "run playbooks/broker_move.yml until it says that it is done, then remove the group old_brokers",
+    ),
     "inventory/duplicate-broker": _fault(
         "Two brokers of one name",
         "a node of a cluster is called after its host's name without the domain, and must be the only one",

@@ -24,7 +24,12 @@ def is_foreign(name: str, queues: Collection[str], dead: Collection[str]) -> boo
         dead: The dead-letter queues.
     """
     known = name in queues or name in dead or name in (VERIFY, BEAT) or name.startswith(DELAYED)
-    return not known and not _CELERY_OWN.fullmatch(name)
+    return not known and not is_celerys_own(name)
+
+
+def is_celerys_own(name: str) -> bool:
+    """Return whether a queue is one of events or remote control, which workers declare themselves."""
+    return _CELERY_OWN.fullmatch(name) is not None
 
 
 def of_topology(topology: Mapping[str, Any]) -> tuple[list[str], list[str]]:

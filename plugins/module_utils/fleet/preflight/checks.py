@@ -23,6 +23,7 @@ from . import brokers, clients, controller, environments, fleets, python, result
 from . import certificates as ending
 
 BROKERS: Final = "brokers"
+OLD_BROKERS: Final = "old_brokers"
 WORKERS: Final = "workers"
 CLIENTS: Final = "clients"
 MONITORING: Final = "monitoring"
@@ -199,6 +200,8 @@ def _check_groups(model: Model, groups: Mapping[str, list[str]], findings: Findi
         )
     if len(groups.get(BROKERS, [])) > MOST_BROKERS:
         findings.add("inventory/many-brokers", f"groups.{BROKERS}", len(groups[BROKERS]))
+    if groups.get(OLD_BROKERS):
+        findings.add("inventory/old-brokers", f"groups.{OLD_BROKERS}", ", ".join(groups[OLD_BROKERS]))
     for profile in model.profiles:
         if profile not in groups:
             findings.add(

@@ -432,6 +432,7 @@ CASES = [
         None,
         [(GROUP, "brokers", ["broker1", "client1"])],
     ),
+    ("inventory/old-brokers", "groups.old_brokers", "mq0", None, [(GROUP, "old_brokers", ["mq0"])]),
     ("inventory/many-brokers", "groups.brokers", "9", None, [(GROUP, "brokers", ["broker1"] * 9)]),
     (
         "inventory/duplicate-broker",
