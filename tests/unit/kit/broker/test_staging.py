@@ -1,7 +1,7 @@
 """The staging queue of a move: what is made for it, and when it may go."""
 
 from fleet.broker.counts import Counts
-from fleet.broker.staging import OUTWARDS, STAGING, definitions, remove
+from fleet.broker.staging import OUTWARDS, STAGING, definitions, remove, routes
 from fleet.broker.topology import topology
 from support import fleet_model
 
@@ -51,3 +51,24 @@ def test_it_stays_while_anything_waits_there():
     assert broker.removed == []
     assert remove(broker, "fleet", lambda _: {STAGING: Counts(0, 0, 0, 0)}) == 0
     assert [name for _, name, _ in broker.removed] == [STAGING, STAGING, STAGING, OUTWARDS]
+
+
+def test_every_queue_of_a_former_broker_goes_to_the_exchange_that_it_had():
+    wanted = topology(fleet_model.load(), {})
+    ways = {way["exchange"]: way for way in routes(wanted)}
+    queues = [queue for way in routes(wanted) for queue in way["queues"]]
+    # Answers to verifications are nobody's.
+    assert sorted(queues) == sorted(
+        each["name"] for each in wanted["queues"] if each["name"] != "fleet_verify"
+    )
+    bound = {
+        (each["source"], each["destination"], each["routing_key"])
+        for each in wanted["bindings"]
+        if each["destination_type"] == "queue"
+    }
+    for way in routes(wanted):
+        for queue, key in way["queues"].items():
+            assert not key or (way["exchange"], queue, key) in bound
+    assert ways["celery_delayed_27"]["delayed"]
+    assert ways["io_tasks_dead"]["letters"]
+    assert next(iter(routes(wanted)[0]["queues"])) == "fleet_beat"
