@@ -16,6 +16,7 @@ ROLES = sorted(path.parents[1].name for path in (ROOT / "roles").glob("*/tasks/m
 OPEN = {
     "app_accepted": "reasons by the findings that the site accepts",
     "preflight_application": "what the module app_bundle tells",
+    "operate_move.routes": "as `staging.routes` returns them",
     "operate_plans": "each is a worker_plan",
     "operate_topology": "the broker role checks it as broker_topology",
     "operate_letters_queues": "by queue",

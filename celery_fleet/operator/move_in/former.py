@@ -86,7 +86,8 @@ class Addressed:
         """Return a message's queue and its key, with the delay that is left of its time."""
         if not self._route.delayed or message.eta is None:
             return message.queue, message.key
-        left = min(max(math.ceil(message.eta - time.time()), 0), LONGEST)
+        # A delay has one second at least.
+        left = min(max(math.ceil(message.eta - time.time()), 1), LONGEST)
         target = message.key.split(".", MAX_NUMBER_OF_BITS_TO_USE)[-1]
         return message.queue, str(calculate_routing_key(left, target))
 
