@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import quote
 
 import pytest
@@ -16,13 +19,14 @@ from fleet.broker.counts import Counts
 from fleet.broker.staging import STAGING, admit, create, dismiss, remove, routes
 from fleet.broker.topology import topology
 from kombu import Connection
-from support import fleet_model
+from support import fleet_model, kills
 from support.old_brokers import killed_all_along
 from support.vhost import Vhost, temporary_vhost, wait_for
 
 from celery_fleet import fleet_file
 from celery_fleet.operator.dead_letters import DeadLetters, Selection
 from celery_fleet.operator.move_in import mover
+from celery_fleet.operator.move_in.former import FormerBroker
 from celery_fleet.operator.move_in.options import Options
 
 # Names the broker that the fleet leaves; by default it is another virtual host of the same one.
@@ -149,6 +153,27 @@ def test_a_move_that_is_killed_all_along_loses_and_doubles_nothing(
     to_the_end(old, new)
     assert ids(drain(new, len(sent))) == Counter(sent)
     assert sum(move(old, new)["after"].values()) == 0
+
+
+def test_a_task_whose_time_comes_between_two_runs_is_known_again(
+    old: Vhost, new: Vhost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = old.client(monkeypatch)
+    sent = [app.send_task("shop.fetch", queue=QUEUE, countdown=3).id for _ in range(3)]
+
+    def forget(_: FormerBroker, tasks: list[Any]) -> None:
+        if tasks:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def killed() -> None:
+        with patch.object(FormerBroker, "forget", forget):
+            move(old, new)
+
+    # They are in the staging queue, and come back to the old broker, which moves them on.
+    assert kills.run(killed) is kills.End.KILLED
+    wait_for(lambda: old.ready_messages(QUEUE) == len(sent), 60, "the end of their delay")
+    to_the_end(old, new)
+    assert ids(drain(new, len(sent))) == Counter(sent)
 
 
 def test_messages_are_as_they_were(old: Vhost, new: Vhost) -> None:
