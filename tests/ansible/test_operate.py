@@ -192,3 +192,17 @@ def test_a_move_goes_on_until_all_is_moved_and_shows_no_secret(tmp_path):
     result, calls = run("--check")
     assert result.returncode == 0, result.stdout + result.stderr
     assert [given["look"] for _, given in calls] == [True]
+
+    # From a former broker of the fleet, whose workers may take longer than anybody waits.
+    [include] = play["tasks"]
+    include["ansible.builtin.include_role"]["tasks_from"] = "move_over"
+    command.write_text(MOVE.format(log=str(log)).replace("done = runs == 2", "done = False"))
+    routes = [{"staging": "x", "queues": {}}]
+    moving = {"source": given["move_source"], "routes": routes, "nodes": [["mq", 5672]]}
+    play["vars"]["operate_move"] = {**moving, "patience": 1, "rate": 5}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    result, calls = run()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert calls[0][1] == {
+        **moving, "password": "their-own", "look": False, "user": "staging", "rate": 5.0,
+    }  # fmt: skip
