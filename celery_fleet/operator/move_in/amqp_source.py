@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import ssl
 import time
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ CONNECT_TIMEOUT = 10.0
 SILENCE = 20.0
 PATIENCE = 40.0
 NAMED = 20
+# Acknowledgements of single messages at once.
+FEW = 16
 # Messages beside those of one batch that may stay, since nobody can tell what is behind them.
 MOST_UNREADABLE = 1000
 # Properties that go on. Not `expiration`: Celery's own `expires` goes with the headers, and a task must not
@@ -70,6 +73,7 @@ class AmqpSource:
         self._name, self._unread = "", 0
         self._arrived: list[Any] = []
         self._tags: dict[int, int] = {}
+        self._staying: list[int] = []
         self._unreadable: dict[str, list[str]] = {}
         self._left = list(self._queues)
 
@@ -99,10 +103,21 @@ class AmqpSource:
         return []
 
     def forget(self, tasks: list[Task]) -> None:
-        """Acknowledge tasks that are published, and return when the broker's channel has heard it."""
-        for task in tasks:
-            self._channel.basic_ack(self._tags.pop(id(task)))
-        if tasks:
+        """Acknowledge tasks that are published, and return when the broker's channel has passed it on.
+
+        A channel keeps what it has no answer to from the queue, from 32 commands on, and loses it with the
+        connection. So there is one command for all, and few at once for what lies behind messages that stay.
+        """
+        tags = sorted(self._tags.pop(id(task)) for task in tasks)
+        first = min([*self._tags.values(), *self._staying], default=math.inf)
+        front = [tag for tag in tags if tag < first]
+        if front:
+            self._channel.basic_ack(front[-1], multiple=True)
+        for number, tag in enumerate(tags[len(front) :], 1):
+            self._channel.basic_ack(tag)
+            if not number % FEW:
+                self._declared(self._name)
+        if tags:
             self._channel.basic_qos(0, 0, False)
 
     def preview(self) -> Iterator[Task]:
@@ -125,7 +140,7 @@ class AmqpSource:
         """Consume a queue, unless it is empty."""
         if not self._free(name, time.monotonic() + PATIENCE) or not self._declared(name).message_count:
             return False
-        self._name, self._arrived = name, []
+        self._name, self._arrived, self._staying = name, [], []
         self._channel = self._connection.channel()
         # Bodies are moved as they are.
         self._channel.auto_decode = False
@@ -157,7 +172,9 @@ class AmqpSource:
             if task is not None and task.id in tasks:
                 break  # the same once more: for the next time
             self._arrived.pop(0)
-            if task is not None:
+            if task is None:
+                self._staying.append(message.delivery_tag)
+            else:
                 tasks[task.id] = task
                 self._tags[id(task)] = message.delivery_tag
         return list(tasks.values())
