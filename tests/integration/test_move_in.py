@@ -123,7 +123,7 @@ def test_a_move_from_redis_that_is_killed_all_along_loses_and_doubles_nothing(ol
         hold(old, queue, 40)
     assert client.hlen("unacked") == 80
     client.rpush("mail", b"\x80 no task", json.dumps({"body": "", "properties": {}, "headers": {"task": 1}}))
-    killed_all_along(lambda: move(shop, old), KILLS)
+    killed_all_along(lambda: move(shop, old), range(KILLS))
     result = to_the_end(shop, old)
     found = drain(shop, len(sent))
     assert ids(found) == Counter(sent)
@@ -135,7 +135,7 @@ def test_a_move_from_redis_that_is_killed_all_along_loses_and_doubles_nothing(ol
 
 def test_a_move_from_another_vhost_that_is_killed_all_along(old_vhost: str, shop: Vhost) -> None:
     sent = publish(old_vhost, {name: KINDS[name] for name in list(KINDS)[:4]}, 150)
-    killed_all_along(lambda: move(shop, old_vhost), KILLS)
+    killed_all_along(lambda: move(shop, old_vhost), range(KILLS))
     to_the_end(shop, old_vhost)
     assert ids(drain(shop, len(sent))) == Counter(sent)
 

@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -104,33 +104,46 @@ def later(hours: float) -> datetime:
     return datetime.now(UTC) + timedelta(hours=hours)
 
 
-def killed_all_along(move: Callable[[], object], times: int, batch: int = 8) -> None:
-    """Let a move be killed before its first message to a broker, the next run before its second, …
+# Where a move speaks to a broker.
+EVERY_MESSAGE = ((socket.socket, "sendall"),)
+
+
+def killed_all_along(
+    move: Callable[[], object],
+    times: Iterable[int],
+    batch: int = 8,
+    points: Sequence[tuple[type, str]] = EVERY_MESSAGE,
+) -> None:
+    """Let a move be killed, each time at another point.
 
     Args:
         move: The move.
-        times: How often; the messages count from when the run knows what earlier ones left.
+        times: Before which point each run is killed; they count from when it knows what earlier ones left.
         batch: Tasks at once.
+        points: Methods before which it can be.
     """
-    send, work = socket.socket.sendall, mover._Run.work
+    work = mover._Run.work
     working: list[bool] = []
 
-    def counted(self: socket.socket, *arguments: Any) -> None:
-        if working:
-            kills.step()
-        send(self, *arguments)
+    def counted(method: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: Any, **named: Any) -> object:
+            if working:
+                kills.step()
+            return method(*arguments, **named)
+
+        return call
 
     def begun(self: mover._Run) -> bool:
         working.append(True)
         return work(self)
 
     def patched() -> None:
-        with (
-            patch.object(socket.socket, "sendall", counted),
-            patch.object(mover._Run, "work", begun),
-            patch.object(mover, "BATCH", batch),
-        ):
+        with ExitStack() as patches:
+            for owner, name in points:
+                patches.enter_context(patch.object(owner, name, counted(getattr(owner, name))))
+            patches.enter_context(patch.object(mover._Run, "work", begun))
+            patches.enter_context(patch.object(mover, "BATCH", batch))
             move()
 
-    for number in range(times):
-        assert kills.run(patched, number) is not kills.End.WORK, f"at its end before message {number}"
+    for number in times:
+        assert kills.run(patched, number) is not kills.End.WORK, f"at its end before point {number}"
