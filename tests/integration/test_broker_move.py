@@ -163,7 +163,7 @@ def test_a_move_that_is_killed_all_along_loses_and_doubles_nothing(
     # What is delayed, tasks, and dead letters first.
     for first in (1, 2, -2):
         turned = [*ROUTES[first:], *ROUTES[:first]]
-        killed_all_along(lambda routes=turned: move(old, new, routes=routes), range(6), 4, POINTS)
+        killed_all_along(lambda routes=turned: move(old, new, routes=routes), range(4, 10), 4, POINTS)
     to_the_end(old, new)
     assert ids(drain(new, len(sent))) == Counter(sent)
     assert sum(move(old, new)["after"].values()) == 0
