@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
 from ..model.names import VERIFY
@@ -62,8 +63,18 @@ def remains(
         {name: each.text for name, each in own.items() if each is not None and each.text},
         tuple(sorted(name for name, each in own.items() if each is None)),
         Counter(
-            (str(each["user"]), str(each["peer_host"]))
+            (str(each["user"]), _address(each["peer_host"]))
             for each in connections
             if each["vhost"] == vhost and each["user"] not in _KIT
         ),
     )
+
+
+def _address(host: str | Sequence[int]) -> str:
+    """Return an address, which `rabbitmqctl` gives as numbers: bytes of IPv4 or words of IPv6."""
+    if isinstance(host, str):
+        return host
+    if len(host) == len(IPv4Address(0).packed):
+        return str(IPv4Address(bytes(host)))
+    address = IPv6Address(b"".join(word.to_bytes(2, "big") for word in host))
+    return str(address.ipv4_mapped or address)
