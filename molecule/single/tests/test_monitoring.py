@@ -1,4 +1,4 @@
-"""Monitoring of everything on one server: who may read, a known load, and faults that are told of."""
+"""Monitoring of everything on one server: who may read, Flower, a known load, and faults that are told of."""
 
 from __future__ import annotations
 
@@ -50,6 +50,24 @@ context = ssl.create_default_context(cafile=authority) if authority else None
 if certificate:
     context.load_cert_chain(certificate)
 print(urllib.request.urlopen(url, context=context, timeout=30).read().decode())
+"""
+# What somebody can do who has taken Flower over, with its program, its settings and its password.
+TAKEN_OVER = """
+import sys
+from amqp.exceptions import AccessRefused
+from celery_fleet import ControlRefusedError
+from celery_fleet.publishing.unconfirmed import FleetControl
+from celery_fleet_flower import app
+def tried(what):
+    try:
+        what()
+    except (AccessRefused, ControlRefusedError) as error:
+        return type(error).__name__
+    return "done"
+def read(queue):
+    with app.connection_for_read() as connection:
+        connection.default_channel.basic_get(queue)
+print(tried(FleetControl(app).shutdown), *(tried(lambda: read(queue)) for queue in sys.argv[1:]))
 """
 PUBLISH = """
 import sys
@@ -294,10 +312,33 @@ def page(scenario: Scenario, host: Host) -> Page:
     return ask
 
 
-@pytest.mark.parametrize("place", ["9090/consoles/fleet.html", "9093/api/v2/alerts"])
+@pytest.mark.parametrize("place", ["9090/consoles/fleet.html", "9093/api/v2/alerts", "5555/workers"])
 def test_pages_ask_for_a_login(page: Page, place: str) -> None:
     assert page(place, False)[0] == 401
     assert page(place, True)[0] == 200
+
+
+@pytest.mark.parametrize("place", ["metrics", "healthcheck", "api/workers", "api/tasks"])
+def test_nobody_reads_flower_but_its_pages(page: Page, place: str) -> None:
+    assert page(f"5555/{place}", True)[0] == 403
+
+
+def test_flower_shows_every_worker_and_can_do_nothing(host: Host, pools: dict[str, Any], page: Page) -> None:
+    server, unit = host(NAME), "celery-fleet-flower"
+    workers = dict(serving(server, pool) for pool in pools.values())
+    nodes = {*workers.values()}
+
+    def living() -> set[str]:
+        rows = json.loads(page("5555/workers?json=1", True)[1])["data"]
+        return {row["hostname"] for row in rows if row["status"]}
+
+    until(lambda: living() == nodes, f"Flower shows {nodes}", PATIENCE)
+    python = server.check_output("ls /opt/celery-fleet-flower/environments/*/bin/python")
+    variables = server.check_output(f"systemctl show --property=Environment --value {unit}")
+    command = f"runuser -u {unit} -- env {variables} {python} -P -c %s {' '.join(pools['io']['queues'])}"
+    refused = ["ControlRefusedError", *["AccessRefused"] * len(pools["io"]["queues"])]
+    assert server.check_output(f"cd / && {command}", TAKEN_OVER).split() == refused
+    assert server.check_output(f"systemctl is-active {' '.join(workers)}").split() == ["active"] * len(pools)
 
 
 def test_what_is_counted_is_what_ran_across_a_kill_and_a_rollover(
