@@ -16,6 +16,8 @@ class TaskAbandonedError(BaseException):
     """Raised in the thread of a task that has ended for all others; it should end, too."""
 
 
+# What a job ends by that nobody has abandoned. The job itself would be a cycle, which keeps its arguments.
+_OWN_THREAD = object()
 _RAISED = (SoftTimeLimitExceeded, TaskAbandonedError)
 
 
@@ -49,6 +51,7 @@ class Job:
         self.timeout, self.soft_timeout = timeout, soft_timeout
         self.begun: float | None = None
         self.next_attempt = 0.0
+        self.hung = False
         self._thread = 0
         self._ended_by: dict[str, object] = {}
         self._left = self._raising = False
@@ -62,15 +65,10 @@ class Job:
     @property
     def abandoned(self) -> bool:
         """Whether it has ended, or will, without its thread."""
-        return self._ended_by.get("end", self) is not self
-
-    @property
-    def hung(self) -> bool:
-        """Whether its thread goes on though it has ended."""
-        return self.abandoned and not self._left
+        return self._ended_by.get("end", _OWN_THREAD) is not _OWN_THREAD
 
     def ends(self, by: object) -> bool:
-        """Return whether it ends by this: whatever says so first, its own thread as the job itself."""
+        """Return whether it ends by this: whatever says so first."""
         return self._ended_by.setdefault("end", by) is by
 
     def run(self) -> object:
@@ -105,7 +103,7 @@ class Job:
 
         It takes no lock, which it could keep if it were interrupted.
         """
-        self.ends(self)
+        self.ends(_OWN_THREAD)
         while self._raising:
             time.sleep(0)
         _raise_in(threading.get_ident(), None)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds between looks at the limits of what runs.
 INTERVAL = 0.2
-# Seconds between attempts to end a thread whose task has ended for all others.
+# Seconds between attempts to end a thread whose task has ended for all others. After the first it hangs.
 PERSISTENCE = 5.0
 
 
@@ -96,9 +96,9 @@ class TaskPool(BasePool):
             job: The task.
             told: Tells of its end; in another thread, since it may have to wait for a result backend.
         """
+        job.next_attempt = time.monotonic() + PERSISTENCE
         if job.ends(told):
             self._do(partial(self._tell, told))
-            job.next_attempt = time.monotonic() + PERSISTENCE
             job.interrupt(TaskAbandonedError)
 
     def _get_info(self) -> dict[str, Any]:
@@ -114,22 +114,21 @@ class TaskPool(BasePool):
             self._idle -= not new
         if new:
             try:
-                threading.Thread(target=self._serve, args=(work,), name="tasks", daemon=True).start()
-                return
+                threading.Thread(target=self._serve, name="tasks", daemon=True).start()
             except RuntimeError as error:  # no more threads than its slice may have
                 logger.error("A task waits for a thread: %s", error)
                 with self._condition:
                     self._idle -= 1
         self._queue.put(work)
 
-    def _serve(self, work: Callable[[], None] | None) -> None:
-        while work is not None:
+    def _serve(self) -> None:
+        while (work := self._queue.get()) is not None:
             work()
+            del work  # with the task's arguments
             with self._condition:
                 if self._idle >= self.limit:
                     return
                 self._idle += 1
-            work = self._queue.get()
 
     def _run(self, job: Job) -> None:
         if job.ended:  # an operator was faster
@@ -162,21 +161,25 @@ class TaskPool(BasePool):
 
     def _watch(self) -> None:
         while self._watched.wait():
-            with self._condition:
-                running = list(self._running)
-            for job in running:
-                try:
-                    self._enforce(job, time.monotonic())
-                except Exception:
-                    logger.exception("The limits of a task were not looked at")
+            self._look()
             time.sleep(INTERVAL)
+
+    def _look(self) -> None:
+        with self._condition:
+            running = list(self._running)
+        for job in running:
+            try:
+                self._enforce(job, time.monotonic())
+            except Exception:
+                logger.exception("The limits of a task were not looked at")
 
     def _enforce(self, job: Job, now: float) -> None:
         if job.begun is None:
             return
         if job.ended:
-            if now >= job.next_attempt:
+            if job.abandoned and now >= job.next_attempt:
                 job.next_attempt = now + PERSISTENCE
+                job.hung = True
                 job.interrupt(TaskAbandonedError)
         elif job.timeout and now - job.begun >= job.timeout:
             self.abandon(job, partial(job.timed_out, False, job.timeout))

@@ -6,6 +6,7 @@ import ctypes
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any
@@ -95,6 +96,19 @@ def test_a_thread_serves_one_task_after_the_other(pool: TaskPool, told: Told) ->
     assert len(seen) == 1
 
 
+def test_a_thread_keeps_nothing_of_a_task_that_has_ended(pool: TaskPool, told: Told) -> None:
+    class Task:
+        def __call__(self) -> None:
+            """Do nothing."""
+
+    task = Task()
+    seen = weakref.ref(task)
+    told.give(pool, task)
+    del task
+    told.next()
+    wait_until(lambda: seen() is None)
+
+
 def test_a_soft_limit_is_raised_in_the_task(pool: TaskPool, told: Told) -> None:
     begun = threading.Event()
 
@@ -125,7 +139,18 @@ def test_a_hard_limit_ends_any_task_and_costs_no_slot(
 def test_a_thread_is_told_to_end_until_it_does(pool: TaskPool, told: Told) -> None:
     told.give(pool, compute_stubbornly, timeout=0.01)
     assert told.next() == ("hard", 0.01)
-    wait_until(lambda: pool.hung == 0)
+    wait_until(lambda: not pool._running)
+
+
+def test_a_thread_hangs_that_goes_on_for_seconds() -> None:
+    pool = TaskPool(1)  # nobody looks after its limits
+    job = Job(pool.abandon, lambda: None, lambda _: None, None, None, None, None)
+    job.begun, job.next_attempt = 0.0, 10.0
+    job.ends("by an operator")
+    pool._running.add(job)
+    for now, hung in ((9.9, 0), (10.0, 1)):
+        pool._enforce(job, now)
+        assert pool.hung == hung
 
 
 def test_what_a_thread_does_after_its_task_has_ended_counts_no_more(
@@ -146,10 +171,9 @@ def test_what_a_thread_does_after_its_task_has_ended_counts_no_more(
     assert begun.wait(PATIENCE)
     job.timeout = 0.01
     assert told.next() == ("hard", 0.01)
-    assert pool.hung == 1
     released.set()
     assert late.wait(PATIENCE)
-    wait_until(lambda: pool.hung == 0)
+    wait_until(lambda: not pool._running)
     assert told.empty()
 
 
