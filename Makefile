@@ -16,7 +16,7 @@ setup-lab:  ## Beside it what the lab needs
 setup-test:  ## Beside it what the tests need
 	scripts/setup test
 
-demo:  ## From nothing to a fleet at work on this machine: five hosts, site.yml, verify, demo tasks
+demo:  ## From nothing to a fleet at work on this machine: six hosts, site.yml, verify, demo tasks
 	scripts/demo
 
 test:  ## All tests: lint, unit on each ansible-core, every molecule scenario
