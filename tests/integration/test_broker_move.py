@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -34,6 +35,8 @@ OLD = "CELERY_FLEET_TEST_OLD_BROKER"
 TOPOLOGY = topology(fleet_model.load(), {})
 ROUTES = routes(TOPOLOGY)
 PASSWORD = "moves"
+# Of these tests alone, since users are the same in all virtual hosts.
+USER = f"{STAGING}_{uuid.uuid4().hex[:8]}"
 # The pool whose queue has the dead letters.
 POOL = fleet_model.load()["pools"]["io"]
 EXCHANGE, DEAD = POOL["exchange"], f"{POOL['exchange']}_dead"
@@ -51,9 +54,9 @@ def management(vhost: Vhost) -> api.Management:
 def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]:
     """The broker that the fleet leaves."""
     with temporary_vhost(tmp_path_factory.mktemp("old"), variable=OLD) as vhost:
-        admit(management(vhost), {**TOPOLOGY, "vhost": vhost.name}, PASSWORD)
+        admit(management(vhost), {**TOPOLOGY, "vhost": vhost.name}, PASSWORD, USER)
         yield vhost
-        dismiss(management(vhost), vhost.name)
+        dismiss(management(vhost), vhost.name, USER)
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +65,19 @@ def new(old: Vhost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vhost]
     with temporary_vhost(tmp_path_factory.mktemp("new")) as vhost:
         broker, wanted = management(vhost), {**TOPOLOGY, "vhost": vhost.name}
         queues = [route["staging"] for route in ROUTES]
-        create(broker, wanted, PASSWORD, ROUTES)
+        create(broker, wanted, PASSWORD, ROUTES, USER)
         yield vhost
-        assert remove(broker, vhost.name, lambda _: {queues[0]: Counts(1, 1, 0, 0)}, queues) == 1
-        assert remove(broker, vhost.name, lambda _: {}, queues) == 0
+        assert remove(broker, vhost.name, lambda _: {queues[0]: Counts(1, 1, 0, 0)}, queues, USER) == 1
+        assert remove(broker, vhost.name, lambda _: {}, queues, USER) == 0
         left = vhost.management.call("GET", "exchanges", vhost.name)
         left += vhost.management.call("GET", "queues", vhost.name)
         assert not [each for each in left if each["name"].startswith(STAGING)]
 
 
 def options(old: Vhost, **more: Any) -> Options:
-    source = f"amqp://{STAGING}:{PASSWORD}@{old.management.host}:5672/{quote(old.name, safe='')}"
+    source = f"amqp://{USER}:{PASSWORD}@{old.management.host}:5672/{quote(old.name, safe='')}"
     # What the kit writes and the package reads.
-    given = json.loads(
-        json.dumps({"source": source, "user": STAGING, "password": PASSWORD, "routes": ROUTES})
-    )
+    given = json.loads(json.dumps({"source": source, "user": USER, "password": PASSWORD, "routes": ROUTES}))
     return Options(**{**given, "seconds": 60, **more})
 
 

@@ -115,7 +115,11 @@ def _addresses(topology: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def create(
-    broker: Management, topology: Mapping[str, Any], password: str, ways: Collection[Mapping[str, Any]] = ()
+    broker: Management,
+    topology: Mapping[str, Any],
+    password: str,
+    ways: Collection[Mapping[str, Any]] = (),
+    user: str = STAGING,
 ) -> None:
     """Create what the move needs; what is there stays, with a new password.
 
@@ -124,6 +128,7 @@ def create(
         topology: The desired topology.
         password: Of the move's user.
         ways: From a former broker, as `routes` returns them; none from another one.
+        user: Its name, which a broker has once for all virtual hosts.
 
     Raises:
         BrokerError: The broker can't be reached, or refuses it.
@@ -141,32 +146,39 @@ def create(
         }
     broker.load({section: [{**each, "vhost": vhost} for each in wanted[section]] for section in wanted})
     # The scheduler's notes count as those of the user who published them.
-    broker.set_user(STAGING, password, "impersonator" if ways else "")
+    broker.set_user(user, password, "impersonator" if ways else "")
     name = rf"^{STAGING}(\..+)?$"
-    broker.set_permission(vhost, STAGING, {"configure": "^$", "write": name, "read": name})
+    broker.set_permission(vhost, user, {"configure": "^$", "write": name, "read": name})
 
 
-def admit(broker: Management, topology: Mapping[str, Any], password: str) -> None:
+def admit(broker: Management, topology: Mapping[str, Any], password: str, user: str = STAGING) -> None:
     """Let the move's user read the queues of a former broker of the fleet.
 
     Args:
         broker: The former broker's management API.
         topology: The desired topology.
         password: Of that user.
+        user: Its name.
 
     Raises:
         BrokerError: The broker can't be reached, or refuses it.
     """
     names = [re.escape(name) for each in routes(topology) for name in each["queues"]]
-    broker.set_user(STAGING, password)
+    broker.set_user(user, password)
     broker.set_permission(
         topology["vhost"],
-        STAGING,
+        user,
         {"configure": "^$", "write": "^$", "read": f"^({'|'.join(names)})$"},
     )
 
 
-def remove(broker: Management, vhost: str, count: Count, queues: Collection[str] = (STAGING,)) -> int:
+def remove(
+    broker: Management,
+    vhost: str,
+    count: Count,
+    queues: Collection[str] = (STAGING,),
+    user: str = STAGING,
+) -> int:
     """Remove what the move needed, when nothing waits there any more.
 
     Args:
@@ -174,6 +186,7 @@ def remove(broker: Management, vhost: str, count: Count, queues: Collection[str]
         vhost: The fleet's.
         count: Counts what queues hold.
         queues: The staging queues, each with an exchange of its name.
+        user: The move's user.
 
     Returns:
         How many messages still wait there, for room in the queues of the fleet; if any, nothing is removed.
@@ -185,15 +198,15 @@ def remove(broker: Management, vhost: str, count: Count, queues: Collection[str]
     if held:
         return held
     objects = [(kind, name) for kind in ("queue", "exchange") for name in queues]
-    for key in [("user", STAGING), *objects, ("exchange", OUTWARDS)]:
+    for key in [("user", user), *objects, ("exchange", OUTWARDS)]:
         broker.remove_if_there(key, vhost)
     return 0
 
 
-def dismiss(broker: Management, vhost: str) -> None:
+def dismiss(broker: Management, vhost: str, user: str = STAGING) -> None:
     """Remove the move's user from a former broker of the fleet.
 
     Raises:
         BrokerError: The broker can't be reached, or refuses it.
     """
-    broker.remove_if_there(("user", STAGING), vhost)
+    broker.remove_if_there(("user", user), vhost)
