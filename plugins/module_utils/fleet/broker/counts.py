@@ -21,7 +21,7 @@ from .commands import Run
 # the queue. One that is down, unknown or without a leader has no counts, which is not the same as empty.
 _EXPRESSION: Final = """
 Quorum = fun(Q) ->
-    {ok, State, _} = ra:consistent_query(amqqueue:get_pid(Q), fun ra_lib:id/1, 5000),
+    {ok, State, _} = ra:consistent_query(amqqueue:get_pid(Q), {ra_lib, id, []}, 5000),
     #{num_messages := M, num_ready_messages := R, num_checked_out := U, num_consumers := C}
         = rabbit_fifo:overview(State),
     [M, R, U, C] end,
