@@ -81,14 +81,10 @@ class Cluster:
 
     def leader(self, pool: str) -> str:
         """The host with the leader of the first queue of a pool."""
-        queue = next(
-            iter(
-                self.scenario.variables("worker_plan")[self.scenario.groups["workers"][0]]["worker_plan"][
-                    "pools"
-                ][pool]["queues"]
-            )
-        )
-        vhost = self.scenario.hostvars[self.names[0]]["fleet_broker"]["vhost"]
+        worker = self.scenario.groups["workers"][0]
+        variables = self.scenario.variables("worker_plan", "fleet_broker")[worker]
+        queue = next(iter(variables["worker_plan"]["pools"][pool]["queues"]))
+        vhost = variables["fleet_broker"]["vhost"]
         listed = json.loads(
             self.ctl(self.names[0], f"--formatter json list_queues --vhost {vhost} name leader")
         )
