@@ -19,7 +19,7 @@ import pytest
 from celery import Celery
 from celery.utils.collections import LimitedSet
 from celery.worker import state
-from fleet.broker.staging import OUTWARDS
+from fleet.broker.staging import OUTWARDS, STAGING
 from fleet.files.beat_file import beat_file
 from fleet.files.fleet_file import fleet_file
 from fleet.host import names, revoked
@@ -36,6 +36,7 @@ from support.units import pool, render
 import celery_fleet
 from celery_fleet import files, membership
 from celery_fleet import fleet_file as reader
+from celery_fleet.operator.dead_letters import letters
 from celery_fleet.publishing.amqp import OTHER_EXCHANGES
 from celery_fleet.scheduler import schedule
 from celery_fleet.scheduler.scheduler import FleetScheduler
@@ -299,5 +300,6 @@ def test_the_package_finds_the_results_that_the_kit_keeps(tmp_path: Path) -> Non
     assert reader.load(str(path)).results is None
 
 
-def test_a_moved_task_is_known_by_the_exchange_that_the_kit_makes_for_moves() -> None:
+def test_what_was_moved_is_known_by_the_names_that_the_kit_makes_for_moves() -> None:
     assert OUTWARDS in OTHER_EXCHANGES
+    assert letters.STAGING == STAGING
